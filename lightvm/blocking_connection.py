@@ -1,0 +1,153 @@
+"""The connections of the blocking client, and the time limit of its calls."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from lightvm import errors
+from lightvm.calls import Method, P, R
+from lightvm.conversation import Conversation, lost
+from lightvm.endpoint import BUSY_DELAYS_S, busy, try_connect
+
+MAX_IDLE = 8
+"""How many idle connections a client keeps."""
+
+_READ_BYTES = 65536
+
+
+class Deadline:
+    """The moment by which a call must be over; None seconds stand for never."""
+
+    __slots__ = ("_end", "_limit_s")
+
+    def __init__(self, limit_s: float | None) -> None:
+        """Start the clock."""
+        self._limit_s = limit_s
+        self._end = None if limit_s is None else time.monotonic() + limit_s
+
+    def left_s(self) -> float | None:
+        """Return the seconds that are left, or None for no limit; raises `TimedOut`."""
+        if self._end is None:
+            return None
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise self.passed()
+        return left
+
+    def passed(self) -> errors.TimedOut:
+        """Return the error for a call that took too long."""
+        return errors.TimedOut(f"the daemon did not answer within {self._limit_s:g} s")
+
+
+class Connection:
+    """A connected Unix socket for one call at a time."""
+
+    __slots__ = ("_socket", "conversation")
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Own a connected socket."""
+        self._socket = sock
+        self.conversation = Conversation()
+
+    def send(
+        self, method: Method[P, R], parameters: P, deadline: Deadline, *, more: bool = False
+    ) -> bool:
+        """Send a call, or return False where the daemon has closed the connection.
+
+        It cannot have read all of the call then. Raises `TimedOut`.
+        """
+        call = self.conversation.begin(method, parameters, more=more)
+        self._socket.settimeout(deadline.left_s())
+        try:
+            self._socket.sendall(call)
+        except TimeoutError as exc:
+            raise deadline.passed() from exc
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def receive(self, method: Method[P, R], deadline: Deadline) -> tuple[R, bool]:
+        """Return the next reply to the call that was sent, and whether more replies follow.
+
+        Raises what `Conversation.next_reply` raises, `ConnectionLost` and `TimedOut`.
+        """
+        if self._socket.fileno() < 0:
+            raise RuntimeError("this connection is closed")
+        while (reply := self.conversation.next_reply(method)) is None:
+            self._socket.settimeout(deadline.left_s())
+            try:
+                data = self._socket.recv(_READ_BYTES)
+            except TimeoutError as exc:
+                raise deadline.passed() from exc
+            except ConnectionResetError as exc:
+                raise lost() from exc
+            self.conversation.feed(data)
+        return reply
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class Connections:
+    """The connections of one client: idle ones to take, new ones where there are none.
+
+    Threads may share it: a connection that is taken belongs to the taker.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Start without any connection."""
+        self._path = path
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    def open(self, deadline: Deadline) -> Connection:
+        """Open a connection; raises `NoDaemon`, or `TimedOut` where the daemon is busy."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            for delay in BUSY_DELAYS_S:
+                if try_connect(sock, self._path):
+                    return Connection(sock)
+                # a full queue cannot be polled for: the listener does not know the socket yet
+                left = deadline.left_s()
+                time.sleep(delay if left is None else min(delay, left))
+            raise busy(self._path)
+        except BaseException:
+            sock.close()
+            raise
+
+    def begin(
+        self, method: Method[P, R], parameters: P, deadline: Deadline, *, more: bool = False
+    ) -> Connection:
+        """Send a call over an idle connection, or over a new one where those are dead."""
+        while True:
+            if self._closed:
+                raise RuntimeError("this client is closed")
+            try:
+                connection, reused = self._idle.pop(), True
+            except IndexError:
+                connection, reused = self.open(deadline), False
+            sent = False
+            try:
+                # what a new connection refuses to take may still be explained by an error reply
+                sent = connection.send(method, parameters, deadline, more=more) or not reused
+            finally:
+                if not sent:
+                    self.give_back(connection)
+            if sent:
+                return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep the connection for the next call if it can carry one, or else close it."""
+        if connection.conversation.reusable and not self._closed and len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the idle connections now, and the others when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

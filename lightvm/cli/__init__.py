@@ -1,0 +1,1 @@
+"""The commands ``lightvm`` and ``lvm``."""

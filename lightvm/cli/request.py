@@ -1,0 +1,86 @@
+"""What ``lightvm create`` asks for: from a configuration file, the command line, or both."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from typing import NamedTuple
+
+import msgspec
+
+from lightvm.cli.quantities import parse_size
+from lightvm.errors import BadRequest
+from lightvm.model import CreateRequest
+
+
+class Source(NamedTuple):
+    """A configuration file, or a kernel file that stands for one with an image and nothing else."""
+
+    values: dict[str, object]
+    where: str | None
+
+
+def read_source(path: str) -> Source:
+    """Read a configuration where `path` ends in ``.toml``; take it for a kernel file otherwise.
+
+    Paths in a configuration are relative to the file that holds them. Raises `BadRequest`.
+    """
+    if not path.endswith(".toml"):
+        return Source(values={"image": os.path.abspath(path)}, where=None)
+    try:
+        with open(path, "rb") as file:
+            values: dict[str, object] = tomllib.load(file)
+    except OSError as exc:
+        raise BadRequest(f"cannot read the configuration: {exc.strerror}", path) from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise BadRequest(f"not TOML: {exc}", path) from exc
+    if "memory" in values:
+        values = _with_memory(values, path)
+    folder = os.path.dirname(os.path.abspath(path))
+    if isinstance(image := values.get("image"), str):
+        values["image"] = os.path.normpath(os.path.join(folder, image))
+    if isinstance(modules := values.get("modules"), list):
+        values["modules"] = [
+            os.path.normpath(os.path.join(folder, m)) if isinstance(m, str) else m for m in modules
+        ]
+    return Source(values=values, where=path)
+
+
+def build_request(source: Source, options: dict[str, object]) -> CreateRequest:
+    """Return the request of a source; an option that is not None takes the place of its key.
+
+    Raises `BadRequest` for an unknown or missing key and for a value of the wrong type.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return msgspec.convert(source.values | given, CreateRequest)
+    except msgspec.ValidationError as exc:
+        message, _, key = str(exc).partition(" - at ")
+        place = [source.where, key.strip("`").removeprefix("$.")]
+        raise BadRequest(message, ": ".join(filter(None, place)) or None) from exc
+
+
+def numbered(request: CreateRequest, count: int) -> tuple[CreateRequest, ...]:
+    """Return `count` requests that differ by the number, from 1 on, after name and token."""
+    return tuple(
+        msgspec.structs.replace(
+            request,
+            name=None if request.name is None else f"{request.name}-{number}",
+            token=None if request.token is None else f"{request.token}-{number}",
+        )
+        for number in range(1, count + 1)
+    )
+
+
+def _with_memory(values: dict[str, object], path: str) -> dict[str, object]:
+    """Put `memory_kib` in the place of `memory`, which is MiB or a size with a unit."""
+    values = dict(values)
+    memory = values.pop("memory")
+    if "memory_kib" in values:
+        raise BadRequest("memory and memory_kib exclude each other", path)
+    if isinstance(memory, bool) or not isinstance(memory, int | str):
+        raise BadRequest("memory is neither a number of MiB nor a size", f"{path}: memory")
+    try:
+        return values | {"memory_kib": parse_size(str(memory))}
+    except ValueError as exc:
+        raise BadRequest(str(exc), f"{path}: memory") from exc

@@ -1,0 +1,22 @@
+"""The verbs of the command line, one module each, imported only when asked for.
+
+A verb's module has ``add_arguments(parser)`` and ``run(args)``, which returns the exit code. This
+table is all that is needed to know a verb, and it costs nothing to import.
+"""
+
+VERBS: dict[str, str] = {
+    "create": "create one domain, or many",
+    "destroy": "destroy domains and forget them",
+    "list": "list domains",
+    "info": "show one domain",
+    "pause": "stop the vCPUs of domains",
+    "unpause": "let the vCPUs of domains run",
+    "console": "print a domain's console output",
+    "wait": "wait until a domain is ready or has exited",
+    "events": "print what happens to domains, as it happens",
+    "pool": "show the pools of shells",
+    "flavors": "show the flavors for which shells are kept",
+    "doctor": "look for leaks on this host",
+    "version": "print the versions of client, daemon and Xen",
+    "completion": "print the completion file for a shell",
+}

@@ -1,0 +1,45 @@
+"""``lightvm console``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lightvm.blocking import Client
+from lightvm.cli.output import print_error
+from lightvm.cli.parser import quantity
+from lightvm.cli.quantities import parse_offset
+from lightvm.model import ConsoleChunk
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("domain", metavar="DOMAIN", help="a name, a UUID or a domid")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on until the domain has ended"
+    )
+    parser.add_argument(
+        "--offset",
+        metavar="N",
+        type=quantity(parse_offset),
+        help="start at this byte of all output (default: the oldest that is kept)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Copy the console's bytes to stdout, as they are."""
+    with Client(args.socket) as client:
+        if not args.follow:
+            _copy(client.console_read(args.domain, args.offset))
+            return 0
+        with client.follow_console(args.domain, args.offset) as chunks:
+            for chunk in chunks:
+                _copy(chunk)
+    return 0
+
+
+def _copy(chunk: ConsoleChunk) -> None:
+    if chunk.lost:
+        print_error("console-lost", f"{chunk.lost} bytes before offset {chunk.offset} are gone")
+    sys.stdout.buffer.write(chunk.data)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,105 @@
+"""``lightvm create``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import msgspec
+
+from lightvm.blocking import Client
+from lightvm.cli.output import milliseconds, print_error, print_json_line, printable
+from lightvm.cli.parser import UsageError, add_format, quantity
+from lightvm.cli.progress import Progress
+from lightvm.cli.quantities import parse_count, parse_seconds, parse_size
+from lightvm.cli.request import build_request, numbered, read_source
+from lightvm.model import Created, CreateRequest, Failure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add = parser.add_argument
+    add("source", metavar="IMAGE|CONFIG", help="a kernel file, or a request in a .toml file")
+    add("--name", help="the domain's name (default: the daemon's choice)")
+    add("--flavor", help="the flavor to take (default: the smallest that fits)")
+    add(
+        "--memory",
+        metavar="SIZE",
+        type=quantity(parse_size),
+        help="with a unit, such as 4M or 512K; without one in MiB",
+    )
+    add("--vcpus", metavar="N", type=quantity(parse_count), help="number of virtual CPUs")
+    add("--cmdline", metavar="TEXT", help="the kernel's command line")
+    add(
+        "--module",
+        metavar="FILE",
+        action="append",
+        help="a file for the guest, such as an initrd; may be given again",
+    )
+    add("--count", metavar="N", type=quantity(parse_count), help="create NAME-1 to NAME-N")
+    add("--paused", action="store_true", default=None, help="do not let it run yet")
+    add("--wait", choices=("running", "ready"), help="come back when the guest has got that far")
+    add(
+        "--timeout",
+        metavar="SECONDS",
+        type=quantity(parse_seconds),
+        help="how long to wait (default: the daemon's limit)",
+    )
+    add("--token", help="a word that makes it safe to repeat the command")
+    add_format(parser, "table", "json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Create what is asked for, and print one line per domain."""
+    source = read_source(args.source)
+    options = {
+        "name": args.name,
+        "flavor": args.flavor,
+        "memory_kib": args.memory,
+        "vcpus": args.vcpus,
+        "cmdline": args.cmdline,
+        "modules": args.module and [os.path.abspath(module) for module in args.module],
+        "paused": args.paused,
+        "wait": args.wait,
+        "timeout_ms": args.timeout,
+        "token": args.token,
+    }
+    request = build_request(source, options)
+    if request.timeout_ms is not None and request.wait is None:
+        raise UsageError("--timeout bounds --wait, which is not given")
+    with Client(args.socket) as client:
+        if args.count is not None:
+            return _create_many(client, numbered(request, args.count), args.format)
+        _print(client.create(**msgspec.structs.asdict(request)), args.format)
+    return 0
+
+
+def _create_many(client: Client, requests: tuple[CreateRequest, ...], style: str) -> int:
+    code = 0
+    with Progress(len(requests)) as progress, client.iter_create_many(requests) as results:
+        for done, result in enumerate(results, 1):
+            progress.hide()
+            if result.created is not None:
+                _print(result.created, style)
+            if result.failure is not None:
+                _print_failure(result.failure, f"domain {result.index + 1} of {len(requests)}")
+                code = 1
+            progress.show(done)
+    return code
+
+
+def _print_failure(failure: Failure, which: str) -> None:
+    where = which if failure.where is None else f"{which}, {failure.where}"
+    print_error(failure.code, f"{failure.message} ({where})")
+
+
+def _print(created: Created, style: str) -> None:
+    if style == "json":
+        print_json_line(created)
+        return
+    domain, phases = created.domain, created.phases
+    line = f"{printable(domain.name)}  {domain.domid}  {created.source}"
+    line += f"  {milliseconds(phases.total_us)}"
+    if phases.ready_us is not None:
+        line += f"  ready after {milliseconds(phases.ready_us)}"
+    print(line, flush=True)

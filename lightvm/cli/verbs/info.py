@@ -1,0 +1,48 @@
+"""``lightvm info``."""
+
+from __future__ import annotations
+
+import argparse
+
+from lightvm.blocking import Client
+from lightvm.cli.output import moment, outcome, print_fields, print_json, size
+from lightvm.cli.parser import add_format
+from lightvm.model import Domain
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("domain", metavar="DOMAIN", help="a name, a UUID or a domid")
+    add_format(parser, "table", "json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print all that is known about the domain."""
+    with Client(args.socket) as client:
+        domain = client.info(args.domain)
+    if args.format == "json":
+        print_json(domain)
+    else:
+        print_fields(_fields(domain))
+    return 0
+
+
+def _fields(domain: Domain) -> list[tuple[str, str]]:
+    fields = [
+        ("name", domain.name),
+        ("uuid", domain.uuid),
+        ("domid", str(domain.domid)),
+        ("state", str(domain.state)),
+        ("flavor", domain.flavor),
+        ("memory", size(domain.memory_kib)),
+        ("vcpus", str(domain.vcpus)),
+        ("image", domain.image),
+        ("cmdline", domain.cmdline),
+        ("created", moment(domain.created)),
+    ]
+    if domain.ready is not None:
+        fields.append(("ready", moment(domain.ready)))
+    if domain.exit is not None:
+        fields.append(("exited", moment(domain.exit.at)))
+        fields.append(("exit", outcome(domain.exit)))
+    return fields

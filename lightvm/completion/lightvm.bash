@@ -1,0 +1,113 @@
+# bash completion for lightvm
+
+# Domain names are compared here and quoted, never expanded: they are not the shell's to run.
+_lightvm_domains() {
+    local name
+    while IFS= read -r name; do
+        if [[ $name == "$1"* ]]; then
+            COMPREPLY+=("$(printf '%q' "$name")")
+        fi
+    done < <(lightvm "${@:2}" list --quiet --all 2>/dev/null)
+}
+
+_lightvm_words() {
+    local word
+    for word in ${*:2}; do
+        if [[ $word == "$1"* ]]; then
+            COMPREPLY+=("$word")
+        fi
+    done
+}
+
+_lightvm_files() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
+_lightvm() {
+    local verbs="create destroy list info pause unpause console wait events pool flavors doctor
+        version completion"
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local verb="" word i
+    local -a socket=()
+    COMPREPLY=()
+
+    if [[ $current == "=" ]]; then
+        current=""
+    elif [[ $previous == "=" ]]; then
+        previous=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        case $word in
+        --socket)
+            [[ ${COMP_WORDS[i + 1]} == "=" ]] && ((i++))
+            ((i++))
+            ((i < COMP_CWORD)) && socket=(--socket "${COMP_WORDS[i]}")
+            ;;
+        -* | =) ;;
+        *) [[ $verb ]] || verb=$word ;;
+        esac
+    done
+
+    case $previous in
+    --socket | --module)
+        _lightvm_files "$current"
+        return
+        ;;
+    --wait)
+        _lightvm_words "$current" running ready
+        return
+        ;;
+    --for)
+        _lightvm_words "$current" running ready exited
+        return
+        ;;
+    --format)
+        case $verb in
+        list) _lightvm_words "$current" table json csv ;;
+        *) _lightvm_words "$current" table json ;;
+        esac
+        return
+        ;;
+    --name | --flavor | --memory | --vcpus | --cmdline | --count | --timeout | --token | --offset)
+        return
+        ;;
+    esac
+
+    local options="--help --socket"
+    case $verb in
+    "")
+        if [[ $current == -* ]]; then
+            _lightvm_words "$current" $options --version
+        else
+            _lightvm_words "$current" $verbs
+        fi
+        return
+        ;;
+    create)
+        options+=" --name --flavor --memory --vcpus --cmdline --module --count --paused --wait
+            --timeout --token --format"
+        ;;
+    destroy) options+=" --missing-ok" ;;
+    list) options+=" --quiet --all --format" ;;
+    console) options+=" --follow --offset" ;;
+    wait) options+=" --for --timeout" ;;
+    info | events | pool | flavors | doctor | version) options+=" --format" ;;
+    esac
+
+    if [[ $current == -* ]]; then
+        _lightvm_words "$current" $options
+        return
+    fi
+    case $verb in
+    create) _lightvm_files "$current" ;;
+    destroy | info | pause | unpause | console | wait)
+        _lightvm_domains "$current" "${socket[@]}"
+        ;;
+    completion) _lightvm_words "$current" bash zsh ;;
+    esac
+}
+
+complete -F _lightvm lightvm

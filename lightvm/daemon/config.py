@@ -1,0 +1,131 @@
+"""The configuration of `lightvmd`: TOML, every key with a default, unknown keys refused.
+
+``lightvm.toml(5)`` documents the keys; ``lightvmd --check-config`` checks a file. All values are checked here, so
+that the rest of the daemon can trust them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from lightvm.errors import BadConfig
+from lightvm.model import Flavor
+
+DEFAULT_PATH = Path("/etc/lightvm/lightvm.toml")
+
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+MemoryKib = Annotated[int, Meta(ge=1024, le=1 << 34, multiple_of=4)]
+Vcpus = Annotated[int, Meta(ge=1, le=128)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the sections: immutable, unknown keys refused."""
+
+
+class Daemon(_Section):
+    """``[daemon]``: the process itself."""
+
+    socket: str = "/run/lightvm/lightvm.sock"
+    socket_group: str = "lightvm"
+    state_dir: str = "/run/lightvm"
+    drain_seconds: Seconds = 5.0
+    max_connections: Positive = 512
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+
+
+class Limits(_Section):
+    """``[limits]``: no resource without a bound, no wait without an end."""
+
+    image_mib: Positive = 512
+    image_cache_mib: Positive = 256
+    console_kib: Positive = 64
+    keep_exited: NotNegative = 1000
+    keep_exited_seconds: Seconds = 3600.0
+    wait_seconds: Seconds = 3600.0
+    create_seconds: Seconds = 60.0
+    ready_seconds: Seconds = 30.0
+    batch: Positive = 10_000
+
+
+class PoolLimits(_Section):
+    """``[pool]``: what holds for all pools."""
+
+    memory_floor_mib: NotNegative = 128
+    retry_seconds: Seconds = 5.0
+    yield_ms: NotNegative = 20
+
+
+class FlavorSection(_Section):
+    """``[flavors.NAME]``: a shape of domain, and how many shells of it are kept ready."""
+
+    memory_kib: MemoryKib = 4096
+    vcpus: Vcpus = 1
+    low: NotNegative = 8
+    high: NotNegative = 32
+
+
+class Config(_Section):
+    """The whole file."""
+
+    daemon: Daemon = Daemon()
+    limits: Limits = Limits()
+    pool: PoolLimits = PoolLimits()
+    flavors: dict[Name, FlavorSection] = msgspec.field(
+        default_factory=lambda: {"tiny": FlavorSection()}
+    )
+
+    def flavor_list(self) -> tuple[Flavor, ...]:
+        """Return the flavors, the smallest first."""
+        flavors = (
+            Flavor(name=name, memory_kib=f.memory_kib, vcpus=f.vcpus, low=f.low, high=f.high)
+            for name, f in self.flavors.items()
+        )
+        return tuple(sorted(flavors, key=lambda f: (f.memory_kib, f.vcpus, f.name)))
+
+
+def parse_config(text: str, where: str) -> Config:
+    """Return the configuration in a TOML text; raises `BadConfig` with `where`, line or key."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise BadConfig(f"not TOML: {exc}", where) from exc
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as exc:
+        message, _, path = str(exc).partition(" - at ")
+        raise BadConfig(message, _key(where, path)) from exc
+    for name, flavor in config.flavors.items():
+        if flavor.low > flavor.high:
+            raise BadConfig("`low` is above `high`", f"{where}: flavors.{name}")
+    return config
+
+
+def load_config(path: Path | None) -> Config:
+    """Read the configuration.
+
+    Without a path the default file is read, and its absence means defaults. Raises `BadConfig`.
+    """
+    try:
+        text = (path or DEFAULT_PATH).read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        if path is None:
+            return Config()
+        raise BadConfig("no such file", str(path)) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadConfig(f"cannot be read: {exc}", str(path or DEFAULT_PATH)) from exc
+    return parse_config(text, str(path or DEFAULT_PATH))
+
+
+def _key(where: str, path: str) -> str:
+    key = re.sub(r"^\$\.?", "", path.strip("`"))
+    return f"{where}: {key}" if key else where

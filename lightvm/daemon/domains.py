@@ -1,0 +1,178 @@
+"""The domains that this daemon answers for, and how they are found."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+import trio
+
+from lightvm.daemon.console import ConsoleBuffer
+from lightvm.daemon.journal import DomainRecord
+from lightvm.errors import BadRequest, NameTaken, NoSuchDomain
+from lightvm.model import Domain, Exit, State
+from lightvm.xen.hypervisor import Handle
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
+
+
+def check_name(name: str) -> None:
+    """Raise `BadRequest` where a name could not be a domain's, or could be taken for a domid or a UUID."""
+    if not _NAME.fullmatch(name):
+        raise BadRequest("1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit", "name")
+    if name.isdigit() or _UUID.fullmatch(name):
+        raise BadRequest("a name may look neither like a domid nor like a UUID", "name")
+
+
+class LiveDomain:
+    """A domain with its state. Whatever changes it in Xen holds `lock`."""
+
+    __slots__ = (
+        "_lot",
+        "console",
+        "exit",
+        "handle",
+        "lock",
+        "paused",
+        "ready",
+        "record",
+        "throttled",
+    )
+
+    def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
+        self.record = record
+        self.handle = handle
+        """None once the domain's mappings and channels have been given back."""
+        self.console = console
+        self.lock = trio.Lock()
+        self.paused = False
+        self.ready: float | None = None
+        self.exit: Exit | None = None
+        self.throttled = False
+        self._lot = trio.lowlevel.ParkingLot()
+
+    @property
+    def state(self) -> State:
+        """The state as callers see it."""
+        if self.exit is not None:
+            return State.EXITED
+        if self.paused:
+            return State.PAUSED
+        return State.RUNNING if self.ready is None else State.READY
+
+    def describe(self) -> Domain:
+        """Return the domain as a value."""
+        record = self.record
+        return Domain(
+            name=record.name,
+            uuid=dashed(record.uuid),
+            domid=record.domid,
+            state=self.state,
+            flavor=record.flavor,
+            image=record.image,
+            cmdline=record.cmdline,
+            memory_kib=record.memory_kib,
+            vcpus=record.vcpus,
+            created=record.created,
+            ready=self.ready,
+            exit=self.exit,
+        )
+
+    def changed(self) -> None:
+        """Wake all that wait for a change of state or for console output."""
+        if self._lot:
+            self._lot.unpark_all()
+
+    async def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Wait until a condition holds. A checkpoint only where it does not hold yet."""
+        while not reached():
+            await self._lot.park()
+
+
+def dashed(uuid: str) -> str:
+    """Return a UUID in its usual form."""
+    return f"{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}"
+
+
+class Registry:
+    """All domains: live ones by UUID, name and domid; exited ones kept within a bound."""
+
+    def __init__(self, *, keep_exited: int, keep_exited_seconds: float) -> None:
+        self.live: dict[str, LiveDomain] = {}
+        self.exited: OrderedDict[str, LiveDomain] = OrderedDict()
+        self._by_name: dict[str, LiveDomain | None] = {}
+        self._by_domid: dict[int, LiveDomain] = {}
+        self._keep = keep_exited
+        self._keep_seconds = keep_exited_seconds
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+    def reserve(self, name: str) -> None:
+        """Take a name for a domain to come; raises `NameTaken`."""
+        if name in self._by_name:
+            raise NameTaken("another domain has that name", name)
+        self._by_name[name] = None
+
+    def unreserve(self, name: str) -> None:
+        """Give a reserved name back; does nothing once a domain has it."""
+        if self._by_name.get(name, self) is None:
+            del self._by_name[name]
+
+    def add(self, domain: LiveDomain) -> None:
+        """Enter a live domain."""
+        record = domain.record
+        self.live[record.uuid] = domain
+        self._by_name[record.name] = domain
+        self._by_domid[record.domid] = domain
+
+    def retire(self, domain: LiveDomain) -> None:
+        """Move a domain from the live ones to the exited ones."""
+        self._drop(domain)
+        self.exited[domain.record.uuid] = domain
+
+    def forget(self, domain: LiveDomain) -> None:
+        """Drop a domain altogether."""
+        self._drop(domain)
+        self.exited.pop(domain.record.uuid, None)
+
+    def _drop(self, domain: LiveDomain) -> None:
+        record = domain.record
+        self.live.pop(record.uuid, None)
+        if self._by_name.get(record.name) is domain:
+            del self._by_name[record.name]
+        if self._by_domid.get(record.domid) is domain:
+            del self._by_domid[record.domid]
+
+    def overdue(self) -> Iterator[LiveDomain]:
+        """Yield the exited domains that are over the bound in number or age, the oldest first."""
+        horizon = time.time() - self._keep_seconds
+        excess = len(self.exited) - self._keep
+        for index, domain in enumerate(list(self.exited.values())):
+            assert domain.exit is not None
+            if index >= excess and domain.exit.at >= horizon:
+                break
+            yield domain
+
+    def find(self, key: str) -> LiveDomain:
+        """Return the domain of that name, UUID or decimal domid, live ones first; raises `NoSuchDomain`."""
+        domain = self._by_name.get(key)
+        if domain is None and key.isdigit() and len(key) < 8:
+            domain = self._by_domid.get(int(key))
+        if domain is None and _UUID.fullmatch(key):
+            uuid = key.replace("-", "").lower()
+            domain = self.live.get(uuid) or self.exited.get(uuid)
+        if domain is None:
+            domain = self._find_exited(key)
+        if domain is None:
+            raise NoSuchDomain("no domain has that name, UUID or domid", key)
+        return domain
+
+    def _find_exited(self, key: str) -> LiveDomain | None:
+        for domain in reversed(self.exited.values()):
+            if key in (domain.record.name, str(domain.record.domid)):
+                return domain
+        return None

@@ -1,0 +1,171 @@
+"""The journal: what is ours, on tmpfs, so that a daemon killed at any moment can be followed by another.
+
+An append-only file of JSON lines. A shell is written down *before* it is made (its UUID is its name in Xen), a domain
+before it is unpaused, its exit when it is known, and ``gone`` after the last of its resources has been given back.
+The file survives the daemon, not the host; neither do the domains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from lightvm.errors import JournalFailed
+from lightvm.model import Exit
+
+COMPACT_BYTES = 8 * 1024 * 1024
+"""A journal longer than this is rewritten with what still lives."""
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True):
+    """Base of the records; `uuid` in hexadecimal without dashes."""
+
+    uuid: str
+
+
+class ShellRecord(_Record, tag="shell"):
+    """A shell is about to be made."""
+
+    flavor: str
+
+
+class DomainRecord(_Record, tag="domain"):
+    """A shell is about to become a domain. The ports are the guest's, for adoption."""
+
+    domid: int
+    console_port: int
+    control_port: int
+    name: str
+    flavor: str
+    image: str
+    cmdline: str
+    memory_kib: int
+    vcpus: int
+    created: float
+    token: str | None = None
+
+
+class ExitRecord(_Record, tag="exit"):
+    """A domain has ended; its resources are still to be given back."""
+
+    exit: Exit
+
+
+class GoneRecord(_Record, tag="gone"):
+    """Nothing of this shell or domain is left."""
+
+
+Record = ShellRecord | DomainRecord | ExitRecord | GoneRecord
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+@dataclass(slots=True)
+class Past:
+    """What a journal says about the time before: records by UUID, and lines that could not be read."""
+
+    shells: dict[str, ShellRecord] = field(default_factory=dict)
+    domains: dict[str, DomainRecord] = field(default_factory=dict)
+    exits: dict[str, Exit] = field(default_factory=dict)
+    unreadable: int = 0
+
+    def note(self, record: Record) -> None:
+        """Apply one record."""
+        match record:
+            case ShellRecord():
+                self.shells[record.uuid] = record
+            case DomainRecord():
+                self.shells.pop(record.uuid, None)
+                self.domains[record.uuid] = record
+            case ExitRecord():
+                self.exits[record.uuid] = record.exit
+            case GoneRecord():
+                for records in (self.shells, self.domains, self.exits):
+                    records.pop(record.uuid, None)
+
+
+def read_journal(path: Path) -> Past:
+    """Read a journal; a missing one is an empty past.
+
+    A line that is no record, such as the half-written last line of a daemon that was killed, is counted and left
+    out: the other lines do not depend on it. Raises `JournalFailed` where the file cannot be read at all.
+    """
+    past = Past()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return past
+    except OSError as exc:
+        raise JournalFailed(f"cannot be read: {exc.strerror}", str(path)) from exc
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        try:
+            past.note(_decoder.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            past.unreadable += 1
+    return past
+
+
+class Journal:
+    """The open journal of a running daemon."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._size
+
+    def rewrite(self, past: Past) -> None:
+        """Replace the file by one that says only what still lives. Raises `JournalFailed`."""
+        records: list[Record] = [*past.shells.values(), *past.domains.values()]
+        records += [ExitRecord(uuid=uuid, exit=exit_) for uuid, exit_ in past.exits.items()]
+        data = b"".join(_encoder.encode(record) + b"\n" for record in records)
+        fresh = self._path.with_suffix(".new")
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                _write_all(fd, data)
+                os.rename(fresh, self._path)
+            except BaseException:
+                os.close(fd)
+                raise
+        except OSError as exc:
+            raise JournalFailed(f"cannot be written: {exc.strerror}", str(self._path)) from exc
+        self.close()
+        self._fd = fd
+        self._size = len(data)
+
+    def append(self, record: Record) -> None:
+        """Write one record. One system call. Raises `JournalFailed`, with nothing half-written left behind."""
+        line = _encoder.encode(record) + b"\n"
+        try:
+            written = os.write(self._fd, line)
+        except OSError as exc:
+            raise JournalFailed(f"cannot be written: {exc.strerror}", str(self._path)) from exc
+        if written != len(line):
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            raise JournalFailed("cannot be written: no space left", str(self._path))
+        self._size += written
+
+    def close(self) -> None:
+        """Close the file. It stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,191 @@
+"""Pools of shells: one per flavor, filled in the background between two water marks."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from lightvm.daemon.config import Config
+from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
+from lightvm.errors import HostError, LightVMError, NoSuchFlavor
+from lightvm.model import Flavor, Pool
+from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
+
+log = structlog.get_logger()
+
+UNDO_SECONDS = 30.0
+"""How long giving a half-made thing back may take, shielded from cancellation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shell:
+    """A prepared, anonymous domain."""
+
+    uuid: str
+    flavor: str
+    shape: Shape
+    handle: Handle
+
+
+class ShellPool:
+    """The shells of one flavor; the newest is taken first, since its pages are the likeliest to be cached."""
+
+    def __init__(self, flavor: Flavor) -> None:
+        self.flavor = flavor
+        self.shape = Shape.of(flavor.memory_kib, flavor.vcpus)
+        self.shells: deque[Shell] = deque()
+        self.hits = self.misses = self.prepared = self.discarded = 0
+        self.last_error: str | None = None
+        self.filling = True
+
+    def describe(self) -> Pool:
+        """Return state and counters as a value."""
+        flavor = self.flavor
+        return Pool(
+            flavor=flavor.name,
+            shells=len(self.shells),
+            low=flavor.low,
+            high=flavor.high,
+            hits=self.hits,
+            misses=self.misses,
+            prepared=self.prepared,
+            discarded=self.discarded,
+            last_error=self.last_error,
+        )
+
+
+class ShellMaker:
+    """Makes shells and gives them back, each step journalled so that a crash leaks nothing."""
+
+    def __init__(self, hypervisor: Hypervisor, journal: Journal) -> None:
+        self._hypervisor = hypervisor
+        self._journal = journal
+
+    async def make(self, flavor: str, shape: Shape) -> Shell:
+        """Prepare one shell. Not interrupted by cancellation, which comes at the next checkpoint."""
+        uuid = os.urandom(16)
+        self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
+        try:
+            handle = await self._hypervisor.prepare(shape, uuid)
+        except BaseException:
+            self._journal.append(GoneRecord(uuid=uuid.hex()))
+            raise
+        return Shell(uuid.hex(), flavor, shape, handle)
+
+    async def discard(self, shell: Shell) -> None:
+        """Give a shell back, shielded and bounded; raises `HypercallError`, the journal then keeps the shell."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
+            await self._hypervisor.release(shell.handle)
+            await self._hypervisor.destroy(shell.handle.domid)
+            self._journal.append(GoneRecord(uuid=shell.uuid))
+
+
+class Pools:
+    """All pools, and the task that fills them."""
+
+    def __init__(self, config: Config, hypervisor: Hypervisor, maker: ShellMaker) -> None:
+        self._limits = config.pool
+        self._hypervisor = hypervisor
+        self._maker = maker
+        self._pools = {flavor.name: ShellPool(flavor) for flavor in config.flavor_list()}
+        self._wanted = trio.Event()
+        self.requests = 0
+        """Creates being served now; refill stands back while there are any."""
+
+    def __iter__(self) -> Iterator[ShellPool]:
+        return iter(self._pools.values())
+
+    def __getitem__(self, name: str) -> ShellPool:
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise NoSuchFlavor("the configuration has no such flavor", name) from None
+
+    def matching(self, memory_kib: int | None, vcpus: int | None) -> ShellPool | None:
+        """Return the smallest pool whose flavor has exactly the asked shape; without a wish, the smallest."""
+        for pool in self._pools.values():
+            flavor = pool.flavor
+            if memory_kib in (None, flavor.memory_kib) and vcpus in (None, flavor.vcpus):
+                return pool
+        return None
+
+    def take(self, pool: ShellPool) -> Shell | None:
+        """Take a shell, or None where the pool is empty; either way the refill is told where it is needed."""
+        shell = None
+        if pool.shells:
+            pool.hits += 1
+            shell = pool.shells.pop()
+        else:
+            pool.misses += 1
+        if len(pool.shells) < pool.flavor.low and not pool.filling:
+            pool.filling = True
+            self._wanted.set()
+        return shell
+
+    @property
+    def uuids(self) -> set[str]:
+        """UUIDs of all shells."""
+        return {shell.uuid for pool in self for shell in pool.shells}
+
+    def count(self) -> int:
+        """Return how many shells there are."""
+        return sum(len(pool.shells) for pool in self)
+
+    async def refill_shells(self) -> None:
+        """Fill the pools for ever: each up to its high mark, from start and whenever it falls below its low one."""
+        while True:
+            self._wanted = trio.Event()
+            failed = False
+            for pool in self:
+                while pool.filling and not failed:
+                    failed = not await self._add_shell(pool)
+            if failed:
+                await trio.sleep(self._limits.retry_seconds)
+            elif not any(pool.filling for pool in self):
+                await self._wanted.wait()
+
+    async def _add_shell(self, pool: ShellPool) -> bool:
+        """Add one shell where there is room for it; return False to be asked again after a while."""
+        if len(pool.shells) >= pool.flavor.high:
+            pool.filling = False
+            return True
+        await self._stand_back()
+        cost = pool.shape.memory_kib + pool.shape.pool_kib
+        try:
+            if self._hypervisor.host().free_kib - cost < self._limits.memory_floor_mib * 1024:
+                self._note_failure(pool, "refill stopped at the memory floor")
+                return False
+            shell = await self._maker.make(pool.flavor.name, pool.shape)
+        except LightVMError as exc:
+            pool.discarded += 1
+            self._note_failure(pool, f"{exc.code}: {exc}")
+            return False
+        pool.shells.append(shell)
+        pool.prepared += 1
+        pool.last_error = None
+        return True
+
+    def _note_failure(self, pool: ShellPool, reason: str) -> None:
+        if pool.last_error != reason:
+            log.warning("refill-failed", flavor=pool.flavor.name, reason=reason)
+        pool.last_error = reason
+
+    async def _stand_back(self) -> None:
+        """Let requests being served go first, but never so long that a busy daemon starves its pools."""
+        await trio.lowlevel.checkpoint()
+        if self.requests:
+            await trio.sleep(self._limits.yield_ms / 1000)
+
+    async def drain(self) -> None:
+        """Give all shells back; goes on after a failure, which the next start's reconciliation repairs."""
+        for pool in self:
+            while pool.shells:
+                try:
+                    await self._maker.discard(pool.shells.pop())
+                except HostError as exc:
+                    log.error("shell-not-discarded", flavor=pool.flavor.name, error=str(exc))

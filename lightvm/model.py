@@ -1,0 +1,222 @@
+"""The values that travel between LightVM's parts: the Python side of ``io.github.lightvm.varlink``.
+
+Each class mirrors the type of the same name in the interface file, field by field (a unit test compares them).
+All are immutable. Durations and sizes carry their unit in the name; moments are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class State(StrEnum):
+    """State of a domain; `READY` is the guest's own word over its control page."""
+
+    RUNNING = "running"
+    READY = "ready"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+class ExitReason(StrEnum):
+    """Why a domain ended.
+
+    The first four are Xen's shutdown codes (``xen/include/public/sched.h``); a triple fault counts as a crash.
+    `DESTROYED` was asked for by a caller, `LOST` means that somebody else destroyed the domain.
+    """
+
+    POWEROFF = "poweroff"
+    REBOOT = "reboot"
+    SUSPEND = "suspend"
+    CRASH = "crash"
+    DESTROYED = "destroyed"
+    LOST = "lost"
+
+
+class Source(StrEnum):
+    """Where a created domain came from."""
+
+    POOL = "pool"
+    COLD = "cold"
+    EXISTING = "existing"
+
+
+class WaitFor(StrEnum):
+    """What a caller can wait for."""
+
+    RUNNING = "running"
+    READY = "ready"
+    EXITED = "exited"
+
+
+class EventKind(StrEnum):
+    """What can happen to a domain; `LOST_EVENTS` tells a slow watcher that `count` events were dropped."""
+
+    CREATED = "created"
+    READY = "ready"
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"
+    EXITED = "exited"
+    DESTROYED = "destroyed"
+    LOST_EVENTS = "lost_events"
+
+
+class Verdict(StrEnum):
+    """What Doctor thinks of a resource."""
+
+    OK = "ok"
+    LEAKED = "leaked"
+    MISSING = "missing"
+    FOREIGN = "foreign"
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of the values here: immutable, by keyword only, unknown fields refused.
+
+    `frozen` and `kw_only` are repeated in each class: type checkers want the first, msgspec does not inherit the second.
+    """
+
+
+class Exit(_Value, frozen=True, kw_only=True):
+    """How a domain ended; `status` is there only when the guest reported one."""
+
+    reason: ExitReason
+    at: float
+    status: int | None = None
+
+
+class Domain(_Value, frozen=True, kw_only=True):
+    """A Xen domain that LightVM made for a caller."""
+
+    name: str
+    uuid: str
+    domid: int
+    state: State
+    flavor: str
+    image: str
+    cmdline: str
+    memory_kib: int
+    vcpus: int
+    created: float
+    ready: float | None = None
+    exit: Exit | None = None
+
+
+class CreateRequest(_Value, frozen=True, kw_only=True):
+    """What one create asks for.
+
+    `timeout_ms` bounds the wait for `wait`; it does not bound the creation, which has the daemon's own limit.
+    """
+
+    image: str
+    name: str | None = None
+    flavor: str | None = None
+    memory_kib: int | None = None
+    vcpus: int | None = None
+    cmdline: str | None = None
+    modules: tuple[str, ...] | None = None
+    paused: bool | None = None
+    wait: WaitFor | None = None
+    timeout_ms: int | None = None
+    token: str | None = None
+
+
+class Phases(_Value, frozen=True, kw_only=True):
+    """How long each phase of a create took, in microseconds."""
+
+    prepare_us: int
+    load_us: int
+    journal_us: int
+    unpause_us: int
+    total_us: int
+    ready_us: int | None = None
+
+
+class Created(_Value, frozen=True, kw_only=True):
+    """The outcome of a create."""
+
+    domain: Domain
+    source: Source
+    phases: Phases
+
+
+class Failure(_Value, frozen=True, kw_only=True):
+    """An error as a value, in the results of CreateMany."""
+
+    code: str
+    message: str
+    where: str | None = None
+
+
+class CreateResult(_Value, frozen=True, kw_only=True):
+    """One result of CreateMany: `created` or `failure`."""
+
+    index: int
+    created: Created | None = None
+    failure: Failure | None = None
+
+
+class Flavor(_Value, frozen=True, kw_only=True):
+    """A shape of domain for which shells are kept ready, between `low` and `high` of them."""
+
+    name: str
+    memory_kib: int
+    vcpus: int
+    low: int
+    high: int
+
+
+class Pool(_Value, frozen=True, kw_only=True):
+    """The state and the counters of one flavor's pool, since the daemon started."""
+
+    flavor: str
+    shells: int
+    low: int
+    high: int
+    hits: int
+    misses: int
+    prepared: int
+    discarded: int
+    last_error: str | None = None
+
+
+class Event(_Value, frozen=True, kw_only=True):
+    """Something that happened to a domain."""
+
+    kind: EventKind
+    at: float
+    domain: Domain | None = None
+    count: int | None = None
+
+
+class Finding(_Value, frozen=True, kw_only=True):
+    """One resource found by Doctor: `kind` is domain, shell, xenstore, console or journal."""
+
+    kind: str
+    verdict: Verdict
+    what: str
+    detail: str
+
+
+class ConsoleChunk(_Value, frozen=True, kw_only=True):
+    """Console bytes: `data`, base64 on the wire only, and `next`, the offset of the byte after it."""
+
+    data: bytes
+    offset: int
+    next: int
+    lost: int
+    ended: bool
+
+
+class Version(_Value, frozen=True, kw_only=True):
+    """What is running here: `domctl` and `sysctl` are Xen's interface versions as probed."""
+
+    version: str
+    xen: str
+    domctl: int
+    sysctl: int
+    uptime_s: float
+    domains: int
+    shells: int

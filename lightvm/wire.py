@@ -1,0 +1,176 @@
+"""Varlink without input or output: bytes to messages and back.
+
+A message is one JSON object followed by a NUL byte (varlink.org). A call has `method`, `parameters` and the flags
+`more`, `oneway` and `upgrade`; a reply has `parameters` and `continues`, or `error` with `parameters`. Both clients
+and the server are built on this module; it knows the types of every method from `lightvm.calls`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lightvm import errors
+from lightvm.calls import INTERFACE, METHODS, SERVICE, Method, P, R
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+"""No message may be longer, in either direction."""
+
+_EMPTY = msgspec.Raw(b"{}")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call as it came over the wire; `parameters` is not decoded yet."""
+
+    method: str
+    parameters: msgspec.Raw = _EMPTY
+    more: bool = False
+    oneway: bool = False
+    upgrade: bool = False
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A reply as it came over the wire; `parameters` is not decoded yet."""
+
+    parameters: msgspec.Raw = _EMPTY
+    continues: bool = False
+    error: str | None = None
+
+
+class _Explanation(msgspec.Struct, frozen=True):
+    """Parameters of an error reply; those of the service's own errors have a field of their own."""
+
+    message: str | None = None
+    where: str | None = None
+    parameter: str | None = None
+    method: str | None = None
+    interface: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_call_decoder = msgspec.json.Decoder(Call)
+_reply_decoder = msgspec.json.Decoder(Reply)
+_explanation_decoder = msgspec.json.Decoder(_Explanation)
+_parameter_decoders: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+    name: msgspec.json.Decoder(m.parameters) for name, m in METHODS.items()
+}
+_result_decoders = {name: msgspec.json.Decoder(m.reply) for name, m in METHODS.items()}
+
+
+class Framer:
+    """Cuts a stream of bytes into messages.
+
+    Feed it what was received; take messages until there is none.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_searched")
+
+    def __init__(self, limit: int = MAX_MESSAGE_BYTES) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+        self._searched = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add received bytes.
+
+        Raises `ProtocolError` where an unfinished message has grown over the limit.
+        """
+        self._buffer += data
+        if len(self._buffer) > self._limit and self._buffer.find(b"\0", self._searched) < 0:
+            raise errors.ProtocolError(f"a message is longer than {self._limit} bytes")
+
+    def next_message(self) -> bytes | None:
+        """Return the next whole message without its NUL, or None."""
+        end = self._buffer.find(b"\0", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        message = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return message
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an unfinished message."""
+        return len(self._buffer)
+
+
+def encode_call(
+    method: Method[P, R], parameters: P, *, more: bool = False, oneway: bool = False
+) -> bytes:
+    """Return one call, NUL included."""
+    call: dict[str, Any] = {"method": method.name, "parameters": parameters}
+    if more:
+        call["more"] = True
+    if oneway:
+        call["oneway"] = True
+    return _encoder.encode(call) + b"\0"
+
+
+def decode_call(message: bytes) -> Call:
+    """Return the call in a message; raises `ProtocolError` where it is none."""
+    try:
+        return _call_decoder.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise errors.ProtocolError(f"not a Varlink call: {exc}") from exc
+
+
+def decode_parameters(call: Call) -> msgspec.Struct:
+    """Return the typed parameters of a call whose method is in `METHODS`; raises `BadRequest`."""
+    try:
+        return _parameter_decoders[call.method].decode(call.parameters)
+    except msgspec.ValidationError as exc:
+        message, _, where = str(exc).partition(" - at ")
+        raise errors.BadRequest(message, where.strip("`").removeprefix("$.") or None) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise errors.BadRequest(f"parameters are not JSON: {exc}", "parameters") from exc
+
+
+def encode_reply(result: msgspec.Struct, *, continues: bool = False) -> bytes:
+    """Return one reply, NUL included."""
+    if continues:
+        return _encoder.encode({"parameters": result, "continues": True}) + b"\0"
+    return _encoder.encode({"parameters": result}) + b"\0"
+
+
+def encode_error(error: errors.LightVMError) -> bytes:
+    """Return the error reply of one of our own errors, NUL included."""
+    parameters = {"message": error.message}
+    if error.where is not None:
+        parameters["where"] = error.where
+    name = f"{INTERFACE}.{errors.camel_case(error.code)}"
+    return _encoder.encode({"error": name, "parameters": parameters}) + b"\0"
+
+
+def encode_service_error(name: str, field: str, value: str) -> bytes:
+    """Return an error of ``org.varlink.service`` such as MethodNotFound, NUL included."""
+    return _encoder.encode({"error": f"{SERVICE}.{name}", "parameters": {field: value}}) + b"\0"
+
+
+def decode_reply(method: Method[P, R], message: bytes) -> tuple[R, bool]:
+    """Return the typed result in a reply to `method`, and whether more replies follow.
+
+    Raises the error that the reply carries, or `ProtocolError` where the message is no reply to that method.
+    """
+    try:
+        reply = _reply_decoder.decode(message)
+        if reply.error is not None:
+            raise _error_of(reply)
+        return _result_decoders[method.name].decode(reply.parameters), reply.continues
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise errors.ProtocolError(f"not a reply to {method.name}: {exc}") from exc
+
+
+def _error_of(reply: Reply) -> errors.LightVMError:
+    assert reply.error is not None
+    interface, _, name = reply.error.rpartition(".")
+    explanation = _explanation_decoder.decode(reply.parameters)
+    if interface == SERVICE:
+        about = explanation.parameter or explanation.method or explanation.interface
+        return errors.ProtocolError(f"the service answered {name}", about)
+    cls = errors.BY_CODE.get(errors.kebab_case(name)) if interface == INTERFACE else None
+    if cls is None:
+        return errors.ProtocolError(f"the service answered with the unknown error {reply.error}")
+    return cls(explanation.message or name, explanation.where)

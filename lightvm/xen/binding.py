@@ -1,0 +1,282 @@
+"""The real Xen: the only module that imports the native extension, and so the only one with `Any` in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import trio
+
+from lightvm.errors import HostError, HypercallError, OutOfMemory, UnsupportedXen
+from lightvm.xen import hypervisor as seam
+from lightvm.xen._native import ffi, lib
+from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Handle, Host, Shape, Versions
+from lightvm.xen.image import Image
+
+T = TypeVar("T")
+
+assert (lib.LVM_GUEST_STARTING, lib.LVM_GUEST_READY, lib.LVM_GUEST_EXITING) == (
+    seam.GUEST_STARTING,
+    seam.GUEST_READY,
+    seam.GUEST_EXITING,
+), "extension and package are not of the same release"
+
+_EVENTS_AT_ONCE = 64
+_MAX_DOMAINS = 0x7FF0
+
+
+class XenHandle:
+    """A held domain."""
+
+    __slots__ = (
+        "console_event",
+        "console_port",
+        "control_event",
+        "control_port",
+        "domid",
+        "pointer",
+    )
+
+    def __init__(self, pointer: Any) -> None:
+        self.pointer = pointer
+        self.domid: int = lib.lvm_domid(pointer)
+        self.console_port: int = lib.lvm_console_port(pointer)
+        self.control_port: int = lib.lvm_control_port(pointer)
+        self.console_event: int = lib.lvm_console_local(pointer)
+        self.control_event: int = lib.lvm_control_local(pointer)
+
+
+class XenHypervisor:
+    """Xen through the native engine; see `lightvm.xen.hypervisor.Hypervisor` for the contract."""
+
+    def __init__(self, *, threads: int = 4) -> None:
+        """Open the handles and probe the interface versions.
+
+        Raises `UnsupportedXen` where there is no Xen, no hardware assisted paging, or an interface version that
+        this release does not know. At most `threads` slow calls run at once.
+        """
+        out = ffi.new("struct lvm_xen **")
+        rc = lib.lvm_open(out)
+        if rc < 0:
+            raise _unsupported(rc)
+        self._xen = out[0]
+        self._limiter = trio.CapacityLimiter(threads)
+        self._ports = ffi.new("uint32_t[]", _EVENTS_AT_ONCE)
+        self._console = ffi.new("uint8_t[]", lib.LVM_CONSOLE_OUT_SIZE)
+        self._console_view = ffi.buffer(self._console)
+        self._control = ffi.new("struct lvm_control *")
+        # An image is described to the engine once, not once per create.
+        self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
+        self._fd: int = lib.lvm_events_fd(self._xen)
+        host = self._host()
+        if not host.hap:
+            self.close()
+            raise UnsupportedXen("Xen says that this machine has no hardware assisted paging (HAP)")
+
+    @property
+    def versions(self) -> Versions:
+        """What was probed when the handle was opened."""
+        out = ffi.new("struct lvm_versions *")
+        lib.lvm_get_versions(self._xen, out)
+        extra = ffi.string(out.xen_extra).decode("ascii", "replace")
+        return Versions(
+            xen=f"{out.xen_major}.{out.xen_minor}{extra}", domctl=out.domctl, sysctl=out.sysctl
+        )
+
+    def _host(self) -> Any:
+        out = ffi.new("struct lvm_host *")
+        _check(lib.lvm_get_host(self._xen, out))
+        return out
+
+    def host(self) -> Host:
+        """Return the host's memory."""
+        out = self._host()
+        return Host(
+            total_kib=out.total_kib, free_kib=out.free_kib, scrub_kib=out.scrub_kib, cpus=out.cpus
+        )
+
+    async def _slow(self, function: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(function, limiter=self._limiter)
+
+    async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+        """Make a shell."""
+        native = ffi.new("struct lvm_shape *")
+        native.memory_kib = shape.memory_kib
+        native.window_kib = shape.window_kib
+        native.pool_kib = shape.pool_kib
+        native.vcpus = shape.vcpus
+        native.max_evtchn = shape.max_evtchn
+        native.max_grant_frames = shape.max_grant_frames
+        ffi.memmove(native.uuid, uuid, 16)
+
+        def call() -> XenHandle:
+            out = ffi.new("struct lvm_domain **")
+            _check(lib.lvm_prepare(self._xen, native, out))
+            return XenHandle(out[0])
+
+        return await self._slow(call)
+
+    async def adopt(self, domid: int, console_port: int, control_port: int) -> Handle:
+        """Take hold again of a domain."""
+
+        def call() -> XenHandle:
+            out = ffi.new("struct lvm_domain **")
+            _check(lib.lvm_adopt(self._xen, domid, console_port, control_port, out))
+            return XenHandle(out[0])
+
+        return await self._slow(call)
+
+    def load(self, handle: Handle, boot: Boot) -> None:
+        """Copy the image into a shell."""
+        made = None if boot.modules else self._boots.get(boot.image)
+        if made is None:
+            made = _describe_boot(boot)
+            if not boot.modules:
+                self._boots[boot.image] = made
+        native = made[0]
+        native.cmdline = ffi.from_buffer(boot.cmdline)
+        native.cmdline_len = len(boot.cmdline)
+        _check(lib.lvm_load(_pointer(handle), native))
+
+    def unpause(self, handle: Handle) -> None:
+        """Let the vCPUs run."""
+        _check(lib.lvm_unpause(_pointer(handle)))
+
+    def pause(self, handle: Handle) -> None:
+        """Stop the vCPUs."""
+        _check(lib.lvm_pause(_pointer(handle)))
+
+    async def close_window(self, handle: Handle) -> None:
+        """Unmap the image window."""
+        await self._slow(lambda: lib.lvm_close_window(_pointer(handle)))
+
+    async def release(self, handle: Handle) -> None:
+        """Unmap and unbind."""
+        await self._slow(lambda: lib.lvm_release(_pointer(handle)))
+
+    async def destroy(self, domid: int) -> None:
+        """Destroy a domain."""
+
+        def call() -> None:
+            rc = lib.lvm_destroy(self._xen, domid)
+            if rc != -errno.ESRCH:
+                _check(rc)
+
+        await self._slow(call)
+
+    async def list_domains(self) -> Sequence[DomainInfo]:
+        """Return all domains but domain 0."""
+
+        def call() -> list[DomainInfo]:
+            infos = ffi.new("struct lvm_domain_info[]", _MAX_DOMAINS)
+            n = _check(lib.lvm_list(self._xen, 1, infos, _MAX_DOMAINS))
+            return [_describe(infos[i]) for i in range(n)]
+
+        return await self._slow(call)
+
+    async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
+        """Return those that have ended."""
+        if not watched:
+            await trio.lowlevel.checkpoint()
+            return []
+
+        def call() -> list[DomainInfo]:
+            native = ffi.new("struct lvm_domain_info[]", len(watched))
+            for entry, (domid, uuid) in zip(native, watched, strict=True):
+                entry.domid = domid
+                entry.uuid = uuid
+            ended = ffi.new("struct lvm_domain_info[]", len(watched))
+            n = _check(lib.lvm_find_ended(self._xen, native, len(watched), ended))
+            return [_describe(ended[i]) for i in range(n)]
+
+        return await self._slow(call)
+
+    async def wait_events(self) -> None:
+        """Wait until an event is pending."""
+        await trio.lowlevel.wait_readable(self._fd)
+
+    def take_events(self) -> Sequence[int]:
+        """Return some of the pending events."""
+        n = _check(lib.lvm_take_events(self._xen, self._ports, _EVENTS_AT_ONCE))
+        return ffi.unpack(self._ports, n)  # type: ignore[no-any-return]  # a list of int
+
+    def unmask(self, event: int) -> None:
+        """Let an event come again."""
+        _check(lib.lvm_unmask(self._xen, event))
+
+    def take_console(self, handle: Handle) -> bytes:
+        """Move what the guest has written out of its console ring."""
+        n = _check(lib.lvm_console_take(_pointer(handle), self._console))
+        return bytes(self._console_view[0:n])
+
+    def read_control(self, handle: Handle) -> Control:
+        """Read the control page."""
+        out = self._control
+        lib.lvm_control_read(_pointer(handle), out)
+        return Control(out.state, out.exit_reason, out.exit_status, out.heartbeat)
+
+    def close(self) -> None:
+        """Close the handles."""
+        lib.lvm_close(self._xen)
+        self._xen = ffi.NULL
+
+
+def _pointer(handle: Handle) -> Any:
+    return cast("XenHandle", handle).pointer
+
+
+def _describe_boot(boot: Boot) -> tuple[Any, list[Any]]:
+    """Return the engine's description of a boot, and what it points into."""
+    segments = (*boot.image.segments, *boot.modules)
+    array = ffi.new("struct lvm_segment[]", len(segments))
+    alive: list[Any] = [array]
+    for entry, segment in zip(array, segments, strict=True):
+        data = ffi.from_buffer(segment.data)
+        alive.append(data)
+        entry.paddr = segment.paddr
+        entry.memsz = segment.memsz
+        entry.filesz = len(segment.data)
+        entry.data = ffi.cast("const uint8_t *", data)
+    native = ffi.new("struct lvm_boot *")
+    native.entry = boot.image.entry
+    native.nr_segments = len(segments)
+    native.nr_modules = len(boot.modules)
+    native.segments = array
+    native.announce_device_page = boot.image.device_page
+    return native, alive
+
+
+def _describe(info: Any) -> DomainInfo:
+    return DomainInfo(
+        domid=info.domid,
+        uuid=bytes(info.uuid),
+        memory_kib=info.memory_kib,
+        vcpus=info.vcpus,
+        cpu_ns=info.cpu_ns,
+        paused=bool(info.flags & lib.LVM_DOMAIN_PAUSED),
+        dying=bool(info.flags & lib.LVM_DOMAIN_DYING),
+        shutdown=bool(info.flags & lib.LVM_DOMAIN_SHUTDOWN),
+        shutdown_code=info.shutdown_code,
+        gone=info.shutdown_code == lib.LVM_CODE_GONE,
+    )
+
+
+def _check(rc: int) -> int:
+    if rc >= 0:
+        return rc
+    step = ffi.string(lib.lvm_failed_step()).decode()
+    if rc == -errno.ENOMEM:
+        raise OutOfMemory("Xen has no memory left for this", step)
+    raise HypercallError(os.strerror(-rc), step, errno=-rc)
+
+
+def _unsupported(rc: int) -> HostError:
+    step = ffi.string(lib.lvm_failed_step()).decode()
+    if rc == -errno.EPROTONOSUPPORT:
+        return UnsupportedXen("this Xen has an interface version that this release does not know", step)
+    if rc in (-errno.ENOSYS, -errno.EPERM, -errno.EACCES, -errno.ENOENT):
+        return UnsupportedXen("no Xen here, or not a control domain, or not root", step)
+    return HypercallError(os.strerror(-rc), step, errno=-rc)

@@ -1,0 +1,394 @@
+"""A hypervisor in memory, for unit, fault and cancellation tests; public through `lightvm.testing`.
+
+Its guests do what the guests of ``native/guest`` of the same file name do, as far as a caller of the seam can see.
+Faults are injected by the name of a method: `FakeHypervisor.fail` makes the next call of a method raise,
+`FakeHypervisor.hang` makes calls of an async method wait until the returned event is set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from lightvm.errors import HypercallError, OutOfMemory
+from lightvm.model import ExitReason
+from lightvm.xen.hypervisor import (
+    GUEST_EXITING,
+    GUEST_READY,
+    GUEST_STARTING,
+    Boot,
+    Control,
+    DomainInfo,
+    Handle,
+    Host,
+    Shape,
+    Versions,
+)
+from lightvm.xen.image import LOW_RAM_LIMIT
+
+OVERHEAD_KIB = 1108
+"""What a fake domain costs beside its RAM."""
+
+_CODES = {ExitReason.POWEROFF: 0, ExitReason.REBOOT: 1, ExitReason.SUSPEND: 2, ExitReason.CRASH: 3}
+_FLOOD = b"flood " * 340
+
+
+@dataclass(slots=True)
+class FakeDomain:
+    """A domain of the fake; tests may look at it and change it."""
+
+    domid: int
+    uuid: bytes
+    shape: Shape
+    boot: Boot | None = None
+    paused: bool = True
+    started: bool = False
+    shutdown_code: int | None = None
+    console: deque[bytes] = field(default_factory=deque)
+    control: Control = Control(GUEST_STARTING, 0, 0, 0)
+    flooding: bool = False
+    handle: FakeHandle | None = None
+
+
+@dataclass(slots=True, eq=False)
+class FakeHandle:
+    """A held fake domain."""
+
+    domid: int
+    console_event: int
+    control_event: int
+    console_port: int = 1
+    control_port: int = 2
+    window: bool = True
+
+
+class FakeHypervisor:
+    """See `lightvm.xen.hypervisor.Hypervisor` for the contract.
+
+    `domains` are those that exist, by domid; `foreign` adds one that is not ours; `calls` counts calls by name.
+    """
+
+    def __init__(self, *, total_kib: int = 4 * 1024 * 1024) -> None:
+        self.total_kib = total_kib
+        self.domains: dict[int, FakeDomain] = {}
+        self.calls: Counter[str] = Counter()
+        self.closed = False
+        self._next_domid = 1
+        self._next_event = 100
+        self._pending: dict[int, None] = {}
+        self._masked: dict[int, bool] = {}
+        self._raised = trio.Event()
+        self._failures: defaultdict[str, deque[Exception]] = defaultdict(deque)
+        self._hangs: dict[str, trio.Event] = {}
+
+    # Faults
+
+    def fail(self, method: str, error: Exception | None = None) -> None:
+        """Make the next call of `method` raise `error`, by default a `HypercallError`."""
+        self._failures[method].append(error or HypercallError("injected", method, errno=14))
+
+    def hang(self, method: str) -> trio.Event:
+        """Make calls of the async `method` wait, cancellation held off as in a thread, until the event is set."""
+        self._hangs[method] = trio.Event()
+        return self._hangs[method]
+
+    def foreign(self, *, memory_kib: int = 65536) -> int:
+        """Add a running domain that somebody else made; return its domid."""
+        domain = self._new(Shape.of(memory_kib, 1), os.urandom(16))
+        domain.paused = False
+        return domain.domid
+
+    def kill(self, domid: int) -> None:
+        """Destroy a domain as ``xl destroy`` would."""
+        del self.domains[domid]
+
+    def crash(self, domid: int) -> None:
+        """Make a domain crash without a word."""
+        self.domains[domid].shutdown_code = 3
+
+    def forget_handles(self) -> None:
+        """Drop all mappings and bindings, as the death of the process does."""
+        for domain in self.domains.values():
+            domain.handle = None
+        self._pending.clear()
+        self._masked.clear()
+
+    def _enter(self, method: str) -> None:
+        self.calls[method] += 1
+        if self._failures[method]:
+            raise self._failures[method].popleft()
+
+    async def _enter_slow(self, method: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._enter(method)
+        hang = self._hangs.get(method)
+        if hang is not None:
+            with trio.CancelScope(shield=True):
+                await hang.wait()
+
+    # The seam
+
+    @property
+    def versions(self) -> Versions:
+        """Say what is faked."""
+        return Versions(xen="4.20-fake", domctl=0x17, sysctl=0x15)
+
+    def host(self) -> Host:
+        """Return the memory that is left."""
+        self._enter("host")
+        return Host(total_kib=self.total_kib, free_kib=self._free_kib(), scrub_kib=0, cpus=2)
+
+    def _free_kib(self) -> int:
+        used = sum(d.shape.memory_kib + OVERHEAD_KIB for d in self.domains.values())
+        return self.total_kib - used
+
+    def _new(self, shape: Shape, uuid: bytes) -> FakeDomain:
+        domain = FakeDomain(domid=self._next_domid, uuid=uuid, shape=shape)
+        self._next_domid += 1
+        self.domains[domain.domid] = domain
+        return domain
+
+    def _hold(self, domain: FakeDomain, *, window: bool) -> FakeHandle:
+        handle = FakeHandle(domain.domid, self._next_event, self._next_event + 1, window=window)
+        self._next_event += 2
+        self._masked |= {handle.console_event: False, handle.control_event: False}
+        domain.handle = handle
+        return handle
+
+    async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+        """Make a shell."""
+        await self._enter_slow("prepare")
+        if shape.memory_kib < 1024 or shape.memory_kib % 4 or not 1 <= shape.vcpus <= 128:
+            raise HypercallError(os.strerror(22), "shape", errno=22)
+        if shape.memory_kib + OVERHEAD_KIB > self._free_kib():
+            raise OutOfMemory("Xen has no memory left for this", "populate_physmap")
+        return self._hold(self._new(shape, uuid), window=True)
+
+    async def adopt(self, domid: int, console_port: int, control_port: int) -> Handle:
+        """Take hold again of a domain."""
+        await self._enter_slow("adopt")
+        domain = self.domains.get(domid)
+        if domain is None or (console_port, control_port) != (1, 2) or domain.handle is not None:
+            raise HypercallError(os.strerror(3), "map special pages", errno=3)
+        handle = self._hold(domain, window=False)
+        self._raise(handle.console_event)
+        self._raise(handle.control_event)
+        return handle
+
+    def load(self, handle: Handle, boot: Boot) -> None:
+        """Note the image."""
+        self._enter("load")
+        domain = self._held(handle)
+        top = min(domain.shape.memory_kib * 1024, LOW_RAM_LIMIT)
+        if not _held(handle).window:
+            raise HypercallError(os.strerror(22), "load", errno=22)
+        if boot.image.end > top or any(module.end > top for module in boot.modules):
+            raise HypercallError(os.strerror(34), "place segment", errno=34)
+        domain.boot = boot
+
+    def unpause(self, handle: Handle) -> None:
+        """Let the guest do what it does."""
+        self._enter("unpause")
+        domain = self._held(handle)
+        domain.paused = False
+        if not domain.started and domain.boot is not None:
+            domain.started = True
+            self._run(domain, domain.boot)
+
+    def pause(self, handle: Handle) -> None:
+        """Mark the domain paused."""
+        self._enter("pause")
+        self._held(handle).paused = True
+
+    async def close_window(self, handle: Handle) -> None:
+        """Forget the window."""
+        await self._enter_slow("close_window")
+        _held(handle).window = False
+
+    async def release(self, handle: Handle) -> None:
+        """Forget the handle."""
+        await self._enter_slow("release")
+        for event in (handle.console_event, handle.control_event):
+            self._masked.pop(event, None)
+            self._pending.pop(event, None)
+        domain = self.domains.get(handle.domid)
+        if domain is not None and domain.handle is handle:
+            domain.handle = None
+
+    async def destroy(self, domid: int) -> None:
+        """Destroy a domain."""
+        await self._enter_slow("destroy")
+        self.domains.pop(domid, None)
+
+    async def list_domains(self) -> Sequence[DomainInfo]:
+        """Return all domains."""
+        await self._enter_slow("list_domains")
+        return [_describe(self.domains[domid]) for domid in sorted(self.domains)]
+
+    async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
+        """Return those that have ended."""
+        await self._enter_slow("find_ended")
+        ended = []
+        for domid, uuid in watched:
+            domain = self.domains.get(domid)
+            if domain is None or domain.uuid != uuid:
+                ended.append(_gone(domid, uuid))
+            elif domain.shutdown_code is not None:
+                ended.append(_describe(domain))
+        return ended
+
+    async def wait_events(self) -> None:
+        """Wait until an event is pending."""
+        await trio.lowlevel.checkpoint()
+        while not self._pending:
+            self._raised = trio.Event()
+            await self._raised.wait()
+
+    def take_events(self) -> Sequence[int]:
+        """Return the pending events and mask them."""
+        self._enter("take_events")
+        taken = list(self._pending)
+        self._pending.clear()
+        for event in taken:
+            self._masked[event] = True
+        return taken
+
+    def unmask(self, event: int) -> None:
+        """Let an event come again."""
+        self._enter("unmask")
+        if event not in self._masked:
+            raise HypercallError(os.strerror(22), "evtchn_unmask", errno=22)
+        self._masked[event] = False
+
+    def take_console(self, handle: Handle) -> bytes:
+        """Return what the guest has written."""
+        self._enter("take_console")
+        domain = self._held(handle)
+        if domain.flooding:
+            domain.console.append(_FLOOD)
+        data = b"".join(domain.console)
+        domain.console.clear()
+        if domain.flooding:
+            self._raise(handle.console_event)
+        return data
+
+    def read_control(self, handle: Handle) -> Control:
+        """Return the control page."""
+        self._enter("read_control")
+        return self._held(handle).control
+
+    def close(self) -> None:
+        """Note that the handles are closed."""
+        self.closed = True
+        self.forget_handles()
+
+    # Guests
+
+    def _held(self, handle: Handle) -> FakeDomain:
+        domain = self.domains.get(handle.domid)
+        if domain is None:
+            raise HypercallError(os.strerror(3), "domain", errno=3)
+        return domain
+
+    def _raise(self, event: int) -> None:
+        # A masked event is delivered when it is unmasked and still due; guests here raise again instead.
+        if event in self._masked:
+            self._pending[event] = None
+            self._raised.set()
+
+    def _signal(self, domain: FakeDomain, *, console: bool) -> None:
+        if domain.handle is not None:
+            handle = domain.handle
+            self._raise(handle.console_event if console else handle.control_event)
+
+    def say(self, domid: int, text: bytes) -> None:
+        """Make a guest write to its console."""
+        domain = self.domains[domid]
+        domain.console.append(text)
+        self._signal(domain, console=True)
+
+    def end(self, domid: int, reason: ExitReason, status: int) -> None:
+        """Make a guest report its end and stop."""
+        domain = self.domains[domid]
+        domain.control = Control(GUEST_EXITING, _CODES[reason], status & 0xFFFF_FFFF, 0)
+        domain.shutdown_code = _CODES[reason]
+        self._signal(domain, console=False)
+
+    def _ready(self, domain: FakeDomain) -> None:
+        domain.control = Control(GUEST_READY, 0, 0, 0)
+        self._signal(domain, console=False)
+
+    def _run(self, domain: FakeDomain, boot: Boot) -> None:
+        name = os.path.basename(boot.image.path)
+        words = boot.cmdline.decode("utf-8", "replace").split()
+        if name == "hello":
+            self._hello(domain, boot.cmdline, words)
+        elif name == "misbehave":
+            self._misbehave(domain, words)
+        else:
+            self._ready(domain)
+
+    def _hello(self, domain: FakeDomain, cmdline: bytes, words: list[str]) -> None:
+        self._ready(domain)
+        self.say(domain.domid, b"Hello from a LightVM guest.\n")
+        if cmdline:
+            self.say(domain.domid, b"Command line: " + cmdline + b"\n")
+        statuses = [word.removeprefix("status=") for word in words if word.startswith("status=")]
+        self.end(domain.domid, ExitReason.POWEROFF, int(statuses[0]) if statuses else 0)
+
+    def _misbehave(self, domain: FakeDomain, words: list[str]) -> None:
+        if "ready" in words:
+            self._ready(domain)
+        if "crash" in words or "triple-fault" in words:
+            domain.shutdown_code = 3
+        elif "shutdown" in words:
+            domain.shutdown_code = 0
+        elif "flood" in words:
+            domain.flooding = True
+            self._signal(domain, console=True)
+        elif "control" in words:
+            domain.control = Control(0xFFFF_FF04, 0xDEAD_BEEF, 0xDEAD_BEEF, 0)
+            self._signal(domain, console=False)
+        elif "ring" in words:
+            self.fail("take_console", HypercallError(os.strerror(71), "console ring", errno=71))
+            self._signal(domain, console=True)
+        elif "loop" not in words:
+            self.end(domain.domid, ExitReason.POWEROFF, 0)
+
+
+def _held(handle: Handle) -> FakeHandle:
+    assert isinstance(handle, FakeHandle)
+    return handle
+
+
+def _describe(domain: FakeDomain) -> DomainInfo:
+    return DomainInfo(
+        domid=domain.domid,
+        uuid=domain.uuid,
+        memory_kib=domain.shape.memory_kib,
+        vcpus=domain.shape.vcpus,
+        cpu_ns=0,
+        paused=domain.paused,
+        dying=False,
+        shutdown=domain.shutdown_code is not None,
+        shutdown_code=domain.shutdown_code or 0,
+    )
+
+
+def _gone(domid: int, uuid: bytes) -> DomainInfo:
+    return DomainInfo(
+        domid=domid,
+        uuid=uuid,
+        memory_kib=0,
+        vcpus=0,
+        cpu_ns=0,
+        paused=False,
+        dying=True,
+        shutdown=False,
+        shutdown_code=0,
+        gone=True,
+    )

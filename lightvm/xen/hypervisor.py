@@ -1,0 +1,218 @@
+"""The seam between the daemon and Xen.
+
+`Hypervisor` is all that the daemon knows of Xen. A plain method is *fast*: a memory access or one hypercall, called
+inline. An ``async`` method is *slow*: it may take milliseconds and runs in a worker thread, so the event loop goes
+on. A slow method is never abandoned: when its caller is cancelled it runs to its end and the result is returned, so
+that a caller can undo it; the cancellation comes at the caller's next checkpoint.
+
+Two classes implement it: `lightvm.xen.binding.XenHypervisor` and `lightvm.xen.fake.FakeHypervisor`; one suite in
+``tests/contract`` holds for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lightvm.model import ExitReason
+from lightvm.xen.image import Image, Segment
+
+GUEST_STARTING, GUEST_READY, GUEST_EXITING = 0, 1, 2
+"""What a guest says in its control page (``docs/device-page.md``)."""
+
+_REASONS = {
+    0: ExitReason.POWEROFF,
+    1: ExitReason.REBOOT,
+    2: ExitReason.SUSPEND,
+    3: ExitReason.CRASH,
+}
+
+
+def exit_reason(code: int) -> ExitReason:
+    """Return the meaning of one of Xen's shutdown codes; what is not a plain end counts as a crash."""
+    return _REASONS.get(code, ExitReason.CRASH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Version of Xen and of its control interfaces, as probed."""
+
+    xen: str
+    domctl: int
+    sysctl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Memory of the host in KiB: all of it, what Xen can give out now, and what it is still scrubbing."""
+
+    total_kib: int
+    free_kib: int
+    scrub_kib: int
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a shell is made of.
+
+    `window_kib` is the RAM from address 0 that stays mapped for the image copy; `pool_kib` the HAP pool, by which
+    Xen pays for the domain's page tables.
+    """
+
+    memory_kib: int
+    vcpus: int
+    window_kib: int
+    pool_kib: int
+    max_evtchn: int = 63
+    max_grant_frames: int = 4
+
+    @classmethod
+    def of(cls, memory_kib: int, vcpus: int) -> Shape:
+        """Return the shape of a domain of that size, with a window and a HAP pool to suit.
+
+        The pool holds the page tables: one page per 2 MiB of RAM where no superpage was to be had, a few for the
+        top levels and the special pages, and Xen's own per vCPU. Doubled, since a guest that finds the pool empty
+        is a guest that cannot map a page.
+        """
+        return cls(
+            memory_kib=memory_kib,
+            vcpus=vcpus,
+            window_kib=min(memory_kib, 4096),
+            pool_kib=128 + 32 * (vcpus - 1) + 4 * (memory_kib // 1024),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What finish copies into a shell; `modules` are placed already (`lightvm.xen.image.place_modules`)."""
+
+    image: Image
+    cmdline: bytes = b""
+    modules: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What a guest has said in its control page; nothing in it can be trusted."""
+
+    state: int
+    exit_reason: int
+    exit_status: int
+    heartbeat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainInfo:
+    """A domain as Xen lists it; `gone` ones only come from `Hypervisor.find_ended`."""
+
+    domid: int
+    uuid: bytes
+    memory_kib: int
+    vcpus: int
+    cpu_ns: int
+    paused: bool
+    dying: bool
+    shutdown: bool
+    shutdown_code: int
+    gone: bool = False
+
+
+class Handle(Protocol):
+    """A domain that is held: mapped, with its event channels bound.
+
+    `console_port` and `control_port` are the guest's port numbers, by which a later process adopts the domain;
+    `console_event` and `control_event` are ours, as `Hypervisor.take_events` reports them.
+    """
+
+    @property
+    def domid(self) -> int: ...
+    @property
+    def console_port(self) -> int: ...
+    @property
+    def control_port(self) -> int: ...
+    @property
+    def console_event(self) -> int: ...
+    @property
+    def control_event(self) -> int: ...
+
+
+class Hypervisor(Protocol):
+    """All that the daemon asks of Xen.
+
+    Every method raises `HypercallError` with the failed step in `where`; those that need memory, `OutOfMemory`.
+    """
+
+    @property
+    def versions(self) -> Versions:
+        """What was probed when the handle was opened."""
+        ...
+
+    def host(self) -> Host:
+        """Return the host's memory. Fast."""
+        ...
+
+    async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+        """Make a shell: a paused domain with everything but its image. All or nothing. Slow."""
+        ...
+
+    async def adopt(self, domid: int, console_port: int, control_port: int) -> Handle:
+        """Take hold again of a domain that an earlier process prepared. Slow."""
+        ...
+
+    def load(self, handle: Handle, boot: Boot) -> None:
+        """Copy image, modules and command line into a shell. Fast; a shell that it fails on is spoilt."""
+        ...
+
+    def unpause(self, handle: Handle) -> None:
+        """Let the vCPUs run. Fast: the one hypercall of a pooled create."""
+        ...
+
+    def pause(self, handle: Handle) -> None:
+        """Stop the vCPUs. Fast."""
+        ...
+
+    async def close_window(self, handle: Handle) -> None:
+        """Unmap what only `load` needs. Slow. May be called again."""
+        ...
+
+    async def release(self, handle: Handle) -> None:
+        """Unmap and unbind; the domain stays. Slow. The handle must not be used any more."""
+        ...
+
+    async def destroy(self, domid: int) -> None:
+        """Destroy a domain; one that does not exist is no error. Slow. Release its handle first."""
+        ...
+
+    async def list_domains(self) -> Sequence[DomainInfo]:
+        """Return all domains of the host but domain 0, in order of domid. Slow."""
+        ...
+
+    async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
+        """Of these pairs of domid and UUID, in order of domid, return those that have ended. Slow."""
+        ...
+
+    async def wait_events(self) -> None:
+        """Wait until an event is pending. One task at a time. Cancellable at any time."""
+        ...
+
+    def take_events(self) -> Sequence[int]:
+        """Return some of the pending events, maybe none. Each stays masked until `unmask`. Fast."""
+        ...
+
+    def unmask(self, event: int) -> None:
+        """Let an event come again. Call it before looking at what it announced. Fast."""
+        ...
+
+    def take_console(self, handle: Handle) -> bytes:
+        """Move what the guest has written out of its console ring; at most 2048 bytes. Fast."""
+        ...
+
+    def read_control(self, handle: Handle) -> Control:
+        """Read the control page, each word once. Fast."""
+        ...
+
+    def close(self) -> None:
+        """Close the handles. Domains stay."""
+        ...

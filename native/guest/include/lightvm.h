@@ -1,0 +1,109 @@
+/*
+ * The contract between LightVM and a guest, and a small library to use it. Needs no other header and no Xen headers.
+ * docs/device-page.md explains the pages. Everything is little-endian.
+ */
+#ifndef LIGHTVM_H
+#define LIGHTVM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Device page: read-only. Its address is that of the first boot module. */
+#define LIGHTVM_DEVICE_MAGIC 0x444d564cu
+#define LIGHTVM_DEVICE_VERSION 1u
+
+struct lightvm_device_page {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t header_size;
+    uint32_t nr_entries;
+    uint32_t entry_size;
+    uint8_t uuid[16];
+    uint64_t memory_kib;
+    uint32_t vcpus;
+    uint32_t reserved[53];
+};
+
+enum lightvm_entry_type {
+    LIGHTVM_ENTRY_NONE = 0,
+    LIGHTVM_ENTRY_CONSOLE = 1,
+    LIGHTVM_ENTRY_CONTROL = 2,
+};
+
+struct lightvm_device_entry {
+    uint32_t type;
+    uint32_t index;
+    uint32_t evtchn;
+    uint32_t gfn;
+    uint32_t reserved[28];
+};
+
+/* Control page: the guest's word to the toolstack. Notify its event channel after each change of state. */
+#define LIGHTVM_CONTROL_MAGIC 0x434d564cu
+
+enum lightvm_guest_state {
+    LIGHTVM_GUEST_STARTING = 0,
+    LIGHTVM_GUEST_READY = 1,
+    LIGHTVM_GUEST_EXITING = 2,
+};
+
+struct lightvm_control_page {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t guest_state;
+    uint32_t exit_reason;
+    uint32_t exit_status;
+    uint32_t heartbeat;
+    uint32_t request;
+    uint32_t acknowledged;
+    uint32_t reserved[56];
+};
+
+struct lightvm_console_ring {
+    uint8_t in[1024];
+    uint8_t out[2048];
+    uint32_t in_cons, in_prod;
+    uint32_t out_cons, out_prod;
+};
+
+/* How a guest ends: Xen's shutdown codes (public/sched.h). */
+enum lightvm_exit_reason {
+    LIGHTVM_EXIT_POWEROFF = 0,
+    LIGHTVM_EXIT_REBOOT = 1,
+    LIGHTVM_EXIT_SUSPEND = 2,
+    LIGHTVM_EXIT_CRASH = 3,
+};
+
+/* Set before main is called. */
+extern const struct lightvm_device_page *lightvm_device_page;
+extern struct lightvm_control_page *lightvm_control;
+extern struct lightvm_console_ring *lightvm_console;
+
+/* The guest's program. What it returns becomes its exit status. */
+int main(const char *command_line);
+
+/* Say that the guest is ready for use. */
+void lightvm_ready(void);
+/* Report reason and status, and stop. */
+_Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status);
+/* Stop without a report, as a guest does that knows nothing of the control page. */
+_Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason);
+/* Block for ever; no event wakes this guest. */
+_Noreturn void lightvm_sleep(void);
+/* Let other guests run. */
+void lightvm_yield(void);
+/* Tell the other side of an event channel. */
+void lightvm_notify(uint32_t port);
+
+/* Write to the console; waits while the ring is full. */
+void lightvm_write(const char *bytes, size_t n);
+void lightvm_print(const char *text);
+/* Notify the console's channel even where nothing was written. */
+void lightvm_console_kick(void);
+
+/* Value of `key=value` in a command line: a pointer into it, or NULL. `key` ends in '='. */
+const char *lightvm_option(const char *command_line, const char *key);
+int lightvm_word(const char *command_line, const char *word);
+int lightvm_number(const char *text);
+
+#endif

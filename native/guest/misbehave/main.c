@@ -1,0 +1,83 @@
+/*
+ * Misbehaves on request, for tests. Words of the command line, in the order in which they are obeyed:
+ *   ready         say ready first
+ *   crash         tell Xen that the guest has crashed
+ *   triple-fault  take an exception without a handler
+ *   shutdown      power off without a word in the control page
+ *   loop          spin for ever
+ *   flood         write to the console for ever
+ *   ring          put impossible indices into the console ring
+ *   control       put nonsense into the control page
+ *   device-page   try to write the device page; exit status 0 where the page did not change
+ */
+#include "lightvm.h"
+
+static void triple_fault(void)
+{
+    static const struct {
+        uint16_t limit;
+        uint32_t base;
+    } __attribute__((packed)) no_table = {0, 0};
+    __asm__ volatile("lidt %0; int3" ::"m"(no_table));
+}
+
+static void flood(void)
+{
+    static const char line[] = "0123456789abcdefghijklmnopqrstuvwxyz flood flood flood flood\n";
+    for (;;) {
+        lightvm_write(line, sizeof(line) - 1);
+    }
+}
+
+static void nonsense(void)
+{
+    for (uint32_t state = 2; state < 5; state++) {
+        lightvm_control->exit_reason = 0xdeadbeef;
+        lightvm_control->exit_status = 0xdeadbeef;
+        lightvm_control->magic = 0;
+        lightvm_control->guest_state = 0xffffff00u + state;
+        lightvm_console_kick();
+    }
+}
+
+static int write_device_page(void)
+{
+    volatile uint32_t *word = (volatile uint32_t *)&lightvm_device_page->nr_entries;
+    uint32_t before = *word;
+    *word = ~before;
+    return *word == before ? 0 : 1;
+}
+
+int main(const char *command_line)
+{
+    if (lightvm_word(command_line, "ready")) {
+        lightvm_ready();
+    }
+    if (lightvm_word(command_line, "crash")) {
+        lightvm_shutdown(LIGHTVM_EXIT_CRASH);
+    }
+    if (lightvm_word(command_line, "triple-fault")) {
+        triple_fault();
+    }
+    if (lightvm_word(command_line, "shutdown")) {
+        lightvm_shutdown(LIGHTVM_EXIT_POWEROFF);
+    }
+    if (lightvm_word(command_line, "loop")) {
+        for (;;) {
+            __asm__ volatile("pause");
+        }
+    }
+    if (lightvm_word(command_line, "flood")) {
+        flood();
+    }
+    if (lightvm_word(command_line, "ring")) {
+        lightvm_console->out_prod = lightvm_console->out_cons + 0x12345678;
+        lightvm_console_kick();
+        lightvm_sleep();
+    }
+    if (lightvm_word(command_line, "control")) {
+        nonsense();
+        lightvm_sleep();
+    }
+    return lightvm_word(command_line, "device-page") ? write_device_page() : 0;
+}

@@ -1,0 +1,173 @@
+/* The guest's side of the boot contract: find the pages, talk to Xen, end in order. */
+#include "lightvm.h"
+
+#define HYPERVISOR_SCHED_OP 29u
+#define HYPERVISOR_EVENT_CHANNEL_OP 32u
+#define SCHEDOP_YIELD 0u
+#define SCHEDOP_BLOCK 1u
+#define SCHEDOP_SHUTDOWN 2u
+#define EVTCHNOP_SEND 4u
+#define HYPERCALL_SLOT 32u
+
+extern char hypercall_page[];
+
+const struct lightvm_device_page *lightvm_device_page;
+struct lightvm_control_page *lightvm_control;
+struct lightvm_console_ring *lightvm_console;
+static uint32_t console_port, control_port;
+
+/* The parts of hvm_start_info that are used here. */
+struct start_info {
+    uint32_t magic, version, flags, nr_modules;
+    uint64_t modlist_paddr, cmdline_paddr;
+};
+struct module {
+    uint64_t paddr, size;
+};
+
+static long hypercall(uint32_t number, uint32_t command, void *argument)
+{
+    long result;
+    __asm__ volatile("call *%[slot]"
+                     : "=a"(result), "+b"(command), "+c"(argument)
+                     : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
+                     : "memory");
+    return result;
+}
+
+static void *at(uint64_t paddr)
+{
+    return (void *)(uintptr_t)paddr;
+}
+
+static void write_barrier(void)
+{
+    __asm__ volatile("" ::: "memory"); /* x86 keeps stores in order; the compiler must too */
+}
+
+void lightvm_notify(uint32_t port)
+{
+    hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port);
+}
+
+void lightvm_yield(void)
+{
+    hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_YIELD, NULL);
+}
+
+_Noreturn void lightvm_sleep(void)
+{
+    for (;;) {
+        hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_BLOCK, NULL);
+    }
+}
+
+_Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason)
+{
+    uint32_t code = reason;
+    hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, &code);
+    lightvm_sleep();
+}
+
+void lightvm_ready(void)
+{
+    lightvm_control->guest_state = LIGHTVM_GUEST_READY;
+    write_barrier();
+    lightvm_notify(control_port);
+}
+
+_Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
+{
+    lightvm_control->exit_reason = reason;
+    lightvm_control->exit_status = (uint32_t)status;
+    write_barrier(); /* pairs with the fence in the toolstack's lvm_control_read */
+    lightvm_control->guest_state = LIGHTVM_GUEST_EXITING;
+    write_barrier();
+    lightvm_notify(control_port);
+    lightvm_shutdown(reason);
+}
+
+void lightvm_console_kick(void)
+{
+    lightvm_notify(console_port);
+}
+
+void lightvm_write(const char *bytes, size_t n)
+{
+    volatile struct lightvm_console_ring *ring = lightvm_console;
+    uint32_t produced = ring->out_prod;
+    for (size_t i = 0; i < n; i++) {
+        while (produced - ring->out_cons == sizeof(ring->out)) {
+            lightvm_console_kick();
+            lightvm_yield();
+        }
+        ring->out[produced++ % sizeof(ring->out)] = (uint8_t)bytes[i];
+        write_barrier(); /* pairs with the fence in the toolstack's lvm_console_take */
+        ring->out_prod = produced;
+    }
+    lightvm_console_kick();
+}
+
+void lightvm_print(const char *text)
+{
+    size_t n = 0;
+    while (text[n]) {
+        n++;
+    }
+    lightvm_write(text, n);
+}
+
+static int find_pages(const struct start_info *info)
+{
+    if (info->nr_modules == 0) {
+        return 0;
+    }
+    const struct module *modules = at(info->modlist_paddr);
+    lightvm_device_page = at(modules[0].paddr);
+    if (lightvm_device_page->magic != LIGHTVM_DEVICE_MAGIC
+        || lightvm_device_page->version != LIGHTVM_DEVICE_VERSION) {
+        return 0;
+    }
+    const uint8_t *entry = (const uint8_t *)lightvm_device_page + lightvm_device_page->header_size;
+    for (uint32_t i = 0; i < lightvm_device_page->nr_entries; i++) {
+        const struct lightvm_device_entry *device = (const void *)entry;
+        void *page = at((uint64_t)device->gfn << 12);
+        if (device->type == LIGHTVM_ENTRY_CONSOLE) {
+            lightvm_console = page;
+            console_port = device->evtchn;
+        } else if (device->type == LIGHTVM_ENTRY_CONTROL) {
+            lightvm_control = page;
+            control_port = device->evtchn;
+        }
+        entry += lightvm_device_page->entry_size;
+    }
+    return lightvm_console && lightvm_control;
+}
+
+_Noreturn void lightvm_start(const struct start_info *info)
+{
+    if (!find_pages(info)) {
+        lightvm_shutdown(LIGHTVM_EXIT_CRASH);
+    }
+    lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(at(info->cmdline_paddr)));
+}
+
+/* gcc may call these even in freestanding code. */
+void *memcpy(void *to, const void *from, size_t n)
+{
+    uint8_t *t = to;
+    const uint8_t *f = from;
+    while (n--) {
+        *t++ = *f++;
+    }
+    return to;
+}
+
+void *memset(void *to, int value, size_t n)
+{
+    uint8_t *t = to;
+    while (n--) {
+        *t++ = (uint8_t)value;
+    }
+    return to;
+}

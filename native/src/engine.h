@@ -1,0 +1,70 @@
+/* Inside of the engine: what its .c files share. */
+#ifndef LVM_ENGINE_H
+#define LVM_ENGINE_H
+
+#include <stdbool.h>
+
+#include <xencall.h>
+#include <xendevicemodel.h>
+#include <xenevtchn.h>
+#include <xenforeignmemory.h>
+
+#include "lvm.h"
+#include "xen_abi.h"
+
+struct lvm_xen {
+    xencall_handle *call;
+    xenforeignmemory_handle *memory;
+    xenevtchn_handle *evtchn;
+    xendevicemodel_handle *device_model;
+    struct lvm_versions versions;
+    struct abi_domctl *hot;      /* hypercall buffer of the owner thread: unpause allocates nothing */
+    uint8_t context_header[64];  /* first record of an HVM context, the same for every domain of a host */
+    uint32_t context_header_size;
+};
+
+struct lvm_domain {
+    struct lvm_xen *xen;
+    uint32_t domid;
+    uint64_t low_bytes;          /* RAM below the hole */
+    uint8_t *window;             /* RAM from 0, or NULL */
+    uint64_t window_bytes;
+    uint8_t *special;            /* LVM_SPECIAL_PAGES from LVM_SPECIAL_GFN */
+    uint32_t console_port, control_port;   /* the guest's numbering */
+    int console_local, control_local;      /* ours, -1 while unbound */
+    uint32_t console_consumed;
+};
+
+/* Remember where a call failed, and pass the error on. */
+int lvm_fail(const char *step, int error);
+
+/* One domctl or sysctl: copies `op` into a hypercall buffer and back. Returns 0 or -errno. */
+int lvm_domctl(struct lvm_xen *xen, struct abi_domctl *op);
+int lvm_sysctl(struct lvm_xen *xen, struct abi_sysctl *op);
+/* A hypercall with a sub-command and one argument structure, copied in and out. Returns >= 0 or -errno. */
+long lvm_hypercall(struct lvm_xen *xen, unsigned int number, unsigned long command, void *argument,
+                   size_t size);
+
+/* Map `n` consecutive guest pages. NULL with errno set where any of them cannot be mapped. */
+void *lvm_map(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, size_t n);
+
+/* The parts of prepare and adopt that they share. */
+int lvm_map_special(struct lvm_domain *domain);
+int lvm_bind_ports(struct lvm_domain *domain);
+int lvm_populate(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, uint64_t n);
+int lvm_set_first_context(struct lvm_domain *domain);
+void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shape);
+void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *shape);
+
+static inline struct lvm_console_ring *lvm_console(const struct lvm_domain *domain)
+{
+    return (struct lvm_console_ring *)domain->special;
+}
+
+static inline struct lvm_control_page *lvm_control_page(const struct lvm_domain *domain)
+{
+    return (struct lvm_control_page *)(domain->special
+                                       + LVM_PAGE_SIZE * (LVM_CONTROL_GFN - LVM_SPECIAL_GFN));
+}
+
+#endif

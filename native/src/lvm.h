@@ -1,0 +1,165 @@
+/*
+ * The engine: everything LightVM asks of Xen, in C.
+ *
+ * Functions return 0 or a count on success and -errno on failure; outputs (`ret_`) are set only on success.
+ * An engine (struct lvm_xen) may be used by several threads at once, except where a function says "owner thread":
+ * those are for the one thread that runs the event loop. A domain (struct lvm_domain) is used by one thread at a
+ * time. Handles are dead after fork.
+ */
+#ifndef LVM_H
+#define LVM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lvm_layout.h"
+
+/* Opened handles: hypercalls, foreign memory, event channels, device model. */
+struct lvm_xen;
+
+/* A domain that is kept mapped: a shell, or a running guest with its console and control page. */
+struct lvm_domain;
+
+struct lvm_versions {
+    uint32_t domctl;       /* interface version as probed */
+    uint32_t sysctl;
+    uint32_t xen_major;
+    uint32_t xen_minor;
+    char xen_extra[16];
+};
+
+struct lvm_host {
+    uint64_t total_kib;
+    uint64_t free_kib;     /* allocatable now; pages still to be scrubbed are not counted */
+    uint64_t scrub_kib;
+    uint32_t cpus;
+    uint32_t hap;          /* 1 where hardware assisted paging is available */
+};
+
+/* What a shell is made of. Everything else is bound when it is finished. */
+struct lvm_shape {
+    uint64_t memory_kib;   /* guest RAM, a multiple of 4, at least 1024 */
+    uint64_t window_kib;   /* RAM from address 0 kept mapped for the image copy, at most memory_kib */
+    uint64_t pool_kib;     /* HAP pool, a multiple of 4 */
+    uint32_t vcpus;
+    uint32_t max_evtchn;   /* highest event channel port */
+    uint32_t max_grant_frames;
+    uint8_t uuid[16];      /* Xen's domain handle: by it a domain is known to be ours */
+};
+
+/* Bytes to be placed in guest memory: `filesz` bytes of `data`, then zeros up to `memsz`. */
+struct lvm_segment {
+    uint64_t paddr;
+    uint64_t memsz;
+    uint64_t filesz;
+    const uint8_t *data;
+};
+
+/* What is late-bound: all that finish copies into a shell. */
+struct lvm_boot {
+    uint64_t entry;                       /* PVH entry point, below 4 GiB */
+    uint32_t nr_segments;
+    uint32_t nr_modules;                  /* how many of the last segments are boot modules */
+    const struct lvm_segment *segments;
+    const char *cmdline;                  /* need not end in NUL */
+    uint64_t cmdline_len;                 /* less than LVM_CMDLINE_SIZE */
+    uint32_t announce_device_page;        /* 1: the device page is the first module */
+};
+
+struct lvm_domain_info {
+    uint32_t domid;
+    uint32_t flags;        /* LVM_DOMAIN_* */
+    uint32_t shutdown_code;
+    uint32_t vcpus;
+    uint64_t memory_kib;
+    uint64_t cpu_ns;
+    uint8_t uuid[16];
+};
+#define LVM_DOMAIN_DYING 1u
+#define LVM_DOMAIN_HVM 2u
+#define LVM_DOMAIN_SHUTDOWN 4u
+#define LVM_DOMAIN_PAUSED 8u
+
+/* What a domain's guest has said in its control page; each word was read once. */
+struct lvm_control {
+    uint32_t state;        /* LVM_GUEST_* */
+    uint32_t exit_reason;
+    uint32_t exit_status;
+    uint32_t heartbeat;
+};
+
+/*
+ * Open everything and probe the interface versions.
+ * -ENOSYS: no Xen, or not a control domain. -EPROTONOSUPPORT: an interface version that this code does not know.
+ */
+int lvm_open(struct lvm_xen **ret_xen);
+void lvm_close(struct lvm_xen *xen);
+void lvm_get_versions(const struct lvm_xen *xen, struct lvm_versions *ret_versions);
+/* The name of the step at which the last failed call of this thread stopped; a constant string, never NULL. */
+const char *lvm_failed_step(void);
+int lvm_get_host(struct lvm_xen *xen, struct lvm_host *ret_host);
+
+/*
+ * Make a shell: a paused PVH domain with memory, special pages, event channels and initial vCPU context.
+ * All or nothing. -ENOMEM: Xen has no room. -EINVAL: shape out of range.
+ */
+int lvm_prepare(struct lvm_xen *xen, const struct lvm_shape *shape, struct lvm_domain **ret_domain);
+
+/*
+ * Take hold again of a domain that an earlier process made: map its special pages, bind its channels.
+ * Ports are those lvm_console_port and lvm_control_port said then. The domain has no window.
+ */
+int lvm_adopt(struct lvm_xen *xen, uint32_t domid, uint32_t console_port, uint32_t control_port,
+              struct lvm_domain **ret_domain);
+
+/*
+ * Copy image, modules, command line and entry point into a shell. No hypercall where all segments lie in the window.
+ * -ERANGE: a segment or entry lies outside the low RAM or on the boot page. -E2BIG: command line or module list too
+ * long. A shell whose load failed is to be destroyed.
+ */
+int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot);
+
+/* Let the vCPUs run. One hypercall. Owner thread. */
+int lvm_unpause(struct lvm_domain *domain);
+/* Stop the vCPUs. Returns when none runs. Owner thread. */
+int lvm_pause(struct lvm_domain *domain);
+
+/* Unmap the window, when the image is in. May be called more than once. */
+void lvm_close_window(struct lvm_domain *domain);
+/* Unmap everything, unbind the channels, free the handle. The domain itself stays. */
+void lvm_release(struct lvm_domain *domain);
+
+/* Destroy a domain. -ESRCH: there is none. May take long; release the handle before, or its memory stays. */
+int lvm_destroy(struct lvm_xen *xen, uint32_t domid);
+
+uint32_t lvm_domid(const struct lvm_domain *domain);
+/* Ports in the guest's numbering, for adoption; and in ours, as lvm_take_events reports them. */
+uint32_t lvm_console_port(const struct lvm_domain *domain);
+uint32_t lvm_control_port(const struct lvm_domain *domain);
+uint32_t lvm_console_local(const struct lvm_domain *domain);
+uint32_t lvm_control_local(const struct lvm_domain *domain);
+
+/* Up to `max` domains with a domid of at least `first`, in order. Returns how many. */
+int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_infos, uint32_t max);
+/*
+ * Of the `n` watched domains (domid and uuid set, in order of domid) write to ret_ended those that have ended: gone,
+ * dying, or shut down; gone ones have LVM_DOMAIN_DYING and shutdown_code LVM_CODE_GONE. Returns how many.
+ */
+int lvm_find_ended(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
+                   struct lvm_domain_info *ret_ended);
+#define LVM_CODE_GONE 0xffffffffu
+
+/* The descriptor that is readable when an event is pending. It is non-blocking. */
+int lvm_events_fd(const struct lvm_xen *xen);
+/* Take up to `max` pending local ports. They stay masked until unmasked below. Owner thread. */
+int lvm_take_events(struct lvm_xen *xen, uint32_t *ret_ports, uint32_t max);
+int lvm_unmask(struct lvm_xen *xen, uint32_t local_port);
+
+/*
+ * Move console output into `buffer` (at least LVM_CONSOLE_OUT_SIZE bytes) and tell the guest. Returns the count.
+ * -EPROTO: the guest's ring indices are impossible; what was there is skipped.
+ */
+int lvm_console_take(struct lvm_domain *domain, uint8_t *buffer);
+void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_control);
+
+#endif

@@ -1,0 +1,106 @@
+/*
+ * What toolstack and guest agree on: the memory map of a domain, the boot page, the device page and the control page.
+ * docs/device-page.md explains it; native/guest/include/lightvm.h is the guest's own copy, compared by a test.
+ * All fields are little-endian and of fixed width.
+ */
+#ifndef LVM_LAYOUT_H
+#define LVM_LAYOUT_H
+
+#include <stdint.h>
+
+#define LVM_PAGE_SIZE 4096u
+
+/* RAM is [0, low end) and, where it does not fit, from 4 GiB on. */
+#define LVM_LOW_RAM_LIMIT 0xe0000000ull
+#define LVM_HIGH_RAM_BASE 0x100000000ull
+
+/* Special pages below 4 GiB, in this order. */
+#define LVM_SPECIAL_GFN 0xff000u
+#define LVM_CONSOLE_GFN (LVM_SPECIAL_GFN + 0u)
+#define LVM_DEVICE_GFN (LVM_SPECIAL_GFN + 1u)
+#define LVM_CONTROL_GFN (LVM_SPECIAL_GFN + 2u)
+#define LVM_SPECIAL_PAGES 3u
+#define LVM_SPECIAL_RESERVED 256u /* kept free for rings, and reserved in the guest's memory map */
+
+/* The boot page is RAM: its guest may take it back once it has read it. */
+#define LVM_BOOT_GFN 1u
+#define LVM_BOOT_START_INFO 0x000u
+#define LVM_BOOT_TRAMPOLINE 0x040u
+#define LVM_BOOT_ENTRY 0x050u
+#define LVM_BOOT_MEMMAP 0x080u
+#define LVM_BOOT_MEMMAP_MAX 8u
+#define LVM_BOOT_MODULES 0x200u
+#define LVM_BOOT_MODULES_MAX 16u
+#define LVM_BOOT_CMDLINE 0x400u
+#define LVM_CMDLINE_SIZE 0xc00u /* with the NUL */
+
+/* Device page: read-only to the guest. */
+#define LVM_DEVICE_MAGIC 0x444d564cu /* "LVMD" */
+#define LVM_DEVICE_VERSION 1u
+
+struct lvm_device_page {
+    uint32_t magic;
+    uint16_t version;      /* a guest refuses a page with a version it does not know */
+    uint16_t header_size;  /* entries start here */
+    uint32_t nr_entries;
+    uint32_t entry_size;   /* step from one entry to the next; grows with the version */
+    uint8_t uuid[16];
+    uint64_t memory_kib;
+    uint32_t vcpus;
+    uint32_t reserved[53]; /* zero */
+};
+
+#define LVM_ENTRY_NONE 0u
+#define LVM_ENTRY_CONSOLE 1u
+#define LVM_ENTRY_CONTROL 2u
+#define LVM_ENTRY_VIF 3u /* reserved */
+#define LVM_ENTRY_VBD 4u /* reserved */
+
+struct lvm_device_entry {
+    uint32_t type;
+    uint32_t index;        /* 0 for the first of its type */
+    uint32_t evtchn;       /* the guest's port */
+    uint32_t gfn;          /* of the ring or page */
+    uint32_t reserved[28]; /* zero */
+};
+
+/* Control page: the guest writes it; dom0 reads each word once and trusts none. */
+#define LVM_CONTROL_MAGIC 0x434d564cu /* "LVMC" */
+#define LVM_CONTROL_VERSION 1u
+
+#define LVM_GUEST_STARTING 0u
+#define LVM_GUEST_READY 1u
+#define LVM_GUEST_EXITING 2u
+
+struct lvm_control_page {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t guest_state;  /* guest: LVM_GUEST_* */
+    uint32_t exit_reason;  /* guest, before LVM_GUEST_EXITING: a SHUTDOWN_* code of Xen's sched.h */
+    uint32_t exit_status;  /* guest, before LVM_GUEST_EXITING */
+    uint32_t heartbeat;    /* guest: any change is a beat */
+    uint32_t request;      /* dom0: reserved for power requests */
+    uint32_t acknowledged; /* guest: reserved */
+    uint32_t reserved[56];
+};
+
+/* The PV console ring of Xen's io/console.h. */
+#define LVM_CONSOLE_IN_SIZE 1024u
+#define LVM_CONSOLE_OUT_SIZE 2048u
+
+struct lvm_console_ring {
+    uint8_t in[LVM_CONSOLE_IN_SIZE];
+    uint8_t out[LVM_CONSOLE_OUT_SIZE];
+    uint32_t in_cons, in_prod;
+    uint32_t out_cons, out_prod;
+};
+
+/* ELF note that says "I read the device page": name "LightVM", this type, a 32-bit version. */
+#define LVM_ELF_NOTE_DEVICE_PAGE 1u
+
+_Static_assert(sizeof(struct lvm_device_page) == 256, "layout");
+_Static_assert(sizeof(struct lvm_device_entry) == 128, "layout");
+_Static_assert(sizeof(struct lvm_control_page) == 256, "layout");
+_Static_assert(sizeof(struct lvm_console_ring) == 3088, "layout");
+
+#endif

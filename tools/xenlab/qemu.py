@@ -1,0 +1,156 @@
+"""Starts QEMU as a Xen host; how the virtual machine is put together is written here only."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LabError
+from .image import Image
+from .qmp import Qmp
+from .suites import KERNEL_ARGS, XEN_ARGS, Suite
+
+QEMU = "qemu-system-x86_64"
+START_PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What sort of host a lab is."""
+
+    suite: Suite
+    memory: str
+    cpus: int
+
+
+def parse_memory(text: str) -> str:
+    """Check a memory size such as 16G or 4096M; return it in QEMU's spelling."""
+    match = re.fullmatch(r"([1-9][0-9]*)([MG])(?:i?B)?", text)
+    if not match:
+        raise LabError("bad-memory", f"{text!r} is not a size like 16G or 6144M")
+    mebibytes = int(match[1]) * (1024 if match[2] == "G" else 1)
+    if mebibytes < 3072:
+        raise LabError("bad-memory", f"{text} is too little: dom0 alone takes 2G, 3G is the least")
+    return f"{mebibytes}M"
+
+
+def qemu_version() -> str:
+    """Return the first line of QEMU's version: saved machines belong to one QEMU."""
+    shown = subprocess.run([QEMU, "--version"], capture_output=True, text=True, timeout=30)
+    return shown.stdout.partition("\n")[0]
+
+
+def qemu_command(shape: Shape, *, ram_shared: bool, incoming: bool) -> list[str]:
+    """Return QEMU's command line.
+
+    All files have fixed names in its working directory, so no path ever needs the quoting of
+    QEMU's options.  The memory is a file: written through (`share=on`) by the machine whose state
+    is going to be saved, copied on write by every machine resumed from it.
+    """
+    share = "on" if ram_shared else "off"
+    command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
+    # thread=multi: one host thread per virtual CPU.  qemu64 because richer models (max, EPYC) make
+    # dom0 crash early; svm and npt are what HVM and PVH guests need.
+    command += ["-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt"]
+    command += ["-smp", str(shape.cpus), "-m", shape.memory]
+    command += ["-machine", "pc,memory-backend=ram"]
+    command += ["-object", f"memory-backend-file,id=ram,size={shape.memory},mem-path=ram"]
+    command[-1] += f",share={share},reserve=off"
+    command += ["-kernel", "xen", "-append", XEN_ARGS]
+    command += ["-initrd", f"vmlinuz {KERNEL_ARGS},initrd.img"]
+    command += ["-drive", "file=disk.qcow2,format=qcow2,if=none,id=disk,discard=unmap,cache=unsafe"]
+    command += ["-device", "virtio-blk-pci,drive=disk"]
+    # Port 0: the kernel chooses a free one, which cannot be snatched away in between.
+    command += ["-netdev", "user,id=net,ipv6=off,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"]
+    command += ["-device", "virtio-net-pci,netdev=net,romfile="]
+    command += ["-device", "virtio-rng-pci"]
+    command += ["-chardev", "file,id=serial,path=serial.log,append=on", "-serial", "chardev:serial"]
+    command += ["-qmp", "unix:qmp.sock,server=on,wait=off"]
+    if incoming:
+        command += ["-incoming", "defer"]
+    return command
+
+
+def link_boot_files(image: Image, directory: Path) -> None:
+    """Give `directory` the names that QEMU's command line uses."""
+    for name in ("xen", "vmlinuz", "initrd.img"):
+        (directory / name).symlink_to(image.directory / name)
+
+
+def make_overlay(backing: Path, backing_format: str, overlay: Path) -> None:
+    """Make `overlay`, which holds what a machine changes in the frozen disk `backing`."""
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", backing_format, "-b", str(backing)]
+    done = subprocess.run([*command, str(overlay)], capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        raise LabError("disk-failed", done.stderr.strip().replace("\n", "; "))
+
+
+def start_qemu(
+    directory: Path, shape: Shape, *, ram_shared: bool, incoming: bool, tied: bool
+) -> subprocess.Popen[bytes]:
+    """Start QEMU in `directory` and return when its control socket exists.
+
+    `tied` machines die with this process, whatever ends it; others are the caller's to end.
+    """
+    command = qemu_command(shape, ram_shared=ram_shared, incoming=incoming)
+    if tied:
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
+    with (directory / "qemu.log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return process
+
+
+def wait_socket(directory: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until QEMU listens on its control socket."""
+    deadline = time.monotonic() + START_PATIENCE
+    while not (directory / "qmp.sock").exists():
+        if process.poll() is not None:
+            raise LabError("qemu-died", qemu_complaint(directory))
+        if time.monotonic() > deadline:
+            raise LabError("timeout", f"QEMU did not start in {START_PATIENCE:.0f} s")
+        time.sleep(0.01)
+
+
+def qemu_complaint(directory: Path) -> str:
+    """Return the last line that QEMU wrote about itself."""
+    try:
+        lines = (directory / "qemu.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "QEMU ended without a word"
+
+
+def read_ssh_port(qmp: Qmp) -> int:
+    """Return the loopback port that leads to the lab's ssh server."""
+    shown = qmp.execute("human-monitor-command", **{"command-line": "info usernet"})
+    match = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", str(shown))
+    if not match:
+        raise LabError("qemu-refused", f"no forwarded port in {shown!r}")
+    return int(match[1])
+
+
+__all__ = [
+    "Shape",
+    "link_boot_files",
+    "make_overlay",
+    "parse_memory",
+    "qemu_command",
+    "qemu_complaint",
+    "qemu_version",
+    "read_ssh_port",
+    "start_qemu",
+    "wait_socket",
+]
+
+_ = os  # placeholder
