@@ -32,7 +32,7 @@ def read_source(path: str) -> Source:
             values: dict[str, object] = tomllib.load(file)
     except OSError as exc:
         raise BadRequest(f"cannot read the configuration: {exc.strerror}", path) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest(f"not TOML: {exc}", path) from exc
     if "memory" in values:
         values = _with_memory(values, path)

@@ -19,6 +19,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
+OUTPUT_BUDGET = 16384
+"""Console bytes that a guest may write per `lightvm.daemon.pump.BUDGET_SECONDS`; then its channel is masked for a
+while, so that no guest can keep dom0 busy with its console."""
+
+
 def check_name(name: str) -> None:
     """Raise `BadRequest` where a name could not be a domain's, or could be taken for a domid or a UUID."""
     if not _NAME.fullmatch(name):
@@ -33,13 +38,14 @@ class LiveDomain:
     __slots__ = (
         "_lot",
         "console",
+        "destroyed",
         "exit",
         "handle",
         "lock",
+        "output_budget",
         "paused",
         "ready",
         "record",
-        "throttled",
     )
 
     def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
@@ -51,7 +57,9 @@ class LiveDomain:
         self.paused = False
         self.ready: float | None = None
         self.exit: Exit | None = None
-        self.throttled = False
+        self.destroyed = False
+        """Whether Xen has let go of it: from then on its domid may be somebody else's."""
+        self.output_budget = OUTPUT_BUDGET
         self._lot = trio.lowlevel.ParkingLot()
 
     @property

@@ -113,37 +113,36 @@ def read_journal(path: Path) -> Past:
 
 
 class Journal:
-    """The open journal of a running daemon."""
+    """The open journal of a running daemon; `past` is what it says now."""
 
     def __init__(self, path: Path) -> None:
+        """Read what is there and start a fresh file with what of it still lives. Raises `JournalFailed`."""
         self._path = path
         self._fd = -1
         self._size = 0
+        self.past = read_journal(path)
+        self.rewrite()
 
-    @property
-    def size(self) -> int:
-        """Bytes in the file."""
-        return self._size
-
-    def rewrite(self, past: Past) -> None:
+    def rewrite(self) -> None:
         """Replace the file by one that says only what still lives. Raises `JournalFailed`."""
+        past = self.past
         records: list[Record] = [*past.shells.values(), *past.domains.values()]
         records += [ExitRecord(uuid=uuid, exit=exit_) for uuid, exit_ in past.exits.items()]
         data = b"".join(_encoder.encode(record) + b"\n" for record in records)
         fresh = self._path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fd = os.open(fresh, flags, 0o600)
             try:
                 _write_all(fd, data)
-                os.rename(fresh, self._path)
+                fresh.rename(self._path)
             except BaseException:
                 os.close(fd)
                 raise
         except OSError as exc:
             raise JournalFailed(f"cannot be written: {exc.strerror}", str(self._path)) from exc
         self.close()
-        self._fd = fd
-        self._size = len(data)
+        self._fd, self._size = fd, len(data)
 
     def append(self, record: Record) -> None:
         """Write one record. One system call. Raises `JournalFailed`, with nothing half-written left behind."""
@@ -157,6 +156,12 @@ class Journal:
                 os.ftruncate(self._fd, self._size)
             raise JournalFailed("cannot be written: no space left", str(self._path))
         self._size += written
+        self.past.note(record)
+
+    def compact(self) -> None:
+        """Rewrite the file where it has grown long. Raises `JournalFailed`; the old file is then still good."""
+        if self._size > COMPACT_BYTES:
+            self.rewrite()
 
     def close(self) -> None:
         """Close the file. It stays."""

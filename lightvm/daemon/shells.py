@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import structlog
 import trio
@@ -17,6 +18,9 @@ from lightvm.model import Flavor, Pool
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
 
 log = structlog.get_logger()
+
+MAX_WINDOW_KIB = 65536
+"""No shell keeps more than this mapped; of a larger image the rest is mapped while it is copied."""
 
 UNDO_SECONDS = 30.0
 """How long giving a half-made thing back may take, shielded from cancellation."""
@@ -43,6 +47,12 @@ class ShellPool:
         self.last_error: str | None = None
         self.filling = True
 
+    def fit_window(self, image_end: int) -> None:
+        """Give the shells to come a window that holds an image like this, so that loading it needs no hypercall."""
+        needed = -(-image_end // 4096) * 4
+        if needed > self.shape.window_kib:
+            self.shape = replace(self.shape, window_kib=min(needed, self.shape.memory_kib, MAX_WINDOW_KIB))
+
     def describe(self) -> Pool:
         """Return state and counters as a value."""
         flavor = self.flavor
@@ -65,24 +75,33 @@ class ShellMaker:
     def __init__(self, hypervisor: Hypervisor, journal: Journal) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
+        self.in_work: set[str] = set()
+        """UUIDs of shells that are being made or given back just now."""
 
     async def make(self, flavor: str, shape: Shape) -> Shell:
         """Prepare one shell. Not interrupted by cancellation, which comes at the next checkpoint."""
         uuid = os.urandom(16)
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
+        self.in_work.add(uuid.hex())
         try:
             handle = await self._hypervisor.prepare(shape, uuid)
         except BaseException:
             self._journal.append(GoneRecord(uuid=uuid.hex()))
             raise
+        finally:
+            self.in_work.discard(uuid.hex())
         return Shell(uuid.hex(), flavor, shape, handle)
 
     async def discard(self, shell: Shell) -> None:
         """Give a shell back, shielded and bounded; raises `HypercallError`, the journal then keeps the shell."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
-            await self._hypervisor.release(shell.handle)
-            await self._hypervisor.destroy(shell.handle.domid)
-            self._journal.append(GoneRecord(uuid=shell.uuid))
+        self.in_work.add(shell.uuid)
+        try:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
+                await self._hypervisor.release(shell.handle)
+                await self._hypervisor.destroy(shell.handle.domid)
+                self._journal.append(GoneRecord(uuid=shell.uuid))
+        finally:
+            self.in_work.discard(shell.uuid)
 
 
 class Pools:
@@ -94,8 +113,8 @@ class Pools:
         self._maker = maker
         self._pools = {flavor.name: ShellPool(flavor) for flavor in config.flavor_list()}
         self._wanted = trio.Event()
-        self.requests = 0
-        """Creates being served now; refill stands back while there are any."""
+        self._requests = 0
+        self._last_request = float("-inf")
 
     def __iter__(self) -> Iterator[ShellPool]:
         return iter(self._pools.values())
@@ -129,8 +148,12 @@ class Pools:
 
     @property
     def uuids(self) -> set[str]:
-        """UUIDs of all shells."""
+        """UUIDs of all shells that wait."""
         return {shell.uuid for pool in self for shell in pool.shells}
+
+    def in_work(self, uuid: str) -> bool:
+        """Whether a shell is being made or given back just now."""
+        return uuid in self._maker.in_work
 
     def count(self) -> int:
         """Return how many shells there are."""
@@ -175,11 +198,30 @@ class Pools:
             log.warning("refill-failed", flavor=pool.flavor.name, reason=reason)
         pool.last_error = reason
 
-    async def _stand_back(self) -> None:
-        """Let requests being served go first, but never so long that a busy daemon starves its pools."""
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Mark that a create is being served: whatever can wait does."""
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self._last_request = trio.current_time()
+
+    async def wait_quiet(self, seconds: float) -> None:
+        """Wait until no create has been served for that long."""
         await trio.lowlevel.checkpoint()
-        if self.requests:
-            await trio.sleep(self._limits.yield_ms / 1000)
+        while True:
+            quiet = 0.0 if self._requests else trio.current_time() - self._last_request
+            if quiet >= seconds:
+                return
+            await trio.sleep(seconds - quiet)
+
+    async def _stand_back(self) -> None:
+        """Let requests go first, but never so long that a busy daemon starves its pools."""
+        seconds = self._limits.yield_ms / 1000
+        with trio.move_on_after(seconds * 2):
+            await self.wait_quiet(seconds)
 
     async def drain(self) -> None:
         """Give all shells back; goes on after a failure, which the next start's reconciliation repairs."""

@@ -11,18 +11,13 @@ from weakref import WeakKeyDictionary
 import trio
 
 from lightvm.errors import HostError, HypercallError, OutOfMemory, UnsupportedXen
-from lightvm.xen import hypervisor as seam
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Handle, Host, Shape, Versions
-from lightvm.xen.image import Image
+from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
 
 T = TypeVar("T")
 
-assert (lib.LVM_GUEST_STARTING, lib.LVM_GUEST_READY, lib.LVM_GUEST_EXITING) == (
-    seam.GUEST_STARTING,
-    seam.GUEST_READY,
-    seam.GUEST_EXITING,
-), "extension and package are not of the same release"
+assert lib.LVM_DEVICE_VERSION == DEVICE_PAGE_VERSION, "extension and package are of different releases"
 
 _EVENTS_AT_ONCE = 64
 _MAX_DOMAINS = 0x7FF0
@@ -216,7 +211,7 @@ class XenHypervisor:
         """Read the control page."""
         out = self._control
         lib.lvm_control_read(_pointer(handle), out)
-        return Control(out.state, out.exit_reason, out.exit_status, out.heartbeat)
+        return Control(out.ready, out.exiting, out.exit_reason, out.exit_status, out.heartbeat)
 
     def close(self) -> None:
         """Close the handles."""

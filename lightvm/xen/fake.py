@@ -17,9 +17,6 @@ import trio
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason
 from lightvm.xen.hypervisor import (
-    GUEST_EXITING,
-    GUEST_READY,
-    GUEST_STARTING,
     Boot,
     Control,
     DomainInfo,
@@ -49,7 +46,7 @@ class FakeDomain:
     started: bool = False
     shutdown_code: int | None = None
     console: deque[bytes] = field(default_factory=deque)
-    control: Control = Control(GUEST_STARTING, 0, 0, 0)
+    control: Control = Control(0, 0, 0, 0, 0)
     flooding: bool = False
     handle: FakeHandle | None = None
 
@@ -314,12 +311,14 @@ class FakeHypervisor:
     def end(self, domid: int, reason: ExitReason, status: int) -> None:
         """Make a guest report its end and stop."""
         domain = self.domains[domid]
-        domain.control = Control(GUEST_EXITING, _CODES[reason], status & 0xFFFF_FFFF, 0)
+        domain.control = Control(
+            domain.control.ready, 1, _CODES[reason], status & 0xFFFF_FFFF, 0
+        )
         domain.shutdown_code = _CODES[reason]
         self._signal(domain, console=False)
 
     def _ready(self, domain: FakeDomain) -> None:
-        domain.control = Control(GUEST_READY, 0, 0, 0)
+        domain.control = Control(1, 0, 0, 0, 0)
         self._signal(domain, console=False)
 
     def _run(self, domain: FakeDomain, boot: Boot) -> None:
@@ -351,7 +350,7 @@ class FakeHypervisor:
             domain.flooding = True
             self._signal(domain, console=True)
         elif "control" in words:
-            domain.control = Control(0xFFFF_FF04, 0xDEAD_BEEF, 0xDEAD_BEEF, 0)
+            domain.control = Control(*[0xDEAD_BEEF] * 4, 0)
             self._signal(domain, console=False)
         elif "ring" in words:
             self.fail("take_console", HypercallError(os.strerror(71), "console ring", errno=71))

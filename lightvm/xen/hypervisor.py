@@ -18,8 +18,8 @@ from typing import Protocol
 from lightvm.model import ExitReason
 from lightvm.xen.image import Image, Segment
 
-GUEST_STARTING, GUEST_READY, GUEST_EXITING = 0, 1, 2
-"""What a guest says in its control page (``docs/device-page.md``)."""
+FIRST_WINDOW_KIB = 256
+"""Window of the first shells of a flavor; pools widen it when larger images come (`lightvm.daemon.shells`)."""
 
 _REASONS = {
     0: ExitReason.POWEROFF,
@@ -79,7 +79,7 @@ class Shape:
         return cls(
             memory_kib=memory_kib,
             vcpus=vcpus,
-            window_kib=min(memory_kib, 4096),
+            window_kib=min(memory_kib, FIRST_WINDOW_KIB),
             pool_kib=128 + 32 * (vcpus - 1) + 4 * (memory_kib // 1024),
         )
 
@@ -95,9 +95,10 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What a guest has said in its control page; nothing in it can be trusted."""
+    """What a guest has said in its control page (``docs/device-page.md``); nothing in it can be trusted."""
 
-    state: int
+    ready: int
+    exiting: int
     exit_reason: int
     exit_status: int
     heartbeat: int

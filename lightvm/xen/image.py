@@ -31,7 +31,8 @@ _EM_386, _EM_X86_64 = 3, 62
 _ET_EXEC, _ET_DYN = 2, 3
 _NOTE_PHYS32_ENTRY = (b"Xen", 18)
 _NOTE_DEVICE_PAGE = (b"LightVM", 1)
-_DEVICE_PAGE_VERSION = 1
+DEVICE_PAGE_VERSION = 1
+"""Version of the device page that this release writes (``docs/device-page.md``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +249,6 @@ def _device_page_of(desc: bytes, path: str, at: int) -> bool:
     if len(desc) != 4:
         raise _bad(path, at, f"device page note has {len(desc)} bytes, 4 are right")
     version = int.from_bytes(desc, "little")
-    if version < _DEVICE_PAGE_VERSION:
-        raise _bad(path, at, f"guest reads device page version {version}, this is {_DEVICE_PAGE_VERSION}")
+    if version < DEVICE_PAGE_VERSION:
+        raise _bad(path, at, f"guest reads device page version {version}, this is {DEVICE_PAGE_VERSION}")
     return True

@@ -59,8 +59,9 @@ int lvm_console_take(struct lvm_domain *domain, uint8_t *buffer)
 void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_control)
 {
     const struct lvm_control_page *page = lvm_control_page(domain);
-    ret_control->state = READ_ONCE(page->guest_state);
-    /* Pairs with the guest's write barrier between reason, status and state. */
+    ret_control->ready = READ_ONCE(page->ready);
+    ret_control->exiting = READ_ONCE(page->exiting);
+    /* Pairs with the guest's write barrier between reason and status, and exiting. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     ret_control->exit_reason = READ_ONCE(page->exit_reason);
     ret_control->exit_status = READ_ONCE(page->exit_status);

@@ -82,7 +82,8 @@ struct lvm_domain_info {
 
 /* What a domain's guest has said in its control page; each word was read once. */
 struct lvm_control {
-    uint32_t state;        /* LVM_GUEST_* */
+    uint32_t ready;
+    uint32_t exiting;
     uint32_t exit_reason;
     uint32_t exit_status;
     uint32_t heartbeat;

@@ -68,20 +68,17 @@ struct lvm_device_entry {
 #define LVM_CONTROL_MAGIC 0x434d564cu /* "LVMC" */
 #define LVM_CONTROL_VERSION 1u
 
-#define LVM_GUEST_STARTING 0u
-#define LVM_GUEST_READY 1u
-#define LVM_GUEST_EXITING 2u
-
 struct lvm_control_page {
     uint32_t magic;
     uint32_t version;
-    uint32_t guest_state;  /* guest: LVM_GUEST_* */
-    uint32_t exit_reason;  /* guest, before LVM_GUEST_EXITING: a SHUTDOWN_* code of Xen's sched.h */
-    uint32_t exit_status;  /* guest, before LVM_GUEST_EXITING */
+    uint32_t ready;        /* guest: 1 once it is ready for use */
+    uint32_t exiting;      /* guest: 1 once reason and status below are its last word */
+    uint32_t exit_reason;  /* guest: a SHUTDOWN_* code of Xen's sched.h */
+    uint32_t exit_status;  /* guest: its program's own number, two's complement */
     uint32_t heartbeat;    /* guest: any change is a beat */
     uint32_t request;      /* dom0: reserved for power requests */
     uint32_t acknowledged; /* guest: reserved */
-    uint32_t reserved[56];
+    uint32_t reserved[55];
 };
 
 /* The PV console ring of Xen's io/console.h. */

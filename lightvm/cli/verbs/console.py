@@ -30,12 +30,23 @@ def run(args: argparse.Namespace) -> int:
     """Copy the console's bytes to stdout, as they are."""
     with Client(args.socket) as client:
         if not args.follow:
-            _copy(client.console_read(args.domain, args.offset))
+            _copy_all(client, args.domain, args.offset)
             return 0
         with client.follow_console(args.domain, args.offset) as chunks:
             for chunk in chunks:
                 _copy(chunk)
     return 0
+
+
+def _copy_all(client: Client, domain: str, offset: int | None) -> None:
+    """Copy what there is; less than the time before means that the rest has only just been said."""
+    before = 0
+    while True:
+        chunk = client.console_read(domain, offset)
+        _copy(chunk)
+        if not chunk.data or len(chunk.data) < before:
+            return
+        before, offset = len(chunk.data), chunk.next
 
 
 def _copy(chunk: ConsoleChunk) -> None:

@@ -41,22 +41,17 @@ struct lightvm_device_entry {
 /* Control page: the guest's word to the toolstack. Notify its event channel after each change of state. */
 #define LIGHTVM_CONTROL_MAGIC 0x434d564cu
 
-enum lightvm_guest_state {
-    LIGHTVM_GUEST_STARTING = 0,
-    LIGHTVM_GUEST_READY = 1,
-    LIGHTVM_GUEST_EXITING = 2,
-};
-
 struct lightvm_control_page {
     uint32_t magic;
     uint32_t version;
-    uint32_t guest_state;
+    uint32_t ready;
+    uint32_t exiting;
     uint32_t exit_reason;
     uint32_t exit_status;
     uint32_t heartbeat;
     uint32_t request;
     uint32_t acknowledged;
-    uint32_t reserved[56];
+    uint32_t reserved[55];
 };
 
 struct lightvm_console_ring {
@@ -98,8 +93,9 @@ void lightvm_notify(uint32_t port);
 /* Write to the console; waits while the ring is full. */
 void lightvm_write(const char *bytes, size_t n);
 void lightvm_print(const char *text);
-/* Notify the console's channel even where nothing was written. */
+/* Notify a channel by itself. */
 void lightvm_console_kick(void);
+void lightvm_control_kick(void);
 
 /* Value of `key=value` in a command line: a pointer into it, or NULL. `key` ends in '='. */
 const char *lightvm_option(const char *command_line, const char *key);

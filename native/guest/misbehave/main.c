@@ -29,15 +29,16 @@ static void flood(void)
     }
 }
 
+/* Words that mean nothing, and an end that never comes: the toolstack must take none of it for true. */
 static void nonsense(void)
 {
-    for (uint32_t state = 2; state < 5; state++) {
-        lightvm_control->exit_reason = 0xdeadbeef;
-        lightvm_control->exit_status = 0xdeadbeef;
-        lightvm_control->magic = 0;
-        lightvm_control->guest_state = 0xffffff00u + state;
-        lightvm_console_kick();
-    }
+    lightvm_control->magic = 0;
+    lightvm_control->version = 0xdeadbeef;
+    lightvm_control->ready = 0xdeadbeef;
+    lightvm_control->exit_reason = 0xdeadbeef;
+    lightvm_control->exit_status = 0xdeadbeef;
+    lightvm_control->exiting = 0xdeadbeef;
+    lightvm_control_kick();
 }
 
 static int write_device_page(void)

@@ -71,9 +71,9 @@ _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason)
 
 void lightvm_ready(void)
 {
-    lightvm_control->guest_state = LIGHTVM_GUEST_READY;
+    lightvm_control->ready = 1;
     write_barrier();
-    lightvm_notify(control_port);
+    lightvm_control_kick();
 }
 
 _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
@@ -81,15 +81,20 @@ _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
     lightvm_control->exit_reason = reason;
     lightvm_control->exit_status = (uint32_t)status;
     write_barrier(); /* pairs with the fence in the toolstack's lvm_control_read */
-    lightvm_control->guest_state = LIGHTVM_GUEST_EXITING;
+    lightvm_control->exiting = 1;
     write_barrier();
-    lightvm_notify(control_port);
+    lightvm_control_kick();
     lightvm_shutdown(reason);
 }
 
 void lightvm_console_kick(void)
 {
     lightvm_notify(console_port);
+}
+
+void lightvm_control_kick(void)
+{
+    lightvm_notify(control_port);
 }
 
 void lightvm_write(const char *bytes, size_t n)

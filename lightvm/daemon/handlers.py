@@ -1,0 +1,251 @@
+"""The methods of ``io.github.lightvm``: each turns its parameters into work and a reply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import msgspec
+import trio
+
+from lightvm import __version__, calls
+from lightvm.daemon.config import Config
+from lightvm.daemon.doctor import examine
+from lightvm.daemon.domains import Registry
+from lightvm.daemon.events import EventBus
+from lightvm.daemon.journal import Journal
+from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.shells import Pools
+from lightvm.daemon.xenstore import NameKeeper
+from lightvm.errors import BadRequest, LightVMError, ProtocolError
+from lightvm.model import ConsoleChunk, CreateRequest, CreateResult, Failure, Version
+from lightvm.xen.hypervisor import Hypervisor
+
+Send = Callable[[msgspec.Struct], Awaitable[None]]
+"""Sends one more reply of a streaming call."""
+
+CONSOLE_CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What the handlers work with."""
+
+    config: Config
+    hypervisor: Hypervisor
+    registry: Registry
+    pools: Pools
+    lifecycle: Lifecycle
+    names: NameKeeper
+    bus: EventBus
+    journal: Journal
+    started: float
+
+
+Handler = Callable[..., Awaitable[msgspec.Struct]]
+"""Takes service, parameters and `send`, which is None where the caller did not ask for `more`."""
+
+
+async def create(service: Service, call: calls.CreateCall, send: Send | None) -> msgspec.Struct:
+    """Create one domain."""
+    return calls.CreateReply(created=await service.lifecycle.create(call.request))
+
+
+async def create_many(
+    service: Service, call: calls.CreateManyCall, send: Send | None
+) -> msgspec.Struct:
+    """Create many, one after the other; a failure does not stop the others."""
+    if len(call.requests) > service.config.limits.batch:
+        raise BadRequest(f"at most {service.config.limits.batch} requests", "requests")
+    results: list[CreateResult] = []
+    for index, request in enumerate(call.requests):
+        result = await _create_one(service, index, request)
+        if send is not None and index < len(call.requests) - 1:
+            await send(calls.CreateManyReply(results=(result,)))
+        else:
+            results.append(result)
+        await trio.lowlevel.checkpoint()
+    return calls.CreateManyReply(results=tuple(results))
+
+
+async def _create_one(service: Service, index: int, request: CreateRequest) -> CreateResult:
+    try:
+        return CreateResult(index=index, created=await service.lifecycle.create(request))
+    except LightVMError as exc:
+        failure = Failure(code=exc.code, message=exc.message, where=exc.where)
+        return CreateResult(index=index, failure=failure)
+
+
+async def destroy(service: Service, call: calls.DestroyCall, send: Send | None) -> msgspec.Struct:
+    """Destroy a domain and forget it."""
+    try:
+        domain = service.registry.find(call.domain)
+    except LightVMError:
+        if call.missing_ok:
+            return calls.DestroyReply()
+        raise
+    await service.lifecycle.destroy(domain)
+    return calls.DestroyReply(domain=domain.describe())
+
+
+async def list_domains(service: Service, call: calls.ListCall, send: Send | None) -> msgspec.Struct:
+    """List the live domains, with `all` the exited ones too."""
+    domains = list(service.registry.live.values())
+    if call.all:
+        domains += service.registry.exited.values()
+    return calls.ListReply(domains=tuple(domain.describe() for domain in domains))
+
+
+async def info(service: Service, call: calls.DomainCall, send: Send | None) -> msgspec.Struct:
+    """Describe one domain."""
+    return calls.DomainReply(domain=service.registry.find(call.domain).describe())
+
+
+async def pause(service: Service, call: calls.DomainCall, send: Send | None) -> msgspec.Struct:
+    """Pause a domain."""
+    domain = service.registry.find(call.domain)
+    await service.lifecycle.pause(domain)
+    return calls.DomainReply(domain=domain.describe())
+
+
+async def unpause(service: Service, call: calls.DomainCall, send: Send | None) -> msgspec.Struct:
+    """Unpause a domain."""
+    domain = service.registry.find(call.domain)
+    await service.lifecycle.unpause(domain)
+    return calls.DomainReply(domain=domain.describe())
+
+
+async def console(service: Service, call: calls.ConsoleCall, send: Send | None) -> msgspec.Struct:
+    """Read a console, with `follow` and `more` until the domain has ended."""
+    if call.offset is not None and call.offset < 0:
+        raise BadRequest("must not be negative", "offset")
+    if call.follow and send is None:
+        raise BadRequest("following needs a call with `more`", "follow")
+    domain = service.registry.find(call.domain)
+    wanted = call.offset
+    while True:
+        ended = domain.exit is not None and domain.handle is None
+        offset, data = domain.console.read(wanted, CONSOLE_CHUNK)
+        reached = offset + len(data)
+        chunk = ConsoleChunk(
+            data=data,
+            offset=offset,
+            next=reached,
+            lost=offset - wanted if wanted is not None and wanted < offset else 0,
+            ended=ended,
+        )
+        if not call.follow or send is None or (ended and reached == domain.console.end):
+            return chunk
+        await send(chunk)
+        wanted = reached
+        await domain.wait_until(
+            lambda: domain.console.end > reached
+            or (domain.exit is not None and domain.handle is None)
+        )
+
+
+async def wait(service: Service, call: calls.WaitCall, send: Send | None) -> msgspec.Struct:
+    """Wait for a state of a domain."""
+    if call.timeout_ms is not None and call.timeout_ms < 0:
+        raise BadRequest("must not be negative", "timeout_ms")
+    domain = service.registry.find(call.domain)
+    seconds = None if call.timeout_ms is None else call.timeout_ms / 1000
+    await service.lifecycle.wait(domain, call.until, seconds)
+    return calls.DomainReply(domain=domain.describe())
+
+
+async def watch(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+    """Tell what happens to all domains, until the caller goes away."""
+    if send is None:
+        raise BadRequest("watching needs a call with `more`", "more")
+    with service.bus.watch() as watcher:
+        await send(calls.WatchReply())
+        while True:
+            await send(calls.WatchReply(event=await watcher.next()))
+
+
+async def flavors(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+    """List the flavors."""
+    return calls.FlavorsReply(flavors=service.config.flavor_list())
+
+
+async def pool_status(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+    """Describe the pools."""
+    return calls.PoolStatusReply(pools=tuple(pool.describe() for pool in service.pools))
+
+
+async def doctor(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+    """Look for leaks."""
+    findings = await examine(
+        hypervisor=service.hypervisor,
+        registry=service.registry,
+        pools=service.pools,
+        lifecycle=service.lifecycle,
+        names=service.names,
+        past=service.journal.past,
+    )
+    return calls.DoctorReply(findings=findings)
+
+
+async def version(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+    """Say what runs here."""
+    versions = service.hypervisor.versions
+    return Version(
+        version=__version__,
+        xen=versions.xen,
+        domctl=versions.domctl,
+        sysctl=versions.sysctl,
+        uptime_s=round(time.monotonic() - service.started, 3),
+        domains=len(service.registry),
+        shells=service.pools.count(),
+    )
+
+
+async def get_info(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+    """Answer ``org.varlink.service.GetInfo``."""
+    return calls.GetInfoReply(
+        vendor="LightVM for Python",
+        product="lightvmd",
+        version=__version__,
+        url="https://github.com/lightvm",
+        interfaces=(calls.SERVICE, calls.INTERFACE),
+    )
+
+
+async def get_interface_description(
+    service: Service, call: calls.GetInterfaceDescriptionCall, send: Send | None
+) -> msgspec.Struct:
+    """Answer ``org.varlink.service.GetInterfaceDescription``."""
+    if call.interface != calls.INTERFACE:
+        raise ProtocolError("no such interface", call.interface)
+    return calls.GetInterfaceDescriptionReply(description=interface_description())
+
+
+def interface_description() -> str:
+    """Return the text of the interface file."""
+    return files("lightvm").joinpath("io.github.lightvm.varlink").read_text("utf-8")
+
+
+HANDLERS: dict[str, Handler] = {
+    calls.CREATE.name: create,
+    calls.CREATE_MANY.name: create_many,
+    calls.DESTROY.name: destroy,
+    calls.LIST.name: list_domains,
+    calls.INFO.name: info,
+    calls.PAUSE.name: pause,
+    calls.UNPAUSE.name: unpause,
+    calls.CONSOLE.name: console,
+    calls.WAIT.name: wait,
+    calls.WATCH.name: watch,
+    calls.FLAVORS.name: flavors,
+    calls.POOL_STATUS.name: pool_status,
+    calls.DOCTOR.name: doctor,
+    calls.VERSION.name: version,
+    calls.GET_INFO.name: get_info,
+    calls.GET_INTERFACE_DESCRIPTION.name: get_interface_description,
+}
+
+LONG: Sequence[str] = (calls.CONSOLE.name, calls.WAIT.name, calls.WATCH.name)
+"""Methods that may wait long: they end when their caller hangs up."""

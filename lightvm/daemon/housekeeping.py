@@ -1,0 +1,58 @@
+"""What a create leaves for later: done when no request is being served, but never put off for long."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import structlog
+import trio
+
+from lightvm.daemon.domains import LiveDomain
+from lightvm.daemon.shells import Pools
+from lightvm.daemon.xenstore import NameKeeper
+from lightvm.errors import HypercallError
+from lightvm.xen.hypervisor import Hypervisor
+
+log = structlog.get_logger()
+
+QUIET_SECONDS = 0.05
+"""How long no create must have come for the daemon to count as idle."""
+
+PATIENCE_SECONDS = 2.0
+"""After this long the work is done whether idle or not."""
+
+
+class Housekeeper:
+    """Closes image windows and writes names into XenStore, behind the requests."""
+
+    def __init__(self, hypervisor: Hypervisor, pools: Pools, names: NameKeeper) -> None:
+        self._hypervisor = hypervisor
+        self._pools = pools
+        self._names = names
+        self._due: deque[LiveDomain] = deque()
+        self._wake = trio.Event()
+
+    def settle_later(self, domain: LiveDomain) -> None:
+        """Note a new domain."""
+        self._due.append(domain)
+        self._wake.set()
+
+    async def settle_domains(self) -> None:
+        """Settle new domains, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            with trio.move_on_after(PATIENCE_SECONDS):
+                await self._pools.wait_quiet(QUIET_SECONDS)
+            while self._due:
+                await self._settle(self._due.popleft())
+
+    async def _settle(self, domain: LiveDomain) -> None:
+        async with domain.lock:
+            if domain.exit is not None or domain.handle is None:
+                return
+            self._names.set_name(domain.record.domid, domain.record.name)
+            try:
+                await self._hypervisor.close_window(domain.handle)
+            except HypercallError as exc:
+                log.warning("window-not-closed", domain=domain.record.name, error=str(exc))

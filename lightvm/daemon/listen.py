@@ -1,0 +1,72 @@
+"""The daemon's socket and its lock: one daemon to a state directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightvm.daemon.notify import activated_sockets
+from lightvm.errors import BadConfig, HostError
+
+SOCKET_MODE = 0o660
+BACKLOG = 512
+
+
+class AlreadyRunning(HostError):
+    """Another daemon holds the state directory."""
+
+    code = "already-running"
+
+
+@contextlib.contextmanager
+def lock_state(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory, creating it where it is missing. Raises `AlreadyRunning` or `BadConfig`."""
+    try:
+        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fd = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise BadConfig(f"state directory cannot be used: {exc.strerror}", str(state_dir)) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as exc:
+        raise AlreadyRunning("another lightvmd is running", str(state_dir)) from exc
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def open_listeners(path: Path, group: str) -> Iterator[list[socket.socket]]:
+    """Yield the sockets to listen on: systemd's where it passed any, else our own, mode 0660 and of that group.
+
+    Raises `BadConfig` where the path cannot be used. A missing group is no error: then only root gets in.
+    """
+    passed = activated_sockets()
+    if passed:
+        yield passed
+        return
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # left behind by a daemon that was killed; the lock says it is not running
+        before = os.umask(0o777 - SOCKET_MODE)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        with contextlib.suppress(KeyError):
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise BadConfig(f"socket cannot be made: {exc.strerror or exc}", str(path)) from exc
+    try:
+        yield [listener]
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)

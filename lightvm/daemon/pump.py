@@ -1,0 +1,111 @@
+"""Events from guests, and guests that end without one."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from lightvm.daemon.domains import OUTPUT_BUDGET, LiveDomain, Registry
+from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.errors import HostError, HypercallError
+from lightvm.model import ExitReason
+from lightvm.xen.hypervisor import Hypervisor, exit_reason
+
+log = structlog.get_logger()
+
+BUDGET_SECONDS = 0.05
+EVENT_COST = 256
+"""What one event counts for beside its bytes: many small writes cost dom0 as much as a few large ones."""
+
+SHORTEST_REAP, LONGEST_REAP = 0.25, 0.9
+REAP_SHARE = 0.02
+"""The reaper's share of time: it waits longer between two looks the longer a look takes, within the bounds."""
+
+
+class EventPump:
+    """Hears what guests say over their event channels."""
+
+    def __init__(self, hypervisor: Hypervisor, lifecycle: Lifecycle) -> None:
+        self._hypervisor = hypervisor
+        self._lifecycle = lifecycle
+        self._spent: list[LiveDomain] = []
+        self._throttled: list[tuple[LiveDomain, int]] = []
+
+    async def pump_events(self) -> None:
+        """Hear guests, for ever."""
+        while True:
+            await self._hypervisor.wait_events()
+            for event in self._hypervisor.take_events():
+                self._hear(event)
+
+    def _hear(self, event: int) -> None:
+        route = self._lifecycle.routes.get(event)
+        try:
+            if route is None:
+                self._hypervisor.unmask(event)  # a shell's, from the binding of its channels
+            elif route[1]:
+                self._hear_console(route[0], event)
+            else:
+                self._hear_control(route[0], event)
+        except HypercallError as exc:
+            log.warning("event-failed", event=event, error=str(exc))
+
+    def _hear_console(self, domain: LiveDomain, event: int) -> None:
+        if domain.output_budget <= 0:
+            # The channel stays masked, so the guest can raise no more events until it has a budget again.
+            self._throttled.append((domain, event))
+            return
+        before = domain.console.end
+        self._hypervisor.unmask(event)
+        self._lifecycle.drain_console(domain)
+        if domain.output_budget == OUTPUT_BUDGET:
+            self._spent.append(domain)
+        domain.output_budget -= domain.console.end - before + EVENT_COST
+
+    def _hear_control(self, domain: LiveDomain, event: int) -> None:
+        self._hypervisor.unmask(event)
+        handle = domain.handle
+        if handle is None:
+            return
+        control = self._hypervisor.read_control(handle)
+        if control.ready == 1:
+            self._lifecycle.mark_ready(domain)
+        if control.exiting == 1:
+            status = control.exit_status
+            status -= (status & 0x8000_0000) << 1
+            self._lifecycle.end(domain, exit_reason(control.exit_reason), status)
+
+    async def renew_budgets(self) -> None:
+        """Give domains that have written their output budget again, for ever."""
+        while True:
+            await trio.sleep(BUDGET_SECONDS)
+            spent, self._spent = self._spent, []
+            for domain in spent:
+                domain.output_budget = OUTPUT_BUDGET
+            throttled, self._throttled = self._throttled, []
+            for domain, event in throttled:
+                if domain.handle is not None:
+                    self._hear(event)
+
+
+async def reap_ended(hypervisor: Hypervisor, registry: Registry, lifecycle: Lifecycle) -> None:
+    """Find domains that ended without a word, for ever: crashes, triple faults, and a foreign `xl destroy`.
+
+    One call covers all domains, so an end is noticed within a second however many there are.
+    """
+    while True:
+        begun = trio.current_time()
+        watched = sorted((d.record.domid, bytes.fromhex(uuid)) for uuid, d in registry.live.items())
+        try:
+            ended = await hypervisor.find_ended(watched)
+        except HostError as exc:
+            log.error("reaper-failed", error=str(exc))
+            ended = ()
+        for info in ended:
+            domain = registry.live.get(info.uuid.hex())
+            if domain is None:
+                continue  # ended by its own word meanwhile
+            gone = info.gone or (info.dying and not info.shutdown)
+            lifecycle.end(domain, ExitReason.LOST if gone else exit_reason(info.shutdown_code))
+        took = trio.current_time() - begun
+        await trio.sleep(min(max(took / REAP_SHARE, SHORTEST_REAP), LONGEST_REAP))

@@ -1,0 +1,120 @@
+"""The daemon on one screen: what is opened, what runs, and in which order it stops."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+import trio
+
+from lightvm.daemon.config import Config
+from lightvm.daemon.domains import Registry
+from lightvm.daemon.events import EventBus
+from lightvm.daemon.handlers import Service
+from lightvm.daemon.housekeeping import Housekeeper
+from lightvm.daemon.images import ImageCache
+from lightvm.daemon.journal import Journal
+from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.pump import EventPump, reap_ended
+from lightvm.daemon.reconcile import Reconciliation
+from lightvm.daemon.server import accept_connections
+from lightvm.daemon.shells import Pools, ShellMaker
+from lightvm.daemon.xenstore import NameKeeper, Store
+from lightvm.xen.hypervisor import Hypervisor
+
+log = structlog.get_logger()
+
+
+async def serve_daemon(
+    config: Config,
+    hypervisor: Hypervisor,
+    store: Store,
+    listeners: Sequence[socket.socket],
+    stop: trio.Event,
+    *,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stop` is set; ready when `task_status` is told.
+
+    On stop no new connection is taken, calls in progress get `drain_seconds`, and the shells are given back. Running
+    domains are never touched: the next daemon adopts them.
+    """
+    limits = config.limits
+    journal = Journal(Path(config.daemon.state_dir) / "journal")
+    registry = Registry(
+        keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
+    )
+    maker = ShellMaker(hypervisor, journal)
+    pools = Pools(config, hypervisor, maker)
+    names = NameKeeper(store)
+    bus = EventBus()
+    housekeeper = Housekeeper(hypervisor, pools, names)
+    images = ImageCache(
+        image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
+    )
+    async with trio.open_nursery() as background:
+        lifecycle = Lifecycle(
+            config=config,
+            hypervisor=hypervisor,
+            journal=journal,
+            registry=registry,
+            pools=pools,
+            maker=maker,
+            images=images,
+            names=names,
+            bus=bus,
+            housekeeper=housekeeper,
+            background=background,
+        )
+        pump = EventPump(hypervisor, lifecycle)
+        await Reconciliation(
+            hypervisor, journal, registry, lifecycle, names, limits.console_kib * 1024
+        ).run()
+        background.start_soon(pump.pump_events)
+        background.start_soon(pump.renew_budgets)
+        background.start_soon(reap_ended, hypervisor, registry, lifecycle)
+        background.start_soon(names.write_names)
+        background.start_soon(housekeeper.settle_domains)
+        background.start_soon(lifecycle.forget_exited)
+        filling = await background.start(_refill, pools)
+
+        service = Service(
+            config=config,
+            hypervisor=hypervisor,
+            registry=registry,
+            pools=pools,
+            lifecycle=lifecycle,
+            names=names,
+            bus=bus,
+            journal=journal,
+            started=time.monotonic(),
+        )
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                for listener in listeners:
+                    accepting.start_soon(
+                        accept_connections, listener, service, connections, config.daemon.max_connections
+                    )
+                gc.collect()
+                gc.freeze()  # what is here now stays: the collector need not look at it on the hot path
+                task_status.started(service)
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            connections.cancel_scope.deadline = trio.current_time() + config.daemon.drain_seconds
+        filling.cancel()
+        await pools.drain()
+        background.cancel_scope.cancel()
+    journal.close()
+
+
+async def _refill(
+    pools: Pools, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Fill the pools until told to stop, which comes before the rest of the background stops."""
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await pools.refill_shells()

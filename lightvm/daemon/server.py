@@ -1,0 +1,169 @@
+"""Varlink over Unix sockets: connections, calls, replies.
+
+Sockets are used directly, without `trio.SocketStream`: a read or write that can be done at once is done at once, and
+the scheduler is asked only when there is something to wait for. On the path of a create that halves the passes
+through the event loop.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable
+
+import msgspec
+import structlog
+import trio
+
+from lightvm import errors, wire
+from lightvm.calls import METHODS
+from lightvm.daemon.handlers import HANDLERS, LONG, Service
+
+log = structlog.get_logger()
+
+RECEIVE_BYTES = 65536
+SEND_SECONDS = 30.0
+"""A client that does not take its replies for this long is cut off."""
+
+
+async def accept_connections(
+    listener: socket.socket, service: Service, connections: trio.Nursery, limit: int
+) -> None:
+    """Accept connections for ever, at most `limit` at once; more have to wait in the socket's backlog."""
+    listener.setblocking(False)
+    slots = trio.Semaphore(limit)
+    while True:
+        await slots.acquire()
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            peer, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            slots.release()
+            continue
+        except OSError as exc:
+            slots.release()
+            log.error("accept-failed", error=exc.strerror)
+            await trio.sleep(0.1)
+            continue
+        connections.start_soon(serve_connection, peer, service, slots)
+
+
+async def serve_connection(peer: socket.socket, service: Service, slots: trio.Semaphore) -> None:
+    """Serve one client until it goes, breaks the protocol, or the daemon stops."""
+    peer.setblocking(False)
+    connection = Connection(peer, service)
+    try:
+        with peer:
+            await connection.serve()
+    except (OSError, errors.ProtocolError, trio.TooSlowError) as exc:
+        log.debug("connection-ended", reason=str(exc))
+    finally:
+        slots.release()
+
+
+class Connection:
+    """One client."""
+
+    def __init__(self, peer: socket.socket, service: Service) -> None:
+        self._peer = peer
+        self._service = service
+        self._framer = wire.Framer()
+
+    async def serve(self) -> None:
+        """Answer calls, one after the other."""
+        while True:
+            message = self._framer.next_message()
+            if message is not None:
+                await self._answer(message)
+                continue
+            await trio.lowlevel.wait_readable(self._peer)
+            try:
+                data = self._peer.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            if not data:
+                return
+            self._framer.feed(data)
+
+    async def _answer(self, message: bytes) -> None:
+        call = wire.decode_call(message)
+        if call.upgrade:
+            raise errors.ProtocolError("upgrade is not supported")
+        if call.method not in METHODS:
+            interface, _, _ = call.method.rpartition(".")
+            known = any(name.startswith(f"{interface}.") for name in METHODS)
+            reply = (
+                wire.encode_service_error("MethodNotFound", "method", call.method)
+                if known
+                else wire.encode_service_error("InterfaceNotFound", "interface", interface)
+            )
+        else:
+            reply = await self._carry_out(call)
+        if not call.oneway:
+            await self._send(reply)
+
+    async def _carry_out(self, call: wire.Call) -> bytes:
+        """Return the last reply to a call, an error included."""
+        try:
+            parameters = wire.decode_parameters(call)
+            handler = HANDLERS[call.method]
+            send = self._send_more if call.more and not call.oneway else None
+            if call.method in LONG:
+                result = await self._until_hangup(handler(self._service, parameters, send))
+            else:
+                result = await handler(self._service, parameters, send)
+            return wire.encode_reply(result)
+        except errors.LightVMError as exc:
+            return wire.encode_error(exc)
+        except Exception:
+            # The only place where an unforeseen error is caught: here it becomes a reply, and the daemon goes on.
+            log.exception("internal-error", method=call.method)
+            return wire.encode_error(errors.InternalError("a defect in the daemon; see its log"))
+
+    async def _until_hangup(self, work: Awaitable[msgspec.Struct]) -> msgspec.Struct:
+        """Do a long piece of work, but not for a client that has gone: then raise `ConnectionLost`."""
+        result: msgspec.Struct | None = None
+        failure: errors.LightVMError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_on_hangup, nursery.cancel_scope)
+            try:
+                result = await work
+            except errors.LightVMError as exc:  # out of the nursery as itself, not in a group
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if result is None:
+            raise failure or errors.ConnectionLost("the client has gone")
+        return result
+
+    async def _send_more(self, result: msgspec.Struct) -> None:
+        try:
+            await self._send(wire.encode_reply(result, continues=True))
+        except (OSError, trio.TooSlowError) as exc:
+            raise errors.ConnectionLost("the client does not take its replies") from exc
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            sent = self._peer.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return
+        view = memoryview(data)[sent:]
+        with trio.fail_after(SEND_SECONDS):
+            while view:
+                await trio.lowlevel.wait_writable(self._peer)
+                try:
+                    view = view[self._peer.send(view) :]
+                except BlockingIOError:
+                    continue
+
+    async def _cancel_on_hangup(self, scope: trio.CancelScope) -> None:
+        """Cancel a long call when its client has gone; one that sends its next call early is no reason."""
+        await trio.lowlevel.wait_readable(self._peer)
+        try:
+            gone = not self._peer.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        if gone:
+            scope.cancel()

@@ -1,0 +1,117 @@
+"""A create request, checked: what is to be made, with every default filled in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import trio
+
+from lightvm.daemon.domains import check_name
+from lightvm.daemon.images import read_file
+from lightvm.daemon.shells import Pools, ShellPool
+from lightvm.errors import BadImage, BadRequest
+from lightvm.model import CreateRequest, WaitFor
+from lightvm.xen.hypervisor import Boot, Shape
+from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, check_fits, place_modules
+
+MAX_TOKEN = 128
+MAX_TIMEOUT_MS = 24 * 3600 * 1000
+MAX_MEMORY_KIB = 1 << 34
+MAX_VCPUS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a create is to make. `pool` is None where no flavor has that shape."""
+
+    image: str
+    name: str
+    flavor: str
+    pool: ShellPool | None
+    shape: Shape
+    cmdline: str
+    modules: tuple[str, ...]
+    paused: bool
+    wait: WaitFor | None
+    timeout: float | None
+    token: str | None
+
+    async def boot(self, image: Image, module_bytes: int) -> Boot:
+        """Return what is to be copied into the shell; reads the modules. Raises `BadImage`.
+
+        No checkpoint where there are no modules.
+        """
+        ram = self.shape.memory_kib * 1024
+        check_fits(image, ram)
+        cmdline = self.cmdline.encode()
+        if not self.modules:
+            return Boot(image=image, cmdline=cmdline)
+        contents = []
+        for path in self.modules:
+            _, content = await trio.to_thread.run_sync(read_file, path, module_bytes)
+            if not content:
+                raise BadImage("the module is empty", path)
+            contents.append((path, content))
+        placed = place_modules(image, tuple(contents), ram)
+        return Boot(image=image, cmdline=cmdline, modules=placed)
+
+
+def check_request(request: CreateRequest, pools: Pools) -> Wish:
+    """Check a request and fill in its defaults.
+
+    Raises `BadRequest` with the field in `where`, or `NoSuchFlavor`.
+    """
+    if not os.path.isabs(request.image) or "\0" in request.image:
+        raise BadRequest("must be an absolute path", "request.image")
+    name = request.name
+    if name is None:
+        name = "vm-" + os.urandom(5).hex()
+    else:
+        check_name(name)
+    cmdline = request.cmdline or ""
+    if len(cmdline.encode()) > CMDLINE_MAX or "\0" in cmdline:
+        raise BadRequest(f"at most {CMDLINE_MAX} bytes without NUL", "request.cmdline")
+    pool, shape, flavor = _choose(request, pools)
+    modules = request.modules or ()
+    if len(modules) > MODULES_MAX:
+        raise BadRequest(f"at most {MODULES_MAX} modules", "request.modules")
+    if request.wait is WaitFor.EXITED:
+        raise BadRequest("a create can wait for running or ready", "request.wait")
+    if request.paused and request.wait is WaitFor.READY:
+        raise BadRequest("a paused guest cannot become ready", "request.wait")
+    timeout = request.timeout_ms
+    if timeout is not None and not 0 < timeout <= MAX_TIMEOUT_MS:
+        raise BadRequest(f"1 to {MAX_TIMEOUT_MS} ms", "request.timeout_ms")
+    if request.token is not None and not 0 < len(request.token) <= MAX_TOKEN:
+        raise BadRequest(f"1 to {MAX_TOKEN} characters", "request.token")
+    return Wish(
+        image=request.image,
+        name=name,
+        flavor=flavor,
+        pool=pool,
+        shape=shape,
+        cmdline=cmdline,
+        modules=modules,
+        paused=bool(request.paused),
+        wait=request.wait,
+        timeout=None if timeout is None else timeout / 1000,
+        token=request.token,
+    )
+
+
+def _choose(request: CreateRequest, pools: Pools) -> tuple[ShellPool | None, Shape, str]:
+    memory, vcpus = request.memory_kib, request.vcpus
+    if memory is not None and (not 1024 <= memory <= MAX_MEMORY_KIB or memory % 4):
+        raise BadRequest(f"a multiple of 4 from 1024 to {MAX_MEMORY_KIB} KiB", "request.memory_kib")
+    if vcpus is not None and not 1 <= vcpus <= MAX_VCPUS:
+        raise BadRequest(f"1 to {MAX_VCPUS}", "request.vcpus")
+    if request.flavor is not None:
+        pool = pools[request.flavor]
+        if memory not in (None, pool.flavor.memory_kib) or vcpus not in (None, pool.flavor.vcpus):
+            raise BadRequest("memory or vcpus differ from the flavor's", "request.flavor")
+        return pool, pool.shape, pool.flavor.name
+    match = pools.matching(memory, vcpus)
+    if match is not None:
+        return match, match.shape, match.flavor.name
+    return None, Shape.of(memory or 4096, vcpus or 1), ""

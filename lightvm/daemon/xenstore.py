@@ -1,0 +1,188 @@
+"""The little that LightVM keeps in XenStore: each domain's name, for `xl list`. Never on the hot path.
+
+The rest of the daemon leaves notes; one task carries them out, a batch at a time, in a worker thread. A XenStore
+that is slow, full or gone costs `xl list` a name and nothing else.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+import trio
+
+if TYPE_CHECKING:
+    import pyxs
+
+log = structlog.get_logger()
+
+ATTEMPT_SECONDS = 10.0
+RETRY_SECONDS = 5.0
+BATCH = 64
+
+
+class Store(Protocol):
+    """A XenStore as far as it is needed here. Called in a worker thread; raises `OSError`."""
+
+    def write(self, path: str, value: str) -> None:
+        """Write a node."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a node and all below it; one that is not there is no error."""
+        ...
+
+    def children(self, path: str) -> Sequence[str]:
+        """Return the names below a node."""
+        ...
+
+
+class PyxsStore:
+    """XenStore through `pyxs`; connects on first use, and again after an error."""
+
+    def __init__(self, socket_path: str = "/run/xenstored/socket") -> None:
+        self._socket_path = socket_path
+        self._client: pyxs.Client | None = None
+
+    def _call(self, operation: Callable[[pyxs.Client], object], missing: object) -> object:
+        import pyxs
+
+        try:
+            if self._client is None:
+                client = pyxs.Client(unix_socket_path=self._socket_path)
+                client.connect()
+                self._client = client
+            return operation(self._client)
+        except (pyxs.PyXSError, OSError) as exc:
+            if exc.args and exc.args[0] == errno.ENOENT and self._client is not None:
+                return missing
+            self.close()
+            raise OSError(f"xenstore: {exc}") from exc
+
+    def write(self, path: str, value: str) -> None:
+        """Write a node."""
+        self._call(lambda client: client.write(path.encode(), value.encode()), None)
+
+    def remove(self, path: str) -> None:
+        """Remove a node and all below it."""
+        self._call(lambda client: client.delete(path.encode()), None)
+
+    def children(self, path: str) -> Sequence[str]:
+        """Return the names below a node."""
+        names = self._call(lambda client: client.list(path.encode()), [])
+        assert isinstance(names, list)
+        return [name.decode() for name in names if name]
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            client.close()
+
+
+class MemoryStore:
+    """A XenStore in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, str] = {}
+        self.broken = False
+
+    def _check(self) -> None:
+        if self.broken:
+            raise OSError("xenstore: injected")
+
+    def write(self, path: str, value: str) -> None:
+        """Write a node."""
+        self._check()
+        self.nodes[path] = value
+
+    def remove(self, path: str) -> None:
+        """Remove a node and all below it."""
+        self._check()
+        for node in list(self.nodes):
+            if node == path or node.startswith(path + "/"):
+                del self.nodes[node]
+
+    def children(self, path: str) -> Sequence[str]:
+        """Return the names below a node."""
+        self._check()
+        prefix = path + "/"
+        return sorted({n[len(prefix) :].split("/")[0] for n in self.nodes if n.startswith(prefix)})
+
+
+class NameKeeper:
+    """Keeps ``/local/domain/DOMID/name`` of our domains."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._wanted: dict[int, str | None] = {}
+        self._wake = trio.Event()
+        self._done = trio.lowlevel.ParkingLot()
+        self.written: set[int] = set()
+        """Domids that have, or may have, a node of ours."""
+
+    def set_name(self, domid: int, name: str) -> None:
+        """Note a name to be written soon."""
+        self._want(domid, name)
+
+    async def remove(self, domid: int) -> None:
+        """Remove a domain's node and wait until that is done; no wait where it never had one."""
+        if domid not in self.written and domid not in self._wanted:
+            return
+        self._want(domid, None)
+        while domid in self._wanted or domid in self.written:
+            await self._done.park()
+
+    def _want(self, domid: int, name: str | None) -> None:
+        self._wanted[domid] = name
+        self._wake.set()
+
+    async def write_names(self) -> None:
+        """Carry the notes out, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._wanted:
+                batch = dict(list(self._wanted.items())[:BATCH])
+                if await self._attempt(batch):
+                    self._settle(batch)
+                else:
+                    await trio.sleep(RETRY_SECONDS)
+
+    async def _attempt(self, batch: dict[int, str | None]) -> bool:
+        self.written |= batch.keys()  # before the attempt: a part of it may have been carried out
+        try:
+            with trio.fail_after(ATTEMPT_SECONDS):
+                await trio.to_thread.run_sync(self._carry_out, batch, abandon_on_cancel=True)
+        except (OSError, trio.TooSlowError) as exc:
+            log.warning("xenstore-failed", error=str(exc) or "timed out", notes=len(self._wanted))
+            return False
+        return True
+
+    def _carry_out(self, batch: dict[int, str | None]) -> None:
+        for domid, name in batch.items():
+            if name is None:
+                self._store.remove(f"/local/domain/{domid}")
+            else:
+                self._store.write(f"/local/domain/{domid}/name", name)
+
+    def _settle(self, batch: dict[int, str | None]) -> None:
+        for domid, name in batch.items():
+            if name is None:
+                self.written.discard(domid)
+            if self._wanted.get(domid, self) == name:
+                del self._wanted[domid]
+        self._done.unpark_all()
+
+    async def domids_present(self) -> set[int]:
+        """Return the domids that have any node in XenStore. Raises `OSError`, also after a time-out."""
+        try:
+            with trio.fail_after(ATTEMPT_SECONDS):
+                names = await trio.to_thread.run_sync(
+                    self._store.children, "/local/domain", abandon_on_cancel=True
+                )
+        except trio.TooSlowError as exc:
+            raise OSError(errno.ETIMEDOUT, "xenstore did not answer") from exc
+        return {int(name) for name in names if name.isdigit()}

@@ -1,0 +1,1 @@
+"""Unit tests: they mirror ``lightvm/``, and need neither Xen nor root."""

@@ -1,0 +1,55 @@
+"""Values for tests that need some."""
+
+from __future__ import annotations
+
+from lightvm.model import (
+    ConsoleChunk,
+    Created,
+    Domain,
+    Exit,
+    ExitReason,
+    Phases,
+    Source,
+    State,
+    Version,
+)
+
+DOMAIN = Domain(
+    name="web-1",
+    uuid="6f1c2a5e-0d0b-4d0e-9f5c-2f4b8f3f9a01",
+    domid=12,
+    state=State.RUNNING,
+    flavor="tiny",
+    image="/srv/kernels/web",
+    cmdline="quiet",
+    memory_kib=4096,
+    vcpus=1,
+    created=1_700_000_000.0,
+)
+
+EXITED = Domain(
+    name="job",
+    uuid="6f1c2a5e-0d0b-4d0e-9f5c-2f4b8f3f9a02",
+    domid=13,
+    state=State.EXITED,
+    flavor="tiny",
+    image="/srv/kernels/job",
+    cmdline="",
+    memory_kib=524288,
+    vcpus=2,
+    created=1_700_000_000.0,
+    ready=1_700_000_001.5,
+    exit=Exit(reason=ExitReason.POWEROFF, at=1_700_000_002.25, status=7),
+)
+
+CREATED = Created(
+    domain=DOMAIN,
+    source=Source.POOL,
+    phases=Phases(prepare_us=0, load_us=100, journal_us=50, unpause_us=60, total_us=412),
+)
+
+VERSION = Version(
+    version="0.1.0", xen="4.17.5", domctl=0x15, sysctl=0x15, uptime_s=7200.0, domains=2, shells=8
+)
+
+CHUNK = ConsoleChunk(data=b"hello\n", offset=0, next=6, lost=0, ended=False)
