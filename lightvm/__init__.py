@@ -71,17 +71,19 @@ _ELSEWHERE = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for (PEP 562)."""
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would believe in any name
 
-    if name in _MODULES:
-        return import_module(f"lightvm.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module 'lightvm' has no attribute {name!r}")
-    value: object = getattr(import_module(f"lightvm.{_ELSEWHERE.get(name, 'model')}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first asked for (PEP 562)."""
+        from importlib import import_module
+
+        if name in _MODULES:
+            return import_module(f"lightvm.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module 'lightvm' has no attribute {name!r}")
+        value: object = getattr(import_module(f"lightvm.{_ELSEWHERE.get(name, 'model')}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,8 @@
     ├── HostError                   something below LightVM failed
     │   ├── HypercallError          hypercall-failed: also an OSError, with the operation's name in `where`
     │   ├── UnsupportedXen          unsupported-xen: unknown interface version, or no Xen at all
-    │   └── JournalFailed           journal-failed: the state file could not be written; nothing was started
+    │   ├── JournalFailed           journal-failed: the state file could not be written; nothing was started
+    │   └── AlreadyRunning          already-running: another daemon holds the state directory; never on the wire
     ├── ConnectionLost              connection-lost: the daemon went away in the middle of a call (client side)
     ├── NoDaemon                    no-daemon: nobody listens at the socket (client side)
     ├── ProtocolError               protocol-error: the other side does not speak Varlink, or a too long message
@@ -154,6 +155,12 @@ class JournalFailed(HostError):
     """The journal could not be written, so nothing was started: look at the space under /run."""
 
     code = "journal-failed"
+
+
+class AlreadyRunning(HostError):
+    """Another daemon holds the state directory: stop that one first, or configure another directory."""
+
+    code = "already-running"
 
 
 class ConnectionLost(LightVMError):

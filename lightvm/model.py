@@ -72,10 +72,13 @@ class Verdict(StrEnum):
     FOREIGN = "foreign"
 
 
-class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class _Value(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """Base of the values here: immutable, by keyword only, unknown fields refused.
 
-    `frozen` and `kw_only` are repeated in each class: type checkers want the first, msgspec does not inherit the second.
+    `frozen` and `kw_only` are repeated in each class: type checkers want the first, and msgspec
+    does not inherit the second.
     """
 
 

@@ -31,7 +31,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Base of the sections: immutable, unknown keys refused."""
 
 
-class Daemon(_Section):
+class Daemon(_Section, frozen=True, kw_only=True):
     """``[daemon]``: the process itself."""
 
     socket: str = "/run/lightvm/lightvm.sock"
@@ -43,7 +43,7 @@ class Daemon(_Section):
     log_format: Literal["auto", "json", "console"] = "auto"
 
 
-class Limits(_Section):
+class Limits(_Section, frozen=True, kw_only=True):
     """``[limits]``: no resource without a bound, no wait without an end."""
 
     image_mib: Positive = 512
@@ -57,15 +57,16 @@ class Limits(_Section):
     batch: Positive = 10_000
 
 
-class PoolLimits(_Section):
+class PoolLimits(_Section, frozen=True, kw_only=True):
     """``[pool]``: what holds for all pools."""
 
     memory_floor_mib: NotNegative = 128
     retry_seconds: Seconds = 5.0
     yield_ms: NotNegative = 20
+    ready_spin_us: Annotated[int, Meta(ge=0, le=5000)] = 500
 
 
-class FlavorSection(_Section):
+class FlavorSection(_Section, frozen=True, kw_only=True):
     """``[flavors.NAME]``: a shape of domain, and how many shells of it are kept ready."""
 
     memory_kib: MemoryKib = 4096
@@ -74,7 +75,7 @@ class FlavorSection(_Section):
     high: NotNegative = 32
 
 
-class Config(_Section):
+class Config(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
     daemon: Daemon = Daemon()

@@ -54,11 +54,15 @@ def _domains(
         elif uuid in shells:
             yield _finding("shell", Verdict.OK, what, f"shell {dashed(uuid)}")
         elif uuid in registry.exited:
-            yield _finding("domain", Verdict.LEAKED, what, f"{registry.exited[uuid].record.name} has exited")
+            yield _finding(
+                "domain", Verdict.LEAKED, what, f"{registry.exited[uuid].record.name} has exited"
+            )
         elif pools.in_work(uuid):
             yield _finding("shell", Verdict.OK, what, f"shell {dashed(uuid)}, in work")
         elif uuid in past.domains or uuid in past.shells:
-            yield _finding("domain", Verdict.LEAKED, what, f"{dashed(uuid)} is in the journal, but not held")
+            yield _finding(
+                "domain", Verdict.LEAKED, what, f"{dashed(uuid)} is in the journal, but not held"
+            )
         else:
             yield _finding("domain", Verdict.FOREIGN, what, f"{dashed(uuid)} is not ours")
     for uuid, domain in registry.live.items():
@@ -73,7 +77,9 @@ def _routes(registry: Registry, lifecycle: Lifecycle) -> Iterator[Finding]:
     for domain in held:
         name = domain.record.name
         if domain.handle is None:
-            yield _finding("console", Verdict.LEAKED, name, "event channels of a domain that is not held")
+            yield _finding(
+                "console", Verdict.LEAKED, name, "event channels of a domain that is not held"
+            )
         elif domain.record.uuid in registry.live:
             yield _finding("console", Verdict.OK, name, f"{domain.console.end} bytes so far")
 

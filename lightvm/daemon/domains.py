@@ -27,7 +27,9 @@ while, so that no guest can keep dom0 busy with its console."""
 def check_name(name: str) -> None:
     """Raise `BadRequest` where a name could not be a domain's, or could be taken for a domid or a UUID."""
     if not _NAME.fullmatch(name):
-        raise BadRequest("1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit", "name")
+        raise BadRequest(
+            "1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit", "name"
+        )
     if name.isdigit() or _UUID.fullmatch(name):
         raise BadRequest("a name may look neither like a domid nor like a UUID", "name")
 
@@ -88,6 +90,15 @@ class LiveDomain:
             ready=self.ready,
             exit=self.exit,
         )
+
+    @property
+    def silent(self) -> bool:
+        """Whether no more console output can come."""
+        return self.exit is not None and self.handle is None
+
+    async def wait_output(self, offset: int) -> None:
+        """Wait until there is console output beyond an offset, or none can come any more."""
+        await self.wait_until(lambda: self.console.end > offset or self.silent)
 
     def changed(self) -> None:
         """Wake all that wait for a change of state or for console output."""

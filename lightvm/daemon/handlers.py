@@ -126,7 +126,7 @@ async def console(service: Service, call: calls.ConsoleCall, send: Send | None) 
     domain = service.registry.find(call.domain)
     wanted = call.offset
     while True:
-        ended = domain.exit is not None and domain.handle is None
+        ended = domain.silent
         offset, data = domain.console.read(wanted, CONSOLE_CHUNK)
         reached = offset + len(data)
         chunk = ConsoleChunk(
@@ -140,10 +140,7 @@ async def console(service: Service, call: calls.ConsoleCall, send: Send | None) 
             return chunk
         await send(chunk)
         wanted = reached
-        await domain.wait_until(
-            lambda: domain.console.end > reached
-            or (domain.exit is not None and domain.handle is None)
-        )
+        await domain.wait_output(reached)
 
 
 async def wait(service: Service, call: calls.WaitCall, send: Send | None) -> msgspec.Struct:

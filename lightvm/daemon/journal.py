@@ -27,13 +27,13 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_de
     uuid: str
 
 
-class ShellRecord(_Record, tag="shell"):
+class ShellRecord(_Record, frozen=True, kw_only=True, tag="shell"):
     """A shell is about to be made."""
 
     flavor: str
 
 
-class DomainRecord(_Record, tag="domain"):
+class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     """A shell is about to become a domain. The ports are the guest's, for adoption."""
 
     domid: int
@@ -49,13 +49,13 @@ class DomainRecord(_Record, tag="domain"):
     token: str | None = None
 
 
-class ExitRecord(_Record, tag="exit"):
+class ExitRecord(_Record, frozen=True, kw_only=True, tag="exit"):
     """A domain has ended; its resources are still to be given back."""
 
     exit: Exit
 
 
-class GoneRecord(_Record, tag="gone"):
+class GoneRecord(_Record, frozen=True, kw_only=True, tag="gone"):
     """Nothing of this shell or domain is left."""
 
 

@@ -11,16 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightvm.daemon.notify import activated_sockets
-from lightvm.errors import BadConfig, HostError
+from lightvm.errors import AlreadyRunning, BadConfig
 
 SOCKET_MODE = 0o660
 BACKLOG = 512
-
-
-class AlreadyRunning(HostError):
-    """Another daemon holds the state directory."""
-
-    code = "already-running"
 
 
 @contextlib.contextmanager
@@ -53,7 +47,9 @@ def open_listeners(path: Path, group: str) -> Iterator[list[socket.socket]]:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # left behind by a daemon that was killed; the lock says it is not running
+        path.unlink(
+            missing_ok=True
+        )  # left behind by a daemon that was killed; the lock says it is not running
         before = os.umask(0o777 - SOCKET_MODE)
         try:
             listener.bind(str(path))

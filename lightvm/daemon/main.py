@@ -26,7 +26,8 @@ log = structlog.get_logger()
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon; return its exit status: 0 stopped in order, 1 failed, 2 usage."""
     parser = argparse.ArgumentParser(
-        prog="lightvmd", description="LightVM's service: keeps shells ready and makes domains of them."
+        prog="lightvmd",
+        description="LightVM's service: keeps shells ready and makes domains of them.",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default: {DEFAULT_PATH})"
@@ -50,7 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(config: Config) -> None:
     _open_log(config)
-    from lightvm.xen.binding import XenHypervisor  # only here: a check of the configuration needs no Xen
+    from lightvm.xen.binding import (
+        XenHypervisor,
+    )  # only here: a check of the configuration needs no Xen
 
     daemon = config.daemon
     with (
@@ -72,7 +75,10 @@ async def _serve(config: Config, hypervisor: Hypervisor, listeners: list) -> Non
             serve_daemon, config, hypervisor, PyxsStore(), listeners, stop
         )
         log.info(
-            "ready", version=__version__, xen=versions.xen, domctl=versions.domctl,
+            "ready",
+            version=__version__,
+            xen=versions.xen,
+            domctl=versions.domctl,
             domains=len(service.registry),
         )
         notify("READY=1")

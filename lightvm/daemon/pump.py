@@ -41,12 +41,12 @@ class EventPump:
     def _hear(self, event: int) -> None:
         route = self._lifecycle.routes.get(event)
         try:
-            if route is None:
-                self._hypervisor.unmask(event)  # a shell's, from the binding of its channels
-            elif route[1]:
+            if route is not None and route[1]:
                 self._hear_console(route[0], event)
-            else:
-                self._hear_control(route[0], event)
+                return
+            self._hypervisor.unmask(event)
+            if route is not None:  # else a shell's, from the binding of its channels
+                self._lifecycle.hear_control(route[0])
         except HypercallError as exc:
             log.warning("event-failed", event=event, error=str(exc))
 
@@ -61,19 +61,6 @@ class EventPump:
         if domain.output_budget == OUTPUT_BUDGET:
             self._spent.append(domain)
         domain.output_budget -= domain.console.end - before + EVENT_COST
-
-    def _hear_control(self, domain: LiveDomain, event: int) -> None:
-        self._hypervisor.unmask(event)
-        handle = domain.handle
-        if handle is None:
-            return
-        control = self._hypervisor.read_control(handle)
-        if control.ready == 1:
-            self._lifecycle.mark_ready(domain)
-        if control.exiting == 1:
-            status = control.exit_status
-            status -= (status & 0x8000_0000) << 1
-            self._lifecycle.end(domain, exit_reason(control.exit_reason), status)
 
     async def renew_budgets(self) -> None:
         """Give domains that have written their output budget again, for ever."""

@@ -97,7 +97,11 @@ async def serve_daemon(
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(
-                        accept_connections, listener, service, connections, config.daemon.max_connections
+                        accept_connections,
+                        listener,
+                        service,
+                        connections,
+                        config.daemon.max_connections,
                     )
                 gc.collect()
                 gc.freeze()  # what is here now stays: the collector need not look at it on the hot path

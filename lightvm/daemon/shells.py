@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -51,7 +50,9 @@ class ShellPool:
         """Give the shells to come a window that holds an image like this, so that loading it needs no hypercall."""
         needed = -(-image_end // 4096) * 4
         if needed > self.shape.window_kib:
-            self.shape = replace(self.shape, window_kib=min(needed, self.shape.memory_kib, MAX_WINDOW_KIB))
+            self.shape = replace(
+                self.shape, window_kib=min(needed, self.shape.memory_kib, MAX_WINDOW_KIB)
+            )
 
     def describe(self) -> Pool:
         """Return state and counters as a value."""
@@ -198,15 +199,14 @@ class Pools:
             log.warning("refill-failed", flavor=pool.flavor.name, reason=reason)
         pool.last_error = reason
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Mark that a create is being served: whatever can wait does."""
+    def begin_request(self) -> None:
+        """Note that a create is being served: whatever can wait does."""
         self._requests += 1
-        try:
-            yield
-        finally:
-            self._requests -= 1
-            self._last_request = trio.current_time()
+
+    def end_request(self) -> None:
+        """Note that it is served."""
+        self._requests -= 1
+        self._last_request = trio.current_time()
 
     async def wait_quiet(self, seconds: float) -> None:
         """Wait until no create has been served for that long."""

@@ -17,7 +17,9 @@ from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
 
 T = TypeVar("T")
 
-assert lib.LVM_DEVICE_VERSION == DEVICE_PAGE_VERSION, "extension and package are of different releases"
+assert lib.LVM_DEVICE_VERSION == DEVICE_PAGE_VERSION, (
+    "extension and package are of different releases"
+)
 
 _EVENTS_AT_ONCE = 64
 _MAX_DOMAINS = 0x7FF0
@@ -213,6 +215,10 @@ class XenHypervisor:
         lib.lvm_control_read(_pointer(handle), out)
         return Control(out.ready, out.exiting, out.exit_reason, out.exit_status, out.heartbeat)
 
+    def spin_control(self, handle: Handle, microseconds: int) -> bool:
+        """Look at the control page for a moment."""
+        return bool(lib.lvm_control_spin(_pointer(handle), microseconds))
+
     def close(self) -> None:
         """Close the handles."""
         lib.lvm_close(self._xen)
@@ -271,7 +277,9 @@ def _check(rc: int) -> int:
 def _unsupported(rc: int) -> HostError:
     step = ffi.string(lib.lvm_failed_step()).decode()
     if rc == -errno.EPROTONOSUPPORT:
-        return UnsupportedXen("this Xen has an interface version that this release does not know", step)
+        return UnsupportedXen(
+            "this Xen has an interface version that this release does not know", step
+        )
     if rc in (-errno.ENOSYS, -errno.EPERM, -errno.EACCES, -errno.ENOENT):
         return UnsupportedXen("no Xen here, or not a control domain, or not root", step)
     return HypercallError(os.strerror(-rc), step, errno=-rc)

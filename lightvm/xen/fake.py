@@ -31,6 +31,8 @@ OVERHEAD_KIB = 1108
 """What a fake domain costs beside its RAM."""
 
 _CODES = {ExitReason.POWEROFF: 0, ExitReason.REBOOT: 1, ExitReason.SUSPEND: 2, ExitReason.CRASH: 3}
+_NONSENSE = (0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0)
+_SILENT = Control(0, 0, 0, 0, 0)
 _FLOOD = b"flood " * 340
 
 
@@ -46,7 +48,7 @@ class FakeDomain:
     started: bool = False
     shutdown_code: int | None = None
     console: deque[bytes] = field(default_factory=deque)
-    control: Control = Control(0, 0, 0, 0, 0)
+    control: Control = _SILENT
     flooding: bool = False
     handle: FakeHandle | None = None
 
@@ -78,6 +80,7 @@ class FakeHypervisor:
         self._next_event = 100
         self._pending: dict[int, None] = {}
         self._masked: dict[int, bool] = {}
+        self._due: set[int] = set()
         self._raised = trio.Event()
         self._failures: defaultdict[str, deque[Exception]] = defaultdict(deque)
         self._hangs: dict[str, trio.Event] = {}
@@ -113,6 +116,7 @@ class FakeHypervisor:
             domain.handle = None
         self._pending.clear()
         self._masked.clear()
+        self._due.clear()
 
     def _enter(self, method: str) -> None:
         self.calls[method] += 1
@@ -212,6 +216,7 @@ class FakeHypervisor:
         for event in (handle.console_event, handle.control_event):
             self._masked.pop(event, None)
             self._pending.pop(event, None)
+            self._due.discard(event)
         domain = self.domains.get(handle.domid)
         if domain is not None and domain.handle is handle:
             domain.handle = None
@@ -260,6 +265,9 @@ class FakeHypervisor:
         if event not in self._masked:
             raise HypercallError(os.strerror(22), "evtchn_unmask", errno=22)
         self._masked[event] = False
+        if event in self._due:
+            self._due.discard(event)
+            self._raise(event)
 
     def take_console(self, handle: Handle) -> bytes:
         """Return what the guest has written."""
@@ -278,6 +286,12 @@ class FakeHypervisor:
         self._enter("read_control")
         return self._held(handle).control
 
+    def spin_control(self, handle: Handle, microseconds: int) -> bool:
+        """Say whether the guest is ready or exiting; fake guests need no time to get there."""
+        self._enter("spin_control")
+        control = self._held(handle).control
+        return bool(control.ready or control.exiting)
+
     def close(self) -> None:
         """Note that the handles are closed."""
         self.closed = True
@@ -292,8 +306,9 @@ class FakeHypervisor:
         return domain
 
     def _raise(self, event: int) -> None:
-        # A masked event is delivered when it is unmasked and still due; guests here raise again instead.
-        if event in self._masked:
+        if self._masked.get(event):
+            self._due.add(event)
+        elif event in self._masked:
             self._pending[event] = None
             self._raised.set()
 
@@ -311,9 +326,7 @@ class FakeHypervisor:
     def end(self, domid: int, reason: ExitReason, status: int) -> None:
         """Make a guest report its end and stop."""
         domain = self.domains[domid]
-        domain.control = Control(
-            domain.control.ready, 1, _CODES[reason], status & 0xFFFF_FFFF, 0
-        )
+        domain.control = Control(domain.control.ready, 1, _CODES[reason], status & 0xFFFF_FFFF, 0)
         domain.shutdown_code = _CODES[reason]
         self._signal(domain, console=False)
 
@@ -350,7 +363,7 @@ class FakeHypervisor:
             domain.flooding = True
             self._signal(domain, console=True)
         elif "control" in words:
-            domain.control = Control(*[0xDEAD_BEEF] * 4, 0)
+            domain.control = Control(*_NONSENSE)
             self._signal(domain, console=False)
         elif "ring" in words:
             self.fail("take_console", HypercallError(os.strerror(71), "console ring", errno=71))

@@ -128,15 +128,29 @@ class Handle(Protocol):
     """
 
     @property
-    def domid(self) -> int: ...
+    def domid(self) -> int:
+        """Xen's number of the domain."""
+        ...
+
     @property
-    def console_port(self) -> int: ...
+    def console_port(self) -> int:
+        """The guest's console port."""
+        ...
+
     @property
-    def control_port(self) -> int: ...
+    def control_port(self) -> int:
+        """The guest's control port."""
+        ...
+
     @property
-    def console_event(self) -> int: ...
+    def console_event(self) -> int:
+        """Our end of the console's channel."""
+        ...
+
     @property
-    def control_event(self) -> int: ...
+    def control_event(self) -> int:
+        """Our end of the control page's channel."""
+        ...
 
 
 class Hypervisor(Protocol):
@@ -212,6 +226,13 @@ class Hypervisor(Protocol):
 
     def read_control(self, handle: Handle) -> Control:
         """Read the control page, each word once. Fast."""
+        ...
+
+    def spin_control(self, handle: Handle, microseconds: int) -> bool:
+        """Look at the control page until the guest is ready or exiting, at most that long.
+
+        Fast, as long as `microseconds` is small: the event loop stands still meanwhile.
+        """
         ...
 
     def close(self) -> None:

@@ -121,7 +121,9 @@ def parse(data: bytes, path: str) -> Image:
     return Image(path=path, entry=entry, segments=tuple(segments), device_page=device_page)
 
 
-def place_modules(image: Image, modules: tuple[tuple[str, bytes], ...], ram_bytes: int) -> tuple[Segment, ...]:
+def place_modules(
+    image: Image, modules: tuple[tuple[str, bytes], ...], ram_bytes: int
+) -> tuple[Segment, ...]:
     """Place boot modules at the top of low RAM, the first lowest, each on a page of its own.
 
     `modules` are pairs of path and content. Raises `BadImage` where they do not fit between image and top of RAM.
@@ -131,7 +133,9 @@ def place_modules(image: Image, modules: tuple[tuple[str, bytes], ...], ram_byte
     for path, content in reversed(modules):
         top = (top - len(content)) // PAGE * PAGE
         if top < max(image.end, BOOT_PAGE[1]):
-            raise BadImage(f"modules do not fit into {ram_bytes // 1024} KiB beside the image", path)
+            raise BadImage(
+                f"modules do not fit into {ram_bytes // 1024} KiB beside the image", path
+            )
         placed.append(Segment(paddr=top, memsz=len(content), data=memoryview(content)))
     return tuple(reversed(placed))
 
@@ -141,7 +145,9 @@ def check_fits(image: Image, ram_bytes: int) -> None:
     top = min(ram_bytes, LOW_RAM_LIMIT)
     if image.end > top:
         needed = (image.end + 1023) // 1024
-        raise BadImage(f"too large: needs {needed} KiB of RAM, the domain has {top // 1024}", image.path)
+        raise BadImage(
+            f"too large: needs {needed} KiB of RAM, the domain has {top // 1024}", image.path
+        )
 
 
 def _bad(path: str, offset: int, reason: str) -> BadImage:
@@ -174,7 +180,9 @@ def _parse_header(data: bytes, path: str) -> _Header:
     if phentsize != (56 if wide else 32):
         raise _bad(path, 54 if wide else 42, f"program header size is {phentsize}")
     if not 1 <= phnum <= MAX_SEGMENTS:
-        raise _bad(path, 56 if wide else 44, f"{phnum} program headers; 1 to {MAX_SEGMENTS} are accepted")
+        raise _bad(
+            path, 56 if wide else 44, f"{phnum} program headers; 1 to {MAX_SEGMENTS} are accepted"
+        )
     if phoff > len(data) or phnum * phentsize > len(data) - phoff:
         raise _bad(path, phoff, "truncated: program headers reach beyond the end of the file")
     return _Header(phoff, phentsize, phnum, wide)
@@ -218,7 +226,7 @@ def _check_placement(segments: list[Segment], path: str) -> None:
 
 
 def _notes(data: bytes, path: str, program: _Program) -> list[tuple[tuple[bytes, int], int, bytes]]:
-    notes = []
+    notes: list[tuple[tuple[bytes, int], int, bytes]] = []
     at, end = program.offset, program.offset + program.filesz
     while at < end:
         if end - at < 12:
@@ -250,5 +258,7 @@ def _device_page_of(desc: bytes, path: str, at: int) -> bool:
         raise _bad(path, at, f"device page note has {len(desc)} bytes, 4 are right")
     version = int.from_bytes(desc, "little")
     if version < DEVICE_PAGE_VERSION:
-        raise _bad(path, at, f"guest reads device page version {version}, this is {DEVICE_PAGE_VERSION}")
+        raise _bad(
+            path, at, f"guest reads device page version {version}, this is {DEVICE_PAGE_VERSION}"
+        )
     return True

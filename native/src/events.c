@@ -2,7 +2,9 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <time.h>
 
+#define LOOKS_PER_CLOCK 64 /* reading the clock costs more than a look at the page */
 #define READ_ONCE(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
 
 int lvm_events_fd(const struct lvm_xen *xen)
@@ -66,4 +68,26 @@ void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_c
     ret_control->exit_reason = READ_ONCE(page->exit_reason);
     ret_control->exit_status = READ_ONCE(page->exit_status);
     ret_control->heartbeat = READ_ONCE(page->heartbeat);
+}
+
+static int64_t clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int lvm_control_spin(const struct lvm_domain *domain, uint32_t microseconds)
+{
+    const struct lvm_control_page *page = lvm_control_page(domain);
+    int64_t end = clock_us() + microseconds;
+    do {
+        for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
+            if (READ_ONCE(page->ready) || READ_ONCE(page->exiting)) {
+                return 1;
+            }
+            __builtin_ia32_pause();
+        }
+    } while (clock_us() < end);
+    return 0;
 }

@@ -162,5 +162,10 @@ int lvm_unmask(struct lvm_xen *xen, uint32_t local_port);
  */
 int lvm_console_take(struct lvm_domain *domain, uint8_t *buffer);
 void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_control);
+/*
+ * Look at the control page until the guest is ready or exiting, at most `microseconds`. Returns 1, or 0 when the time
+ * was up. A guest that is quick is heard here sooner than through its event, and without a system call.
+ */
+int lvm_control_spin(const struct lvm_domain *domain, uint32_t microseconds);
 
 #endif

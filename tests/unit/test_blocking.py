@@ -191,9 +191,11 @@ def test_call_that_is_not_answered_in_time_is_an_error_and_the_next_one_is_good(
 def test_limit_is_for_the_call_and_not_for_each_of_its_bytes(start_daemon: StartDaemon) -> None:
     def play(peer: Peer) -> None:
         peer.next_call()
-        with pytest.raises(OSError, match="Broken pipe|reset"):
-            while True:
+        while True:
+            try:
                 peer.send(b" ")
+            except OSError:
+                return  # the client gave up
 
     daemon = start_daemon(play)
     with Client(daemon.path, limit_s=SHORT_S) as daemon_client, pytest.raises(errors.TimedOut):
@@ -337,9 +339,8 @@ def test_daemon_with_a_full_queue_is_waited_for_within_the_limit(tmp_path: Path)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "sock"))
         listener.listen(0)
-        with Client(tmp_path / "sock"):
-            with pytest.raises(errors.TimedOut):
-                Client(tmp_path / "sock", limit_s=SHORT_S)
+        with Client(tmp_path / "sock"), pytest.raises(errors.TimedOut):
+            Client(tmp_path / "sock", limit_s=SHORT_S)
 
 
 def test_daemon_with_a_queue_that_stays_full_is_no_daemon(

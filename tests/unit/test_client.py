@@ -77,9 +77,7 @@ async def test_create_sends_what_is_given_and_returns_what_was_made(
 async def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> None:
     results = (CreateResult(index=0, created=CREATED),)
     flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=4)
-    pool = Pool(
-        flavor="tiny", shells=4, low=2, high=4, hits=1, misses=0, prepared=5, discarded=0
-    )
+    pool = Pool(flavor="tiny", shells=4, low=2, high=4, hits=1, misses=0, prepared=5, discarded=0)
     finding = Finding(kind="domain", verdict=Verdict.OK, what="12", detail="web-1")
     daemon = start_daemon(
         answering(
@@ -488,16 +486,17 @@ async def test_create_many_streams_results_and_failures(start_daemon: StartDaemo
             )
         )
     )
-    async with open_client(daemon.path) as client:
-        async with client.iter_create_many([CreateRequest(image="/k")] * 3) as results:
-            assert [result async for result in results] == [first, *rest]
+    requests = [CreateRequest(image="/k")] * 3
+    async with (
+        open_client(daemon.path) as client,
+        client.iter_create_many(requests) as results,
+    ):
+        assert [result async for result in results] == [first, *rest]
     assert daemon.calls[0].more
 
 
 async def test_error_in_a_stream_is_raised_and_ends_it(start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(
-        answering(Console=(CHUNK, errors.NoSuchDomain("it is gone")), Info=INFO)
-    )
+    daemon = start_daemon(answering(Console=(CHUNK, errors.NoSuchDomain("it is gone")), Info=INFO))
     async with open_client(daemon.path) as client:
         async with client.follow_console("web-1") as chunks:
             assert await anext(chunks) == CHUNK
@@ -539,11 +538,10 @@ async def test_every_step_of_a_stream_is_a_checkpoint(start_daemon: StartDaemon)
         peer.wait_gone()
 
     daemon = start_daemon(play)
-    async with open_client(daemon.path) as client:
-        async with client.iter_create_many([]) as stream:
-            for _ in range(3):
-                with trio.testing.assert_checkpoints():
-                    await anext(stream)
+    async with open_client(daemon.path) as client, client.iter_create_many([]) as stream:
+        for _ in range(3):
+            with trio.testing.assert_checkpoints():
+                await anext(stream)
 
 
 async def test_opening_raises_where_nobody_listens(tmp_path: Path) -> None:

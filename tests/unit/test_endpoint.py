@@ -61,9 +61,7 @@ class ForbiddenSocket(socket.socket):
         raise PermissionError(13, "Permission denied")
 
 
-def test_forbidden_socket_names_its_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forbidden_socket_names_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sock").touch()
     status = os.stat(tmp_path / "sock")
     monkeypatch.setattr(os, "stat", lambda _: os.stat_result((*status[:5], 77, *status[6:])))
@@ -81,9 +79,7 @@ def test_forbidden_socket_that_cannot_be_looked_at_names_the_usual_group(tmp_pat
         assert "the group 'lightvm'" in refusal(sock, tmp_path / "hidden").message
 
 
-def test_forbidden_socket_of_root_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_forbidden_socket_of_root_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sock").touch()
     status = os.stat(tmp_path / "sock")
     monkeypatch.setattr(os, "stat", lambda _: os.stat_result((*status[:5], 0, *status[6:])))

@@ -107,7 +107,9 @@ def test_any_bytes_are_a_call_or_a_protocol_error(message: bytes) -> None:
 def test_wrong_parameters_are_a_bad_request_that_names_the_place(
     parameters: str, where: str
 ) -> None:
-    call = wire.decode_call(f'{{"method":"{calls.CREATE.name}","parameters":{parameters}}}'.encode())
+    call = wire.decode_call(
+        f'{{"method":"{calls.CREATE.name}","parameters":{parameters}}}'.encode()
+    )
     with pytest.raises(errors.BadRequest) as caught:
         wire.decode_parameters(call)
     assert caught.value.where == where

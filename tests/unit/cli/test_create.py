@@ -100,8 +100,7 @@ def test_wrong_configuration_is_an_error_before_any_call(
     done = run("--socket", daemon.path, "create", tmp_path / "vm.toml")
     assert done.code == 1
     assert done.err == (
-        "lightvm: bad-request: Object contains unknown field `colour`"
-        f" ({tmp_path}/vm.toml)\n"
+        f"lightvm: bad-request: Object contains unknown field `colour` ({tmp_path}/vm.toml)\n"
     )
     assert daemon.connections == 0
 

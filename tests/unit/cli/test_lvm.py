@@ -47,8 +47,8 @@ def run(tmp_path: Path, our_lvm: Path) -> Run:
             "PYTHONPATH": str(ROOT),
             "LIGHTVM_SOCKET": str(tmp_path / "none"),
         }
-        return subprocess.run(  # noqa: S603 (our own command)
-            ["lvm", *args],  # noqa: S607 (to be found in PATH is the point)
+        return subprocess.run(
+            ["lvm", *args],
             env=environment,
             capture_output=True,
             text=True,

@@ -67,9 +67,7 @@ def test_call_without_a_verb_shows_the_help_and_fails(run: Run) -> None:
         ),
     ],
 )
-def test_usage_error_is_one_line_and_code_2(
-    run: Run, args: tuple[str, ...], message: str
-) -> None:
+def test_usage_error_is_one_line_and_code_2(run: Run, args: tuple[str, ...], message: str) -> None:
     assert run(*args) == (2, "", f"lightvm: usage: {message}\n")
 
 
@@ -83,7 +81,9 @@ def test_missing_daemon_is_one_line_and_code_3(run: Run, tmp_path: Path) -> None
 
 
 def test_error_of_the_daemon_is_one_line_and_code_1(run: Run, start_daemon: StartDaemon) -> None:
-    daemon = start_daemon(answering(Info=errors.NoSuchDomain("no domain of ours has that name", "x")))
+    daemon = start_daemon(
+        answering(Info=errors.NoSuchDomain("no domain of ours has that name", "x"))
+    )
     done = run("--socket", daemon.path, "info", "x")
     assert done == (1, "", "lightvm: no-such-domain: no domain of ours has that name (x)\n")
 
@@ -161,7 +161,7 @@ def watcher(start_daemon: StartDaemon) -> Iterator[subprocess.Popen[str]]:
             return  # the process is gone
 
     daemon = start_daemon(play_on)
-    with subprocess.Popen(  # noqa: S603 (our own command)
+    with subprocess.Popen(
         [*COMMAND, "--socket", daemon.path, "events"],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def test_reader_that_went_away_ends_the_process_without_a_word(
     )
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(  # noqa: S603 (our own command)
+    done = subprocess.run(
         [*COMMAND, "--socket", daemon.path, verb],
         env=ENVIRONMENT,
         stdout=write,
@@ -210,7 +210,7 @@ def test_reader_that_went_away_ends_the_process_without_a_word(
 def test_full_disk_behind_the_output_is_a_failure(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(answering(Version=VERSION))
     with open("/dev/full", "w") as full:
-        done = subprocess.run(  # noqa: S603 (our own command)
+        done = subprocess.run(
             [*COMMAND, "--socket", daemon.path, "version"],
             env=ENVIRONMENT,
             stdout=full,
@@ -225,7 +225,7 @@ def test_full_disk_behind_the_output_is_a_failure(start_daemon: StartDaemon) -> 
 
 def test_closed_output_is_no_failure(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(answering(Version=VERSION))
-    done = subprocess.run(  # noqa: S602 (our own words)
+    done = subprocess.run(
         f'"{sys.executable}" -m lightvm --socket "{daemon.path}" version >&-',
         shell=True,
         env=ENVIRONMENT,
@@ -239,7 +239,7 @@ def test_closed_output_is_no_failure(start_daemon: StartDaemon) -> None:
 
 def test_name_that_the_locale_lacks_is_printed_with_escapes(start_daemon: StartDaemon) -> None:
     daemon = start_daemon(answering(Info=errors.NoSuchDomain("größe"), Version=VERSION))
-    done = subprocess.run(  # noqa: S603 (our own command)
+    done = subprocess.run(
         [*COMMAND, "--socket", daemon.path, "info", "x"],
         env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,

@@ -113,8 +113,8 @@ def test_configuration_that_is_not_text_is_a_bad_request(tmp_path: Path) -> None
 def test_configuration_that_cannot_be_read_is_a_bad_request(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="cannot read the configuration: No such file"):
         read_source(str(tmp_path / "none.toml"))
+    (tmp_path / "folder.toml").mkdir()
     with pytest.raises(BadRequest, match="cannot read the configuration: Is a directory"):
-        (tmp_path / "folder.toml").mkdir()
         read_source(str(tmp_path / "folder.toml"))
 
 

@@ -86,9 +86,7 @@ def test_list_in_csv_has_plain_values(run: Run, two: str) -> None:
 def test_names_and_paths_cannot_reach_the_terminal(run: Run, start_daemon: StartDaemon) -> None:
     hostile = msgspec.structs.replace(DOMAIN, name="a\x1b[2J", image="/k\nb")
     daemon = start_daemon(
-        answering(
-            List=calls.ListReply(domains=(hostile,)), Info=calls.DomainReply(domain=hostile)
-        )
+        answering(List=calls.ListReply(domains=(hostile,)), Info=calls.DomainReply(domain=hostile))
     )
     for args in (("list",), ("list", "-q"), ("info", "a"), ("list", "--format", "json")):
         done = run("--socket", daemon.path, *args)
@@ -177,9 +175,7 @@ def test_options_may_stand_between_domains(run: Run, start_daemon: StartDaemon) 
 
 def chunk(data: bytes, offset: int, *, lost: int = 0) -> ConsoleChunk:
     """Return console output from an offset on."""
-    return ConsoleChunk(
-        data=data, offset=offset, next=offset + len(data), lost=lost, ended=False
-    )
+    return ConsoleChunk(data=data, offset=offset, next=offset + len(data), lost=lost, ended=False)
 
 
 def test_console_copies_all_there_is_as_it_is(run: Run, start_daemon: StartDaemon) -> None:
