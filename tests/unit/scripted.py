@@ -19,7 +19,7 @@ PATIENCE_S = 10.0
 Answer = msgspec.Struct | LightVMError
 
 
-class Gone(Exception):  # noqa: N818 (no error: it ends a script)
+class Gone(Exception):
     """The client has closed the connection."""
 
 

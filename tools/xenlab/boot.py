@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -29,16 +30,18 @@ def wait_boot(directory: Path, process: subprocess.Popen[bytes]) -> None:
             raise LabError("qemu-died", qemu_complaint(directory))
         if time.monotonic() > deadline:
             raise LabError(
-                "timeout", f"no dom0 after {BOOT_PATIENCE:.0f} s; serial console{tail_of(directory)}"
+                "timeout",
+                f"no dom0 after {BOOT_PATIENCE:.0f} s; serial console{tail_of(directory)}",
             )
         time.sleep(0.2)
 
 
 def check_dom0(ssh: Ssh, *, timeout: float) -> None:
-    """Set dom0's clock and make sure that Xen answers there."""
-    # xenstored and the privileged interface are both used by `xl list`.
-    line = f"date -s @{time.time():.3f} >/dev/null && xl list >/dev/null"
-    done = ssh.run(line, timeout=timeout)
+    """Set dom0's clock, stir its random numbers, and make sure that Xen answers there."""
+    # Labs of one snapshot would otherwise all draw the same numbers.  `xl list` uses xenstored and
+    # the privileged interface, so it proves both.
+    line = f"cat > /dev/urandom; date -s @{time.time():.3f} >/dev/null && xl list >/dev/null"
+    done = ssh.run(line, timeout=timeout, input=os.urandom(64))
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
         raise LabError("xen-failed", f"xl list failed in dom0: {reason}")

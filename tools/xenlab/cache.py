@@ -12,8 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import LabError
+from .progress import say
 
 LOCK_PATIENCE = 3600.0
+
+# How many of each kind stay; what was used within the last day stays in any case.
+KEEP = {"images": 4, "snapshots": 6, "wheels": 12, "trees": 12}
+KEEP_SECONDS = 86400.0
 
 
 def cache_root() -> Path:
@@ -38,7 +43,7 @@ def hash_inputs(*inputs: str | bytes) -> str:
 def hold_lock(name: str, *, patience: float = LOCK_PATIENCE, waiting: str = "") -> Iterator[None]:
     """Hold the lock `name` of this cache; raise `busy` after `patience` seconds.
 
-    `waiting` is printed once by the caller's reporter when somebody else holds the lock.
+    `waiting` is told to the user, once, when somebody else holds the lock.
     """
     directory = cache_root() / "locks"
     directory.mkdir(parents=True, exist_ok=True)
@@ -53,8 +58,6 @@ def hold_lock(name: str, *, patience: float = LOCK_PATIENCE, waiting: str = "") 
             except BlockingIOError:
                 pass
             if waiting and not told:
-                from .progress import say  # imported late: progress knows nothing of locks
-
                 say(waiting)
                 told = True
             if time.monotonic() > deadline:
@@ -65,18 +68,30 @@ def hold_lock(name: str, *, patience: float = LOCK_PATIENCE, waiting: str = "") 
         os.close(descriptor)
 
 
+def find_built(kind: str, key: str) -> Path | None:
+    """Return the finished directory `kind`/`key`, None if there is none."""
+    final = cache_root() / kind / key
+    try:
+        os.utime(final)  # in use, so `prune` spares it
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        pass  # somebody else's cache: theirs to prune
+    return final
+
+
 def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     """Return the directory `kind`/`key`, made by `build` if it does not exist yet.
 
     `build` fills a temporary directory, which gets its final name only when all is done: whatever
     ends the build early leaves nothing that looks finished.
     """
+    if found := find_built(kind, key):
+        return found
     final = cache_root() / kind / key
-    if final.is_dir():
-        return final
     with hold_lock(f"{kind}-{key}", waiting=f"waiting for another build of {kind}/{key}"):
-        if final.is_dir():
-            return final
+        if found := find_built(kind, key):
+            return found
         final.parent.mkdir(parents=True, exist_ok=True)
         # Under the lock, any other temporary directory of this key is the rest of a dead build.
         for stale in final.parent.glob(f"{key}.tmp-*"):
@@ -89,7 +104,17 @@ def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             os.rename(partial, final)
         finally:
             remove_tree(partial)
+    prune(kind)
     return final
+
+
+def prune(kind: str) -> None:
+    """Remove the least recently used directories of `kind` beyond the number worth keeping."""
+    built = [path for path in (cache_root() / kind).iterdir() if ".tmp-" not in path.name]
+    oldest_first = sorted(built, key=lambda path: path.stat().st_mtime)
+    for path in oldest_first[: -KEEP[kind]]:
+        if time.time() - path.stat().st_mtime > KEEP_SECONDS:
+            remove_tree(path)
 
 
 def give_to_invoker(tree: Path) -> None:

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 
 from . import verbs
 from .errors import LabError
+from .interrupts import Interrupted, unwind_on_signals
 from .lab import DEFAULT_CPUS, DEFAULT_MEMORY, DEFAULT_NAME
 from .suites import DEFAULT_SUITE, SUITES
 
-DONE, FAILED, USAGE = 0, 1, 2
-
-
-class Interrupted(BaseException):
-    """A signal asked this command to stop; not an Exception, so that nothing swallows it."""
+FAILED, USAGE = 1, 2
+# What a caller can only have got wrong in the command itself.
+USAGE_CODES = {"usage", "no-such-suite", "bad-memory", "bad-name"}
+Verb = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = make_parser().parse_args(arguments)
-    verb: Callable[[argparse.Namespace], int] = options.verb
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, interrupt)
+    verb: Verb = options.verb
+    unwind_on_signals()
     try:
         return verb(options)
     except LabError as error:
@@ -41,22 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
 
 
-USAGE_CODES = {"no-such-suite", "bad-memory", "bad-name"}
-
-
-def interrupt(signum: int, _frame: FrameType | None) -> None:
-    """Unwind the command; a second signal must not disturb the cleaning up."""
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise Interrupted(signal.Signals(signum).name)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Describe the whole command line."""
     parser = argparse.ArgumentParser(prog="lab", description="A real Xen host in QEMU.")
     sub = parser.add_subparsers(metavar="VERB", required=True)
 
-    def add(name: str, verb: Callable[[argparse.Namespace], int], text: str, *, named: bool = True):
+    def add(name: str, verb: Verb, text: str, *, named: bool = True) -> argparse.ArgumentParser:
         command = sub.add_parser(name, help=text, description=text)
         command.set_defaults(verb=verb)
         if named:
@@ -83,6 +70,8 @@ def make_parser() -> argparse.ArgumentParser:
     push.add_argument("paths", nargs="+", metavar="SRC… DST")
     pull = add("pull", verbs.pull, "copy files out of dom0")
     pull.add_argument("paths", nargs="+", metavar="SRC… DST")
+
+    add("install", verbs.install, "build the project's wheel and install it in dom0")
 
     logs = add("logs", verbs.logs, "show a log: serial console, xl dmesg, or lightvmd's journal")
     logs.add_argument("which", nargs="?", choices=("serial", "xen", "daemon"), default="serial")

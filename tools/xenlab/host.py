@@ -17,13 +17,14 @@ RUN_PROGRAMS = {
     "qemu-img": "qemu-utils",
     "ssh": "openssh-client",
     "tar": "tar",
+    "setpriv": "util-linux",
+    "fallocate": "util-linux",
 }
 BUILD_PROGRAMS = {
     "debootstrap": "debootstrap",
     "mke2fs": "e2fsprogs",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
-    "setpriv": "util-linux",
     "chroot": "coreutils",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -53,7 +54,12 @@ class Mirror:
 def require_programs(programs: dict[str, str], *, assume_yes: bool = False) -> None:
     """Make sure that the programs exist; install their packages as root or if told to."""
     search = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = sorted({p for name, p in programs.items() if not shutil.which(name, path=search)})
+    missing = {package for name, package in programs.items() if not shutil.which(name, path=search)}
+    require_packages(sorted(missing), assume_yes=assume_yes)
+
+
+def require_packages(missing: list[str], *, assume_yes: bool = False) -> None:
+    """Install the missing Debian packages, as root or if told to; else say how to."""
     if not missing:
         return
     install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]

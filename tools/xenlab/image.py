@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import recipe
-from .cache import build_once, cache_root, hash_inputs
+from .cache import build_once, cache_root, find_built, hash_inputs
 from .errors import LabError
 from .host import BUILD_PROGRAMS, find_mirror, require_programs
 from .progress import say
@@ -38,14 +38,13 @@ class Image:
 
 def image_key(suite: Suite) -> str:
     """Return the key of the image that this version of the lab builds for `suite`."""
-    inputs = (repr(suite), repr(PACKAGES), *recipe.sources())
-    return f"{suite.name}-{hash_inputs(*inputs)}"
+    return f"{suite.name}-{hash_inputs(repr(suite), repr(PACKAGES), *recipe.sources())}"
 
 
 def open_image(suite: Suite, *, mirror: str | None = None, assume_yes: bool = False) -> Image:
     """Return the image of `suite`, building it first if the cache does not hold it."""
     key = image_key(suite)
-    if not (cache_root() / "images" / key).is_dir():
+    if find_built("images", key) is None:
         require_programs(BUILD_PROGRAMS, assume_yes=assume_yes)
         if os.geteuid() != 0:
             build_as_root(suite, mirror=mirror, assume_yes=assume_yes)

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import transfer
-from .boot import check_dom0, read_serial, wait_boot
+from . import install, transfer
+from .boot import read_serial
 from .cache import hold_lock
 from .errors import LabError
 from .host import RUN_PROGRAMS, require_programs
 from .image import Image, open_image
-from .process import ProcessId
-from .progress import step
-from .qemu import (
-    Shape,
-    link_boot_files,
-    make_overlay,
-    parse_memory,
-    qemu_complaint,
-    read_ssh_port,
-    start_qemu,
-    wait_socket,
-)
-from .qmp import Qmp
-from .snapshot import Snapshot, open_snapshot
+from .qemu import Shape, parse_memory
+from .running import end_abandoned_labs, end_lab, start_lab
+from .snapshot import open_snapshot
 from .ssh import Ssh
-from .state import LabState, forget_lab, lab_directory, list_labs, read_state, write_state
+from .state import LabState, lab_directory, read_state
 from .suites import DEFAULT_SUITE, find_suite
 
 DEFAULT_NAME = "lab"
 DEFAULT_MEMORY = "16G"
 DEFAULT_CPUS = 2
-RESUME_PATIENCE = 60.0
+LOCK_PATIENCE = 900.0
+
+LOGS = {
+    "xen": "xl dmesg",
+    "daemon": "journalctl --no-pager -u lightvmd",
+    "journal": "journalctl --no-pager -b",
+}
 
 
 class Lab:
@@ -65,7 +61,7 @@ class Lab:
 
     @classmethod
     def find(cls, name: str = DEFAULT_NAME) -> Self:
-        """Return the running lab called `name`, or raise `not-running`."""
+        """Return the running lab called `name`, or raise `not-running` or `lab-died`."""
         lab = cls(name)
         state = lab.require_state()
         lab.shape = Shape(suite=find_suite(state.suite), memory=state.memory, cpus=state.cpus)
@@ -76,117 +72,64 @@ class Lab:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.down()
 
-    # Starting and ending
-
-    def up(self, *, owned: bool = False, mirror: str | None = None, assume_yes: bool = False) -> None:
+    def up(
+        self, *, owned: bool = False, mirror: str | None = None, assume_yes: bool = False
+    ) -> None:
         """Start the lab and return when its dom0 answers; do nothing if it runs already.
 
-        An `owned` lab belongs to this process and is ended once the process is gone.
+        An `owned` lab belongs to this process: it must not run yet, and it is ended, at the latest
+        by the next start of any lab, once the process is gone.
         """
         require_programs(RUN_PROGRAMS, assume_yes=assume_yes)
         image = open_image(self.shape.suite, mirror=mirror, assume_yes=assume_yes)
         snapshot = None if self.fresh else open_snapshot(image, self.shape)
         end_abandoned_labs()
-        with hold_lock(f"lab-{self.name}", patience=900.0):
+        with self._lock():
             state = read_state(self.name)
             if state is not None and state.is_alive() and state.ready:
-                self._check_same(state, image)
+                self._check_reusable(state, owned=owned)
                 return
             end_lab(self.name)
-            try:
-                self._start(image, snapshot, owned=owned)
-            except BaseException:
-                keep_logs(self.directory)
-                end_lab(self.name)
-                raise
+            start_lab(self.name, self.shape, image, snapshot, owned=owned)
 
     def down(self) -> None:
         """End the lab, whatever state it is in, and remove its disk."""
-        with hold_lock(f"lab-{self.name}", patience=900.0):
+        with self._lock():
             end_lab(self.name)
 
-    def _check_same(self, state: LabState, image: Image) -> None:
-        running = (state.suite, state.memory, state.cpus)
-        if running != (self.shape.suite.name, self.shape.memory, self.shape.cpus) or self.fresh:
+    def _lock(self) -> AbstractContextManager[None]:
+        waiting = f"waiting for another command on {self.name}"
+        return hold_lock(f"lab-{self.name}", patience=LOCK_PATIENCE, waiting=waiting)
+
+    def _check_reusable(self, state: LabState, *, owned: bool) -> None:
+        shape = self.shape
+        same = (state.suite, state.memory, state.cpus) == (
+            shape.suite.name,
+            shape.memory,
+            shape.cpus,
+        )
+        if self.fresh or owned or not same:
             raise LabError(
                 "already-running",
                 f"{self.name} runs {state.suite} with {state.memory}, {state.cpus} cpus; "
-                f"end it first (down --name {self.name}) or choose another --name",
+                f"end it first (down --name {self.name}) or choose another name",
             )
 
-    def _start(self, image: Image, snapshot: Snapshot | None, *, owned: bool) -> None:
-        self.directory.mkdir(parents=True)
-        link_boot_files(image, self.directory)
-        if snapshot is None:
-            make_overlay(image.directory / "disk.img", "raw", self.directory / "disk.qcow2")
-        else:
-            make_overlay(snapshot.directory / "disk.qcow2", "qcow2", self.directory / "disk.qcow2")
-            (self.directory / "ram").symlink_to(snapshot.directory / "ram")
-            (self.directory / "state").symlink_to(snapshot.directory / "state")
-            shutil.copy(snapshot.directory / "serial.log", self.directory / "serial.log")
-        fresh = snapshot is None
-        process = start_qemu(
-            self.directory, self.shape, ram_shared=fresh, incoming=not fresh, tied=False
-        )
-        try:
-            self._record(process, image)
-            self._bring_up(process, image, fresh=fresh, owned=owned)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-
-    def _record(self, process: subprocess.Popen[bytes], image: Image) -> None:
-        identity = ProcessId.of(process.pid)
-        if identity is None:
-            raise LabError("qemu-died", qemu_complaint(self.directory))
-        state = LabState(
-            name=self.name,
-            suite=self.shape.suite.name,
-            memory=self.shape.memory,
-            cpus=self.shape.cpus,
-            image=image.key,
-            qemu=identity,
-            # While it starts, every lab belongs to the process that starts it.
-            owner=ProcessId.of(os.getpid()),
-            port=0,
-            started=time.time(),
-            ready=False,
-        )
-        write_state(state)
-
-    def _bring_up(
-        self, process: subprocess.Popen[bytes], image: Image, *, fresh: bool, owned: bool
-    ) -> None:
-        wait_socket(self.directory, process)
-        with Qmp(self.directory) as qmp:
-            if fresh:
-                with step("boot"):
-                    wait_boot(self.directory, process)
-            else:
-                resume(qmp)
-            port = read_ssh_port(qmp)
-        ssh = Ssh(self.directory, image, port)
-        ssh.connect(timeout=RESUME_PATIENCE)
-        check_dom0(ssh, timeout=RESUME_PATIENCE)
-        state = self.require_state(ready=False)
-        owner = state.owner if owned else None
-        write_state(replace(state, port=port, ready=True, owner=owner))
-
-    # Using
-
-    def require_state(self, *, ready: bool = True) -> LabState:
+    def require_state(self) -> LabState:
         """Return the record of this lab, or raise `not-running` or `lab-died`."""
         state = read_state(self.name)
         if state is None:
             raise LabError("not-running", f"no lab {self.name!r} is running; start it with: up")
         if not state.is_alive():
             raise LabError("lab-died", f"QEMU of {self.name} has ended (see {self.directory})")
-        if ready and not state.ready:
+        if not state.ready:
             raise LabError("not-running", f"{self.name} is still starting")
         return state
 
@@ -194,8 +137,7 @@ class Lab:
     def ssh(self) -> Ssh:
         """The way into this lab's dom0."""
         state = self.require_state()
-        image = Image.of_key(state.image)
-        return Ssh(self.directory, image, state.port)
+        return Ssh(self.directory, Image.of_key(state.image), state.port)
 
     def run(
         self,
@@ -207,72 +149,53 @@ class Lab:
     ) -> subprocess.CompletedProcess[str]:
         """Run `command` in dom0; a string goes through a shell, a sequence does not.
 
-        With `check`, a status other than 0 raises `command-failed`.
+        With `check`, a status other than 0 raises `command-failed`.  After `timeout` seconds the
+        command is killed in dom0 and `timeout` raised.
         """
-        data = None if input is None else input.encode()
-        done = self.ssh.run(command, timeout=timeout, input=data)
-        out, err = (b.decode(errors="replace") for b in (done.stdout, done.stderr))
+        argv = ["bash", "-c", command] if isinstance(command, str) else list(command)
+        shown = shlex.join(argv) if not isinstance(command, str) else command
+        started = time.monotonic()
+        limit = ["timeout", "--kill-after=5", str(math.ceil(timeout)), *argv]
+        # The limit inside dom0 leaves nothing running there; ours is for a dom0 that hangs.
+        done = self.ssh.run(
+            limit, timeout=timeout + 15.0, input=None if input is None else input.encode()
+        )
+        if done.returncode in (124, 137) and time.monotonic() - started >= timeout:
+            raise LabError("timeout", f"{shown[:120]!r} ran over {timeout:.0f} s in dom0")
+        out, err = (data.decode(errors="replace") for data in (done.stdout, done.stderr))
         if check and done.returncode != 0:
-            shown = command if isinstance(command, str) else " ".join(command)
             reason = " | ".join((err.strip() or out.strip()).splitlines()[-3:])
             raise LabError("command-failed", f"{shown[:120]!r} ended {done.returncode}: {reason}")
         return subprocess.CompletedProcess(command, done.returncode, out, err)
 
     def push(self, *sources: str | os.PathLike[str], to: str) -> None:
-        """Copy files and directories of the host into dom0's directory `to` (or file `to`)."""
-        transfer.push(self.ssh, [Path(s) for s in sources], to)
+        """Copy files and directories of the host to `to` in dom0, like cp -a."""
+        transfer.push(self.ssh, [os.fspath(source) for source in sources], to)
 
     def pull(self, *sources: str, to: str | os.PathLike[str]) -> None:
-        """Copy files and directories of dom0 into the host's directory `to` (or file `to`)."""
-        transfer.pull(self.ssh, list(sources), os.fspath(to))
+        """Copy files and directories of dom0 to `to` on the host, like cp -a."""
+        transfer.pull(self.ssh, sources, os.fspath(to))
 
+    def install(self) -> None:
+        """Install the project, as it is in the tree now, in dom0's /opt/lightvm."""
+        state = self.require_state()
+        install.install(self.ssh, self.shape.suite, state.image)
 
     def read_log(self, which: str) -> str:
-        """Return the log called `which`: serial, xen or daemon."""
+        """Return a log: `serial`, `xen` (xl dmesg), `daemon` (of lightvmd) or `journal` (all)."""
         if which == "serial":
             return read_serial(self.directory)
-        line = {"xen": "xl dmesg", "daemon": "journalctl --no-pager -u lightvmd"}[which]
-        return self.run(line, timeout=60).stdout
+        return self.run(LOGS[which], timeout=60.0).stdout
 
-
-def resume(qmp: Qmp) -> None:
-    """Load the saved machine and let it run."""
-    capability = {"capability": "x-ignore-shared", "state": True}
-    qmp.execute("migrate-set-capabilities", capabilities=[capability])
-    # The working directory of QEMU is the lab's, where `state` is a link.
-    qmp.execute("migrate-incoming", uri="exec:cat state")
-    qmp.wait_status("query-status", {"paused", "running"}, {"internal-error"}, RESUME_PATIENCE)
-    qmp.execute("cont")
-
-
-def end_lab(name: str) -> None:
-    """End the lab's QEMU and remove its directory; the caller holds the lab's lock."""
-    state = read_state(name)
-    if state is not None and state.is_alive():
-        try:
-            with Qmp(lab_directory(name), timeout=2.0) as qmp:
-                qmp.execute("quit")
-        except (OSError, LabError):
-            pass  # a QEMU that does not listen is ended by its id
-        if not state.qemu.wait_gone(3.0):
-            state.qemu.end()
-    forget_lab(name)
-
-
-def end_abandoned_labs() -> None:
-    """End every lab that belonged to a process which is gone."""
-    for name in list_labs():
-        state = read_state(name)
-        if state is not None and state.owner is not None and not state.owner.is_alive():
-            with hold_lock(f"lab-{name}", patience=60.0):
-                end_lab(name)
-
-
-def keep_logs(directory: Path) -> None:
-    """Save the logs of a lab that did not come up."""
-    target = directory.parent.parent / "failed" / directory.name
-    shutil.rmtree(target, ignore_errors=True)
-    for name in ("serial.log", "qemu.log", "ssh.log"):
-        if (directory / name).exists():
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copy(directory / name, target / name)
+    def collect(self, target: Path) -> list[str]:
+        """Save every log into `target`; return what could not be had, one line each."""
+        target.mkdir(parents=True, exist_ok=True)
+        missing = []
+        for which in ("serial", *LOGS):
+            try:
+                text = self.read_log(which)
+            except (LabError, OSError) as error:
+                missing.append(f"{which}: {error}")
+                continue
+            (target / f"{which}.log").write_text(text, encoding="utf-8")
+        return missing

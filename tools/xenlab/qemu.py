@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import enum
 import re
 import subprocess
 import time
@@ -27,6 +27,24 @@ class Shape:
     cpus: int
 
 
+class Start(enum.Enum):
+    """Why a machine is started."""
+
+    SAVE = enum.auto()
+    RESUME = enum.auto()
+    FRESH = enum.auto()
+
+
+# The memory of a machine to be saved is a file, written through; each machine resumed from it
+# copies the pages that it changes.  reserve=off: 16 GiB may well be more than the host has, but
+# a lab touches only a small part.
+MEMORY = {
+    Start.SAVE: "memory-backend-file,id=ram,size={size},mem-path=ram,share=on,reserve=off",
+    Start.RESUME: "memory-backend-file,id=ram,size={size},mem-path=ram,share=off,reserve=off",
+    Start.FRESH: "memory-backend-ram,id=ram,size={size},reserve=off",
+}
+
+
 def parse_memory(text: str) -> str:
     """Check a memory size such as 16G or 4096M; return it in QEMU's spelling."""
     match = re.fullmatch(r"([1-9][0-9]*)([MG])(?:i?B)?", text)
@@ -44,22 +62,19 @@ def qemu_version() -> str:
     return shown.stdout.partition("\n")[0]
 
 
-def qemu_command(shape: Shape, *, ram_shared: bool, incoming: bool) -> list[str]:
+def qemu_command(shape: Shape, start: Start) -> list[str]:
     """Return QEMU's command line.
 
     All files have fixed names in its working directory, so no path ever needs the quoting of
-    QEMU's options.  The memory is a file: written through (`share=on`) by the machine whose state
-    is going to be saved, copied on write by every machine resumed from it.
+    QEMU's options.
     """
-    share = "on" if ram_shared else "off"
     command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
     # thread=multi: one host thread per virtual CPU.  qemu64 because richer models (max, EPYC) make
     # dom0 crash early; svm and npt are what HVM and PVH guests need.
     command += ["-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt"]
     command += ["-smp", str(shape.cpus), "-m", shape.memory]
     command += ["-machine", "pc,memory-backend=ram"]
-    command += ["-object", f"memory-backend-file,id=ram,size={shape.memory},mem-path=ram"]
-    command[-1] += f",share={share},reserve=off"
+    command += ["-object", MEMORY[start].format(size=shape.memory)]
     command += ["-kernel", "xen", "-append", XEN_ARGS]
     command += ["-initrd", f"vmlinuz {KERNEL_ARGS},initrd.img"]
     command += ["-drive", "file=disk.qcow2,format=qcow2,if=none,id=disk,discard=unmap,cache=unsafe"]
@@ -70,7 +85,7 @@ def qemu_command(shape: Shape, *, ram_shared: bool, incoming: bool) -> list[str]
     command += ["-device", "virtio-rng-pci"]
     command += ["-chardev", "file,id=serial,path=serial.log,append=on", "-serial", "chardev:serial"]
     command += ["-qmp", "unix:qmp.sock,server=on,wait=off"]
-    if incoming:
+    if start is Start.RESUME:
         command += ["-incoming", "defer"]
     return command
 
@@ -89,15 +104,14 @@ def make_overlay(backing: Path, backing_format: str, overlay: Path) -> None:
         raise LabError("disk-failed", done.stderr.strip().replace("\n", "; "))
 
 
-def start_qemu(
-    directory: Path, shape: Shape, *, ram_shared: bool, incoming: bool, tied: bool
-) -> subprocess.Popen[bytes]:
-    """Start QEMU in `directory` and return when its control socket exists.
+def start_qemu(directory: Path, shape: Shape, start: Start) -> subprocess.Popen[bytes]:
+    """Start QEMU in `directory`.
 
-    `tied` machines die with this process, whatever ends it; others are the caller's to end.
+    A machine started to be saved dies with this process, whatever ends it; any other is the
+    caller's to end.
     """
-    command = qemu_command(shape, ram_shared=ram_shared, incoming=incoming)
-    if tied:
+    command = qemu_command(shape, start)
+    if start is Start.SAVE:
         command = ["setpriv", "--pdeathsig", "KILL", *command]
     with (directory / "qemu.log").open("ab") as log:
         process = subprocess.Popen(
@@ -138,19 +152,3 @@ def read_ssh_port(qmp: Qmp) -> int:
     if not match:
         raise LabError("qemu-refused", f"no forwarded port in {shown!r}")
     return int(match[1])
-
-
-__all__ = [
-    "Shape",
-    "link_boot_files",
-    "make_overlay",
-    "parse_memory",
-    "qemu_command",
-    "qemu_complaint",
-    "qemu_version",
-    "read_ssh_port",
-    "start_qemu",
-    "wait_socket",
-]
-
-_ = os  # placeholder

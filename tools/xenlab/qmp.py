@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from .errors import LabError
+from .process import ProcessId
 
 Json = dict[str, object]
 
@@ -38,9 +40,19 @@ class Qmp:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self._socket.close()
+
+    def peer(self) -> ProcessId | None:
+        """Return the process at the other end: the QEMU itself, whatever is on record."""
+        size = struct.calcsize("3i")
+        packed = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid: int = struct.unpack("3i", packed)[0]
+        return ProcessId.of(pid)
 
     def execute(self, command: str, **arguments: object) -> object:
         """Run one command and return what it returned; raise `qemu-refused` if QEMU says no."""
@@ -71,7 +83,12 @@ class Qmp:
 
     def _read_message(self) -> Json:
         while b"\n" not in self._buffer:
-            chunk = self._socket.recv(65536)
+            try:
+                chunk = self._socket.recv(65536)
+            except TimeoutError:
+                raise LabError("timeout", "QEMU does not answer on its control socket") from None
+            except ConnectionError:
+                chunk = b""
             if not chunk:
                 raise LabError("qemu-died", "QEMU closed its control socket")
             self._buffer += chunk

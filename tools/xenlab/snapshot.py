@@ -7,7 +7,6 @@ copies of the pages and blocks it changes.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -16,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .boot import check_dom0, tail_of, wait_boot
-from .cache import build_once, cache_root, hash_inputs
+from .cache import build_once, cache_root, find_built, hash_inputs
 from .errors import LabError
 from .image import Image
 from .progress import say, step
 from .qemu import (
     Shape,
+    Start,
     link_boot_files,
     make_overlay,
     qemu_command,
@@ -56,16 +56,16 @@ class Snapshot:
 
 def snapshot_key(image: Image, shape: Shape) -> str:
     """Return the key of the snapshot of `image` in `shape` under this machine's QEMU."""
-    command = qemu_command(shape, ram_shared=True, incoming=False)
-    sources = [Path(__file__).read_bytes(), *(item for item in command)]
-    return f"{shape.suite.name}-{hash_inputs(image.key, qemu_version(), *sources)}"
+    command = "\0".join(qemu_command(shape, Start.SAVE))
+    inputs = (image.key, qemu_version(), command, Path(__file__).read_bytes())
+    return f"{shape.suite.name}-{hash_inputs(*inputs)}"
 
 
 def open_snapshot(image: Image, shape: Shape) -> Snapshot:
     """Return the snapshot of `image` in `shape`, booting the image once if there is none."""
     key = snapshot_key(image, shape)
-    directory = cache_root() / "snapshots" / key
-    if not directory.is_dir():
+    directory = find_built("snapshots", key)
+    if directory is None:
         say(f"booting {shape.suite.name} with {shape.memory}, {shape.cpus} cpus, once (a minute)")
         directory = build_once("snapshots", key, lambda target: take(image, shape, target))
     return Snapshot(directory=directory, key=key)
@@ -75,7 +75,7 @@ def take(image: Image, shape: Shape, target: Path) -> None:
     """Boot `image`, let it settle, and save the machine into `target`."""
     link_boot_files(image, target)
     make_overlay(image.directory / "disk.img", "raw", target / "disk.qcow2")
-    process = start_qemu(target, shape, ram_shared=True, incoming=False, tied=True)
+    process = start_qemu(target, shape, Start.SAVE)
     try:
         wait_socket(target, process)
         with Qmp(target) as qmp:
@@ -132,6 +132,3 @@ def keep_serial_log(target: Path) -> None:
     """Save the serial console of a failed boot, whose directory is about to go."""
     if (target / "serial.log").exists():
         shutil.copy(target / "serial.log", cache_root() / "boot-failed.log")
-
-
-_ = os

@@ -67,7 +67,6 @@ PACKAGES = (
 
 # bootscrub=0: QEMU hands out zeroed memory already, and scrubbing it again would touch every
 # page of a 16 GiB machine, which makes the boot slow and the saved memory file full-sized.
-# com1_irq... is left to Xen: its serial driver finds the emulated port by itself.
 XEN_ARGS = (
     "console=com1 dom0_mem=2G,max:2G dom0_max_vcpus=1 bootscrub=0 loglvl=all guest_loglvl=all"
     " conring_size=512k noreboot"

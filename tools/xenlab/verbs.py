@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
 
-from .cache import cache_root
+from .cache import KEEP, cache_root
 from .errors import LabError
 from .image import open_image
 from .lab import Lab
@@ -129,6 +128,14 @@ def split_paths(paths: list[str]) -> list[str]:
     return paths
 
 
+def install(options: argparse.Namespace) -> int:
+    """Install the project in dom0."""
+    started = time.monotonic()
+    Lab.find(options.name).install()
+    say(f"installed in {options.name} after {time.monotonic() - started:.1f} s")
+    return 0
+
+
 def logs(options: argparse.Namespace) -> int:
     """Show one of the lab's logs."""
     sys.stdout.write(Lab.find(options.name).read_log(options.which))
@@ -146,9 +153,6 @@ def clean(options: argparse.Namespace) -> int:
     """End all labs and remove everything that was built."""
     for name in list_labs():
         Lab(name).down()
-    for kind in ("images", "snapshots", "wheels", "labs", "failed"):
+    for kind in (*KEEP, "labs", "failed", "artifacts"):
         shutil.rmtree(cache_root() / kind, ignore_errors=True)
     return 0
-
-
-_ = os

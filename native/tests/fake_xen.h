@@ -1,0 +1,190 @@
+/* A little Xen for host tests: hypercalls by number, counted, each of which can be made to fail. */
+#ifndef FAKE_XEN_H
+#define FAKE_XEN_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "../src/engine.h"
+
+static int calls_until_failure = -1; /* the n-th call from now fails; -1: none */
+static int failure = ENOMEM;
+static int live_domains, mapped, bound, buffers;
+static uint64_t single_pages, superpages;
+static int superpages_left = 1000000;
+static struct abi_getdomaininfo listed[2000];
+static uint32_t n_listed;
+static int list_calls, destroy_again;
+
+static int fails(void)
+{
+    if (calls_until_failure > 0 && --calls_until_failure == 0) {
+        calls_until_failure = -1;
+        errno = failure;
+        return 1;
+    }
+    return 0;
+}
+
+void *xencall_alloc_buffer(xencall_handle *call, size_t size)
+{
+    (void)call;
+    if (fails()) {
+        return NULL;
+    }
+    buffers++;
+    return calloc(1, size);
+}
+void xencall_free_buffer(xencall_handle *call, void *buffer)
+{
+    (void)call;
+    buffers--;
+    free(buffer);
+}
+
+static int fake_domctl(struct abi_domctl *op)
+{
+    switch (op->cmd) {
+    case ABI_DOMCTL_CREATEDOMAIN:
+        live_domains++;
+        op->domain = 9;
+        return 0;
+    case ABI_DOMCTL_DESTROYDOMAIN:
+        if (destroy_again) {
+            destroy_again--;
+            errno = EAGAIN;
+            return -1;
+        }
+        live_domains--;
+        return 0;
+    case ABI_DOMCTL_GETHVMCONTEXT:
+        op->u.hvmcontext.size = 4096;
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int fake_sysctl(struct abi_sysctl *op)
+{
+    if (op->cmd == ABI_SYSCTL_GETDOMAININFOLIST) {
+        struct abi_getdomaininfolist *list = &op->u.getdomaininfolist;
+        struct abi_getdomaininfo *out = (void *)(uintptr_t)list->buffer;
+        list_calls++;
+        list->num_domains = 0;
+        for (uint32_t i = 0; i < n_listed && list->num_domains < list->max_domains; i++) {
+            if (listed[i].domain >= list->first_domain) {
+                out[list->num_domains++] = listed[i];
+            }
+        }
+    }
+    return 0;
+}
+
+int xencall1(xencall_handle *call, unsigned int op, uint64_t argument)
+{
+    (void)call;
+    if (fails()) {
+        return -1;
+    }
+    void *buffer = (void *)(uintptr_t)argument;
+    return op == 36 /* domctl */ ? fake_domctl(buffer) : fake_sysctl(buffer);
+}
+
+struct fake_reservation { /* the parts of xen_memory_reservation that count here */
+    uint64_t *extents;
+    uint64_t nr_extents;
+    uint32_t order;
+};
+
+int xencall2(xencall_handle *call, unsigned int op, uint64_t command, uint64_t argument)
+{
+    (void)call, (void)command;
+    if (fails()) {
+        return -1;
+    }
+    if (op == 12 /* memory_op */) {
+        struct fake_reservation *reservation = (void *)(uintptr_t)argument;
+        uint64_t n = reservation->nr_extents;
+        if (reservation->order == 0) {
+            single_pages += n;
+            return (int)n;
+        }
+        if (n > (uint64_t)superpages_left) {
+            n = (uint64_t)superpages_left;
+        }
+        superpages_left -= (int)n;
+        superpages += n;
+        return (int)n;
+    }
+    return 0;
+}
+
+void *xenforeignmemory_map(xenforeignmemory_handle *memory, uint32_t domid, int prot, size_t n,
+                           const xen_pfn_t gfns[], int errors[])
+{
+    (void)memory, (void)domid, (void)prot, (void)gfns, (void)errors;
+    if (fails()) {
+        return NULL;
+    }
+    mapped++;
+    return calloc(n, LVM_PAGE_SIZE);
+}
+int xenforeignmemory_unmap(xenforeignmemory_handle *memory, void *address, size_t n)
+{
+    (void)memory, (void)n;
+    mapped--;
+    free(address);
+    return 0;
+}
+xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle *evtchn, uint32_t domid,
+                                                     evtchn_port_t port)
+{
+    (void)evtchn, (void)domid;
+    if (fails()) {
+        return -1;
+    }
+    bound++;
+    return (xenevtchn_port_or_error_t)port + 100;
+}
+int xenevtchn_unbind(xenevtchn_handle *evtchn, evtchn_port_t port)
+{
+    (void)evtchn, (void)port;
+    bound--;
+    return 0;
+}
+int xendevicemodel_set_mem_type(xendevicemodel_handle *model, domid_t domid, hvmmem_type_t type,
+                                uint64_t first, uint32_t n)
+{
+    (void)model, (void)domid, (void)type, (void)first, (void)n;
+    return fails() ? -1 : 0;
+}
+
+/* engine.c is included for its hypercalls; opening real handles is not part of these tests. */
+xencall_handle *xencall_open(struct xentoollog_logger *logger, unsigned flags)
+{
+    (void)logger, (void)flags;
+    return NULL;
+}
+int xencall_close(xencall_handle *call) { (void)call; return 0; }
+xenforeignmemory_handle *xenforeignmemory_open(struct xentoollog_logger *logger, unsigned flags)
+{
+    (void)logger, (void)flags;
+    return NULL;
+}
+int xenforeignmemory_close(xenforeignmemory_handle *memory) { (void)memory; return 0; }
+xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *logger, unsigned flags)
+{
+    (void)logger, (void)flags;
+    return NULL;
+}
+int xenevtchn_close(xenevtchn_handle *evtchn) { (void)evtchn; return 0; }
+int xenevtchn_fd(xenevtchn_handle *evtchn) { (void)evtchn; return -1; }
+xendevicemodel_handle *xendevicemodel_open(struct xentoollog_logger *logger, unsigned flags)
+{
+    (void)logger, (void)flags;
+    return NULL;
+}
+int xendevicemodel_close(xendevicemodel_handle *model) { (void)model; return 0; }
+
+#endif

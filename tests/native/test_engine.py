@@ -1,0 +1,81 @@
+"""Host tests of the C engine, under the address and undefined behaviour sanitizers; and its layouts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NATIVE = ROOT / "native"
+CC = os.environ.get("CC", "gcc")
+FLAGS = [
+    "-std=gnu11",
+    "-g",
+    "-O1",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+]
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{command[0]}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("source", sorted(NATIVE.glob("tests/test_*.c")), ids=lambda path: path.stem)
+def test_engine_passes_under_sanitizers(source: Path, tmp_path: Path) -> None:
+    program = tmp_path / source.stem
+    run(CC, *FLAGS, "-o", program, source)
+    assert run(program).strip()
+
+
+def header_directories() -> list[str]:
+    """The headers of this machine, and those of other Xen versions in LIGHTVM_XEN_HEADERS (a:b:c)."""
+    others = os.environ.get("LIGHTVM_XEN_HEADERS", "")
+    return ["/usr/include", *filter(None, others.split(":"))]
+
+
+@pytest.mark.parametrize("directory", header_directories())
+def test_declarations_agree_with_xens_headers(directory: str, tmp_path: Path) -> None:
+    run(CC, "-std=gnu11", f"-I{directory}", "-c", "-o", tmp_path / "check.o", NATIVE / "abi/check.c")
+
+
+def test_guest_header_agrees_with_the_toolstacks(tmp_path: Path) -> None:
+    pairs = {
+        "device_page": "magic version header_size nr_entries entry_size uuid memory_kib vcpus",
+        "device_entry": "type index evtchn gfn",
+        "control_page": "magic version ready exiting exit_reason exit_status heartbeat request acknowledged",
+        "console_ring": "in out in_cons in_prod out_cons out_prod",
+    }
+    lines = [f'#include "{NATIVE}/src/lvm_layout.h"', f'#include "{NATIVE}/guest/include/lightvm.h"']
+    for struct, fields in pairs.items():
+        ours, theirs = f"struct lvm_{struct}", f"struct lightvm_{struct}"
+        lines.append(f'_Static_assert(sizeof({ours}) == sizeof({theirs}), "{struct}");')
+        for field in fields.split():
+            places = f"__builtin_offsetof({ours}, {field}) == __builtin_offsetof({theirs}, {field})"
+            lines.append(f'_Static_assert({places}, "{struct}.{field}");')
+    for name in ("DEVICE_MAGIC", "DEVICE_VERSION", "CONTROL_MAGIC", "ENTRY_CONSOLE", "ENTRY_CONTROL"):
+        guest = f"(unsigned)LIGHTVM_{name}"
+        lines.append(f'_Static_assert(LVM_{name} == {guest}, "{name}");')
+    source = tmp_path / "agree.c"
+    source.write_text("\n".join(lines) + "\n")
+    run(CC, "-std=gnu11", "-c", "-o", tmp_path / "agree.o", source)
+
+
+def test_cdef_declares_what_the_header_declares() -> None:
+    def functions(text: str) -> set[str]:
+        code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+        return {" ".join(f.split()) for f in re.findall(r"^\w[^;{}#]*?\([^;]*\);", code, re.MULTILINE)}
+
+    header = functions((NATIVE / "src/lvm.h").read_text())
+    assert header == functions((NATIVE / "ffi/lvm.cdef").read_text())
+    assert len(header) > 20
