@@ -6,10 +6,11 @@ that the rest of the daemon can trust them.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,12 +18,15 @@ from msgspec import Meta
 from lightvm.errors import BadConfig
 from lightvm.model import Flavor
 
+T = TypeVar("T")
+
 DEFAULT_PATH = Path("/etc/lightvm/lightvm.toml")
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\0]*\Z")]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
 MemoryKib = Annotated[int, Meta(ge=1024, le=1 << 34, multiple_of=4)]
 Vcpus = Annotated[int, Meta(ge=1, le=128)]
 
@@ -34,9 +38,9 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Daemon(_Section, frozen=True, kw_only=True):
     """``[daemon]``: the process itself."""
 
-    socket: str = "/run/lightvm/lightvm.sock"
+    socket: AbsolutePath = "/run/lightvm/lightvm.sock"
     socket_group: str = "lightvm"
-    state_dir: str = "/run/lightvm"
+    state_dir: AbsolutePath = "/run/lightvm"
     drain_seconds: Seconds = 5.0
     max_connections: Positive = 512
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -100,11 +104,13 @@ def parse_config(text: str, where: str) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise BadConfig(f"not TOML: {exc}", where) from exc
-    try:
-        config = msgspec.convert(raw, Config)
-    except msgspec.ValidationError as exc:
-        message, _, path = str(exc).partition(" - at ")
-        raise BadConfig(message, _key(where, path)) from exc
+    flavors = raw.get("flavors")
+    if isinstance(flavors, dict):  # one by one, so that an error can say which
+        for name, flavor in flavors.items():
+            key = f"flavors.{_quoted(name)}"
+            _convert(name, Name, where, key)
+            _convert(flavor, FlavorSection, where, key)
+    config = _convert(raw, Config, where)
     for name, flavor in config.flavors.items():
         if flavor.low > flavor.high:
             raise BadConfig("`low` is above `high`", f"{where}: flavors.{name}")
@@ -127,6 +133,16 @@ def load_config(path: Path | None) -> Config:
     return parse_config(text, str(path or DEFAULT_PATH))
 
 
-def _key(where: str, path: str) -> str:
-    key = re.sub(r"^\$\.?", "", path.strip("`"))
-    return f"{where}: {key}" if key else where
+def _convert(value: object, kind: type[T], where: str, key: str = "") -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        message, _, path = str(exc).partition(" - at ")
+        inner = re.sub(r"^\$\.?", "", path.strip("`"))
+        full = ".".join(part for part in (key, inner) if part)
+        raise BadConfig(message, f"{where}: {full}" if full else where) from exc
+
+
+def _quoted(name: str) -> str:
+    """Return a name as TOML has it in a key."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)

@@ -28,10 +28,11 @@ def check_name(name: str) -> None:
     """Raise `BadRequest` where a name could not be a domain's, or could be taken for a domid or a UUID."""
     if not _NAME.fullmatch(name):
         raise BadRequest(
-            "1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit", "name"
+            "1 to 63 letters, digits, '.', '_' and '-', the first a letter or digit",
+            "request.name",
         )
     if name.isdigit() or _UUID.fullmatch(name):
-        raise BadRequest("a name may look neither like a domid nor like a UUID", "name")
+        raise BadRequest("a name may look neither like a domid nor like a UUID", "request.name")
 
 
 class LiveDomain:
@@ -167,19 +168,18 @@ class Registry:
             del self._by_domid[record.domid]
 
     def overdue(self) -> Iterator[LiveDomain]:
-        """Yield the exited domains that are over the bound in number or age, the oldest first."""
+        """Yield the exited domains that are over the bound in number or age."""
         horizon = time.time() - self._keep_seconds
         excess = len(self.exited) - self._keep
         for index, domain in enumerate(list(self.exited.values())):
             assert domain.exit is not None
-            if index >= excess and domain.exit.at >= horizon:
-                break
-            yield domain
+            if index < excess or domain.exit.at < horizon:
+                yield domain
 
     def find(self, key: str) -> LiveDomain:
         """Return the domain of that name, UUID or decimal domid, live ones first; raises `NoSuchDomain`."""
         domain = self._by_name.get(key)
-        if domain is None and key.isdigit() and len(key) < 8:
+        if domain is None and key.isascii() and key.isdigit() and len(key) < 8:
             domain = self._by_domid.get(int(key))
         if domain is None and _UUID.fullmatch(key):
             uuid = key.replace("-", "").lower()

@@ -22,8 +22,11 @@ class Watcher:
         self._lost = 0
 
     def put(self, event: Event) -> None:
-        """Queue an event, or count it as lost."""
+        """Queue an event, or count it as lost; a loss is told before what comes after it."""
         try:
+            if self._lost:
+                self._send.send_nowait(self._loss())
+                self._lost = 0
             self._send.send_nowait(event)
         except trio.WouldBlock:
             self._lost += 1
@@ -32,9 +35,12 @@ class Watcher:
         """Return the next event; after a loss, one that says how many were lost."""
         if self._lost and not self._receive.statistics().current_buffer_used:
             await trio.lowlevel.checkpoint()
-            count, self._lost = self._lost, 0
-            return Event(kind=EventKind.LOST_EVENTS, at=time.time(), count=count)
+            loss, self._lost = self._loss(), 0
+            return loss
         return await self._receive.receive()
+
+    def _loss(self) -> Event:
+        return Event(kind=EventKind.LOST_EVENTS, at=time.time(), count=self._lost)
 
 
 class EventBus:

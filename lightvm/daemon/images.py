@@ -73,10 +73,11 @@ def read_file(path: str, limit: int) -> tuple[Identity, bytes]:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as exc:
         raise BadImage(f"cannot be opened: {getattr(exc, 'strerror', None) or exc}", path) from exc
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise BadImage("not a regular file", path)
     with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage("not a regular file", path)
         if status.st_size > limit:
             raise BadImage(f"{status.st_size} bytes is over the limit of {limit}", path)
         try:

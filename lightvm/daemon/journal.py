@@ -7,7 +7,6 @@ The file survives the daemon, not the host; neither do the domains.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from lightvm.errors import JournalFailed
 from lightvm.model import Exit
 
 COMPACT_BYTES = 8 * 1024 * 1024
-"""A journal longer than this is rewritten with what still lives."""
+"""A journal longer than this, and twice as long as when it was last rewritten, is rewritten with what still lives."""
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True):
@@ -120,6 +119,9 @@ class Journal:
         self._path = path
         self._fd = -1
         self._size = 0
+        self._compact_at = COMPACT_BYTES
+        self._torn = False
+        """Whether the file ends in a part of a record that could not be taken back."""
         self.past = read_journal(path)
         self.rewrite()
 
@@ -142,25 +144,31 @@ class Journal:
         except OSError as exc:
             raise JournalFailed(f"cannot be written: {exc.strerror}", str(self._path)) from exc
         self.close()
-        self._fd, self._size = fd, len(data)
+        self._fd, self._size, self._torn = fd, len(data), False
+        self._compact_at = max(COMPACT_BYTES, 2 * len(data))
 
     def append(self, record: Record) -> None:
         """Write one record. One system call. Raises `JournalFailed`, with nothing half-written left behind."""
         line = _encoder.encode(record) + b"\n"
+        if self._torn:
+            line = b"\n" + line
         try:
             written = os.write(self._fd, line)
         except OSError as exc:
             raise JournalFailed(f"cannot be written: {exc.strerror}", str(self._path)) from exc
         if written != len(line):
-            with contextlib.suppress(OSError):
+            try:
                 os.ftruncate(self._fd, self._size)
+            except OSError:
+                self._torn, self._size = True, self._size + written
             raise JournalFailed("cannot be written: no space left", str(self._path))
         self._size += written
+        self._torn = False
         self.past.note(record)
 
     def compact(self) -> None:
         """Rewrite the file where it has grown long. Raises `JournalFailed`; the old file is then still good."""
-        if self._size > COMPACT_BYTES:
+        if self._size > self._compact_at:
             self.rewrite()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ Faults are injected by the name of a method: `FakeHypervisor.fail` makes the nex
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from lightvm.xen.hypervisor import (
     Shape,
     Versions,
 )
-from lightvm.xen.image import LOW_RAM_LIMIT
+from lightvm.xen.image import CMDLINE_MAX, LOW_RAM_LIMIT
 
 OVERHEAD_KIB = 1108
 """What a fake domain costs beside its RAM."""
@@ -34,6 +35,9 @@ _CODES = {ExitReason.POWEROFF: 0, ExitReason.REBOOT: 1, ExitReason.SUSPEND: 2, E
 _NONSENSE = (0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0)
 _SILENT = Control(0, 0, 0, 0, 0)
 _FLOOD = b"flood " * 340
+_RING_BYTES = 2048
+_MODULES_ROOM = 15
+"""Entries of the boot page's module list beside the device page's."""
 
 
 @dataclass(slots=True)
@@ -47,9 +51,10 @@ class FakeDomain:
     paused: bool = True
     started: bool = False
     shutdown_code: int | None = None
-    console: deque[bytes] = field(default_factory=deque)
+    console: bytearray = field(default_factory=bytearray)
     control: Control = _SILENT
     flooding: bool = False
+    corrupt: bool = False
     handle: FakeHandle | None = None
 
 
@@ -158,12 +163,14 @@ class FakeHypervisor:
         self._next_event += 2
         self._masked |= {handle.console_event: False, handle.control_event: False}
         domain.handle = handle
+        for event in (handle.console_event, handle.control_event):
+            self._raise(event)  # as the binding of a channel does
         return handle
 
     async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
         """Make a shell."""
         await self._enter_slow("prepare")
-        if shape.memory_kib < 1024 or shape.memory_kib % 4 or not 1 <= shape.vcpus <= 128:
+        if not _is_good(shape):
             raise HypercallError(os.strerror(22), "shape", errno=22)
         if shape.memory_kib + OVERHEAD_KIB > self._free_kib():
             raise OutOfMemory("Xen has no memory left for this", "populate_physmap")
@@ -175,10 +182,7 @@ class FakeHypervisor:
         domain = self.domains.get(domid)
         if domain is None or (console_port, control_port) != (1, 2) or domain.handle is not None:
             raise HypercallError(os.strerror(3), "map special pages", errno=3)
-        handle = self._hold(domain, window=False)
-        self._raise(handle.console_event)
-        self._raise(handle.control_event)
-        return handle
+        return self._hold(domain, window=False)
 
     def load(self, handle: Handle, boot: Boot) -> None:
         """Note the image."""
@@ -187,6 +191,8 @@ class FakeHypervisor:
         top = min(domain.shape.memory_kib * 1024, LOW_RAM_LIMIT)
         if not _held(handle).window:
             raise HypercallError(os.strerror(22), "load", errno=22)
+        if len(boot.cmdline) > CMDLINE_MAX or len(boot.modules) > _MODULES_ROOM:
+            raise HypercallError(os.strerror(7), "command line or modules", errno=7)
         if boot.image.end > top or any(module.end > top for module in boot.modules):
             raise HypercallError(os.strerror(34), "place segment", errno=34)
         domain.boot = boot
@@ -263,7 +269,7 @@ class FakeHypervisor:
         """Let an event come again."""
         self._enter("unmask")
         if event not in self._masked:
-            raise HypercallError(os.strerror(22), "evtchn_unmask", errno=22)
+            return  # of a domain that was released meanwhile
         self._masked[event] = False
         if event in self._due:
             self._due.discard(event)
@@ -273,11 +279,14 @@ class FakeHypervisor:
         """Return what the guest has written."""
         self._enter("take_console")
         domain = self._held(handle)
+        if domain.corrupt:
+            domain.corrupt = False
+            raise HypercallError(os.strerror(71), "console ring", errno=71)
         if domain.flooding:
-            domain.console.append(_FLOOD)
-        data = b"".join(domain.console)
-        domain.console.clear()
-        if domain.flooding:
+            domain.console += _FLOOD
+        data = bytes(domain.console[:_RING_BYTES])
+        del domain.console[:_RING_BYTES]
+        if domain.flooding or domain.console:
             self._raise(handle.console_event)
         return data
 
@@ -320,7 +329,7 @@ class FakeHypervisor:
     def say(self, domid: int, text: bytes) -> None:
         """Make a guest write to its console."""
         domain = self.domains[domid]
-        domain.console.append(text)
+        domain.console += text
         self._signal(domain, console=True)
 
     def end(self, domid: int, reason: ExitReason, status: int) -> None:
@@ -349,8 +358,8 @@ class FakeHypervisor:
         self.say(domain.domid, b"Hello from a LightVM guest.\n")
         if cmdline:
             self.say(domain.domid, b"Command line: " + cmdline + b"\n")
-        statuses = [word.removeprefix("status=") for word in words if word.startswith("status=")]
-        self.end(domain.domid, ExitReason.POWEROFF, int(statuses[0]) if statuses else 0)
+        statuses = [_number(word[7:]) for word in words if word.startswith("status=")]
+        self.end(domain.domid, ExitReason.POWEROFF, statuses[0] if statuses else 0)
 
     def _misbehave(self, domain: FakeDomain, words: list[str]) -> None:
         if "ready" in words:
@@ -359,22 +368,38 @@ class FakeHypervisor:
             domain.shutdown_code = 3
         elif "shutdown" in words:
             domain.shutdown_code = 0
+        elif "loop" in words:
+            pass
         elif "flood" in words:
             domain.flooding = True
+            self._signal(domain, console=True)
+        elif "ring" in words:
+            domain.corrupt = True
             self._signal(domain, console=True)
         elif "control" in words:
             domain.control = Control(*_NONSENSE)
             self._signal(domain, console=False)
-        elif "ring" in words:
-            self.fail("take_console", HypercallError(os.strerror(71), "console ring", errno=71))
-            self._signal(domain, console=True)
-        elif "loop" not in words:
+        else:
             self.end(domain.domid, ExitReason.POWEROFF, 0)
 
 
 def _held(handle: Handle) -> FakeHandle:
     assert isinstance(handle, FakeHandle)
     return handle
+
+
+def _is_good(shape: Shape) -> bool:
+    memory = shape.memory_kib >= 1024 and shape.memory_kib % 4 == 0
+    window = 8 <= shape.window_kib <= shape.memory_kib and shape.window_kib % 4 == 0
+    pool = shape.pool_kib >= 64 and shape.pool_kib % 4 == 0
+    tables = shape.max_evtchn >= 3 and shape.max_grant_frames >= 1
+    return memory and window and pool and tables and 1 <= shape.vcpus <= 128
+
+
+def _number(text: str) -> int:
+    """Return the number at the start of a text, 0 where there is none, as LightVM's guests do."""
+    found = re.match(r"-?[0-9]+", text)
+    return int(found[0]) if found else 0
 
 
 def _describe(domain: FakeDomain) -> DomainInfo:

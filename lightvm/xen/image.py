@@ -91,6 +91,12 @@ class _Program(NamedTuple):
     at: int
 
 
+class _Note(NamedTuple):
+    key: tuple[bytes, int]
+    at: int
+    desc: memoryview
+
+
 def parse(data: bytes, path: str) -> Image:
     """Check an ELF file and lay it out.
 
@@ -105,11 +111,11 @@ def parse(data: bytes, path: str) -> Image:
         if program.kind == _PT_LOAD and program.memsz:
             segments.append(_segment(data, path, program))
         elif program.kind == _PT_NOTE:
-            for (name, kind), at, desc in _notes(data, path, program):
-                if (name, kind) == _NOTE_PHYS32_ENTRY:
-                    entry = _entry_of(desc, path, at)
-                elif (name, kind) == _NOTE_DEVICE_PAGE:
-                    device_page = _device_page_of(desc, path, at)
+            for note in _notes(data, path, program):
+                if note.key == _NOTE_PHYS32_ENTRY:
+                    entry = _entry_of(note.desc, path, note.at)
+                elif note.key == _NOTE_DEVICE_PAGE:
+                    device_page = _device_page_of(note.desc, path, note.at)
     if not segments:
         raise BadImage("no loadable segment", path)
     if entry is None:
@@ -225,8 +231,9 @@ def _check_placement(segments: list[Segment], path: str) -> None:
         previous = segment.end
 
 
-def _notes(data: bytes, path: str, program: _Program) -> list[tuple[tuple[bytes, int], int, bytes]]:
-    notes: list[tuple[tuple[bytes, int], int, bytes]] = []
+def _notes(data: bytes, path: str, program: _Program) -> list[_Note]:
+    view = memoryview(data)  # notes of any length are looked at without being copied
+    notes: list[_Note] = []
     at, end = program.offset, program.offset + program.filesz
     while at < end:
         if end - at < 12:
@@ -238,13 +245,13 @@ def _notes(data: bytes, path: str, program: _Program) -> list[tuple[tuple[bytes,
         desc_at = name_at + (namesz + 3) // 4 * 4
         if desc_at > end or descsz > end - desc_at:
             raise _bad(path, at, "note reaches beyond its segment")
-        name = data[name_at : name_at + namesz].rstrip(b"\0")
-        notes.append(((name, kind), at, data[desc_at : desc_at + descsz]))
+        name = bytes(view[name_at : name_at + namesz]).rstrip(b"\0") if namesz <= 16 else b""
+        notes.append(_Note((name, kind), at, view[desc_at : desc_at + descsz]))
         at = desc_at + (descsz + 3) // 4 * 4
     return notes
 
 
-def _entry_of(desc: bytes, path: str, at: int) -> int:
+def _entry_of(desc: memoryview, path: str, at: int) -> int:
     if len(desc) not in (4, 8):
         raise _bad(path, at, f"PVH entry note has {len(desc)} bytes, 4 or 8 are right")
     entry = int.from_bytes(desc, "little")
@@ -253,7 +260,7 @@ def _entry_of(desc: bytes, path: str, at: int) -> int:
     return entry
 
 
-def _device_page_of(desc: bytes, path: str, at: int) -> bool:
+def _device_page_of(desc: memoryview, path: str, at: int) -> bool:
     if len(desc) != 4:
         raise _bad(path, at, f"device page note has {len(desc)} bytes, 4 are right")
     version = int.from_bytes(desc, "little")

@@ -10,16 +10,16 @@
 #include <xen/domctl.h>
 #include <xen/hvm/save.h>
 #include <xen/io/console.h>
+#include <xen/memory.h>
 #include <xen/sysctl.h>
 #include <xen/arch-x86/hvm/start_info.h>
 
 #include "../src/lvm_layout.h"
 #include "../src/xen_abi.h"
 
-#define SAME_SIZE(ours, theirs) \
-    _Static_assert(sizeof(ours) == sizeof(theirs), "size of " #theirs)
-#define SAME_PLACE(ours, theirs, our_field, their_field)                             \
-    _Static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field)        \
+#define SAME_SIZE(ours, theirs) _Static_assert(sizeof(ours) == sizeof(theirs), "size of " #theirs)
+#define SAME_PLACE(ours, theirs, our_field, their_field)                                        \
+    _Static_assert(offsetof(ours, our_field) == offsetof(theirs, their_field)                   \
                        && sizeof(((ours *)0)->our_field) == sizeof(((theirs *)0)->their_field), \
                    #theirs "." #their_field)
 #define SAME(ours, theirs, field) SAME_PLACE(ours, theirs, field, field)
@@ -113,6 +113,8 @@ SAME_SIZE(((struct abi_domctl *)0)->u.max_vcpus, struct xen_domctl_max_vcpus);
 SAME_SIZE(((struct abi_domctl *)0)->u.max_mem, struct xen_domctl_max_mem);
 SAME_SIZE(((struct abi_domctl *)0)->u.paging_mempool, struct xen_domctl_paging_mempool);
 
+EQUAL(ABI_XENMEM_CLAIM_PAGES, XENMEM_claim_pages);
+
 /* sysctl */
 SAME_SIZE(struct abi_sysctl, struct xen_sysctl);
 _Static_assert(offsetof(struct abi_sysctl, u) == offsetof(struct xen_sysctl, u), "xen_sysctl.u");
@@ -145,9 +147,11 @@ SAME(struct lvm_console_ring, struct xencons_interface, out_prod);
 /* The boot page has room for what is put there. */
 _Static_assert(sizeof(struct hvm_start_info) <= LVM_BOOT_TRAMPOLINE, "start info");
 _Static_assert(LVM_BOOT_MEMMAP + LVM_BOOT_MEMMAP_MAX * sizeof(struct hvm_memmap_table_entry)
-                   <= LVM_BOOT_MODULES, "memory map");
+                   <= LVM_BOOT_MODULES,
+               "memory map");
 _Static_assert(LVM_BOOT_MODULES + LVM_BOOT_MODULES_MAX * sizeof(struct hvm_modlist_entry)
-                   <= LVM_BOOT_CMDLINE, "module list");
+                   <= LVM_BOOT_CMDLINE,
+               "module list");
 _Static_assert(LVM_BOOT_CMDLINE + LVM_CMDLINE_SIZE <= LVM_PAGE_SIZE, "command line");
 
 int lvm_abi_checked = XEN_DOMCTL_INTERFACE_VERSION;

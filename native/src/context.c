@@ -10,7 +10,7 @@
 #define BOOT_PADDR (LVM_BOOT_GFN * LVM_PAGE_SIZE)
 #define CR0_PE_ET 0x11u
 #define LIMIT_4G 0xffffffffu
-#define CODE_32 0xc9bu          /* present, ring 0, accessed code; 4 KiB granularity, 32-bit */
+#define CODE_32 0xc9bu /* present, ring 0, accessed code; 4 KiB granularity, 32-bit */
 #define DATA_32 0xc93u
 #define TSS_32 0x8bu
 
@@ -55,7 +55,7 @@ static int read_header(struct lvm_xen *xen, uint32_t domid)
     return rc ? lvm_fail("gethvmcontext", rc) : 0;
 }
 
-static void fill_cpu(HVM_SAVE_TYPE(CPU) *cpu)
+static void fill_cpu(HVM_SAVE_TYPE(CPU) * cpu)
 {
     cpu->cs_limit = cpu->ds_limit = cpu->es_limit = cpu->ss_limit = LIMIT_4G;
     cpu->cs_arbytes = CODE_32;

@@ -17,8 +17,11 @@ int lvm_adopt(struct lvm_xen *xen, uint32_t domid, uint32_t console_port, uint32
     if (!domain) {
         return lvm_fail("adopt", -ENOMEM);
     }
-    *domain = (struct lvm_domain){.xen = xen, .domid = domid, .console_port = console_port,
-                                  .control_port = control_port, .console_local = -1,
+    *domain = (struct lvm_domain){.xen = xen,
+                                  .domid = domid,
+                                  .console_port = console_port,
+                                  .control_port = control_port,
+                                  .console_local = -1,
                                   .control_local = -1};
     int rc = lvm_map_special(domain);
     if (!rc) {
@@ -90,20 +93,11 @@ int lvm_destroy(struct lvm_xen *xen, uint32_t domid)
     return rc ? lvm_fail("destroydomain", rc) : 0;
 }
 
-uint32_t lvm_domid(const struct lvm_domain *domain)
-{
-    return domain->domid;
-}
+uint32_t lvm_domid(const struct lvm_domain *domain) { return domain->domid; }
 
-uint32_t lvm_console_port(const struct lvm_domain *domain)
-{
-    return domain->console_port;
-}
+uint32_t lvm_console_port(const struct lvm_domain *domain) { return domain->console_port; }
 
-uint32_t lvm_control_port(const struct lvm_domain *domain)
-{
-    return domain->control_port;
-}
+uint32_t lvm_control_port(const struct lvm_domain *domain) { return domain->control_port; }
 
 uint32_t lvm_console_local(const struct lvm_domain *domain)
 {
@@ -147,7 +141,8 @@ static int list_batch(struct lvm_xen *xen, uint32_t first, uint32_t max,
 
 int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_infos, uint32_t max)
 {
-    struct abi_getdomaininfo *buffer = xencall_alloc_buffer(xen->call, LIST_BATCH * sizeof(*buffer));
+    struct abi_getdomaininfo *buffer =
+        xencall_alloc_buffer(xen->call, LIST_BATCH * sizeof(*buffer));
     if (!buffer) {
         return lvm_fail("getdomaininfolist", -ENOMEM);
     }
@@ -171,7 +166,8 @@ int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_in
 int lvm_find_ended(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
                    struct lvm_domain_info *ret_ended)
 {
-    struct abi_getdomaininfo *buffer = xencall_alloc_buffer(xen->call, LIST_BATCH * sizeof(*buffer));
+    struct abi_getdomaininfo *buffer =
+        xencall_alloc_buffer(xen->call, LIST_BATCH * sizeof(*buffer));
     if (!buffer) {
         return lvm_fail("getdomaininfolist", -ENOMEM);
     }
@@ -191,7 +187,8 @@ int lvm_find_ended(struct lvm_xen *xen, const struct lvm_domain_info *watched, u
             more = got == (int)LIST_BATCH;
             next = 0;
         }
-        struct lvm_domain_info now = {.domid = watched[i].domid, .flags = LVM_DOMAIN_DYING,
+        struct lvm_domain_info now = {.domid = watched[i].domid,
+                                      .flags = LVM_DOMAIN_DYING,
                                       .shutdown_code = LVM_CODE_GONE};
         memcpy(now.uuid, watched[i].uuid, sizeof(now.uuid));
         if (next < got && buffer[next].domain == watched[i].domid

@@ -22,10 +22,7 @@ int lvm_fail(const char *step, int error)
     return error;
 }
 
-const char *lvm_failed_step(void)
-{
-    return failed_step;
-}
+const char *lvm_failed_step(void) { return failed_step; }
 
 long lvm_hypercall(struct lvm_xen *xen, unsigned int number, unsigned long command, void *argument,
                    size_t size)

@@ -18,20 +18,21 @@ struct lvm_xen {
     xenevtchn_handle *evtchn;
     xendevicemodel_handle *device_model;
     struct lvm_versions versions;
-    struct abi_domctl *hot;      /* hypercall buffer of the owner thread: unpause allocates nothing */
-    uint8_t context_header[64];  /* first record of an HVM context, the same for every domain of a host */
+    struct abi_domctl *hot; /* hypercall buffer of the owner thread: unpause allocates nothing */
+    uint8_t context_header
+        [64]; /* first record of an HVM context, the same for every domain of a host */
     uint32_t context_header_size;
 };
 
 struct lvm_domain {
     struct lvm_xen *xen;
     uint32_t domid;
-    uint64_t low_bytes;          /* RAM below the hole */
-    uint8_t *window;             /* RAM from 0, or NULL */
+    uint64_t low_bytes; /* RAM below the hole */
+    uint8_t *window;    /* RAM from 0, or NULL */
     uint64_t window_bytes;
-    uint8_t *special;            /* LVM_SPECIAL_PAGES from LVM_SPECIAL_GFN */
-    uint32_t console_port, control_port;   /* the guest's numbering */
-    int console_local, control_local;      /* ours, -1 while unbound */
+    uint8_t *special;                    /* LVM_SPECIAL_PAGES from LVM_SPECIAL_GFN */
+    uint32_t console_port, control_port; /* the guest's numbering */
+    int console_local, control_local;    /* ours, -1 while unbound */
     uint32_t console_consumed;
 };
 

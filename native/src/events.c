@@ -7,10 +7,7 @@
 #define LOOKS_PER_CLOCK 64 /* reading the clock costs more than a look at the page */
 #define READ_ONCE(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
 
-int lvm_events_fd(const struct lvm_xen *xen)
-{
-    return xenevtchn_fd(xen->evtchn);
-}
+int lvm_events_fd(const struct lvm_xen *xen) { return xenevtchn_fd(xen->evtchn); }
 
 int lvm_take_events(struct lvm_xen *xen, uint32_t *ret_ports, uint32_t max)
 {

@@ -21,7 +21,7 @@ struct lvm_xen;
 struct lvm_domain;
 
 struct lvm_versions {
-    uint32_t domctl;       /* interface version as probed */
+    uint32_t domctl; /* interface version as probed */
     uint32_t sysctl;
     uint32_t xen_major;
     uint32_t xen_minor;
@@ -30,21 +30,21 @@ struct lvm_versions {
 
 struct lvm_host {
     uint64_t total_kib;
-    uint64_t free_kib;     /* allocatable now; pages still to be scrubbed are not counted */
+    uint64_t free_kib; /* allocatable now; pages still to be scrubbed are not counted */
     uint64_t scrub_kib;
     uint32_t cpus;
-    uint32_t hap;          /* 1 where hardware assisted paging is available */
+    uint32_t hap; /* 1 where hardware assisted paging is available */
 };
 
 /* What a shell is made of. Everything else is bound when it is finished. */
 struct lvm_shape {
-    uint64_t memory_kib;   /* guest RAM, a multiple of 4, at least 1024 */
-    uint64_t window_kib;   /* RAM from address 0 kept mapped for the image copy, at most memory_kib */
-    uint64_t pool_kib;     /* HAP pool, a multiple of 4 */
+    uint64_t memory_kib; /* guest RAM, a multiple of 4, at least 1024 */
+    uint64_t window_kib; /* RAM from address 0 kept mapped for the image copy, at most memory_kib */
+    uint64_t pool_kib;   /* HAP pool, a multiple of 4 */
     uint32_t vcpus;
-    uint32_t max_evtchn;   /* highest event channel port */
+    uint32_t max_evtchn; /* highest event channel port */
     uint32_t max_grant_frames;
-    uint8_t uuid[16];      /* Xen's domain handle: by it a domain is known to be ours */
+    uint8_t uuid[16]; /* Xen's domain handle: by it a domain is known to be ours */
 };
 
 /* Bytes to be placed in guest memory: `filesz` bytes of `data`, then zeros up to `memsz`. */
@@ -57,18 +57,18 @@ struct lvm_segment {
 
 /* What is late-bound: all that finish copies into a shell. */
 struct lvm_boot {
-    uint64_t entry;                       /* PVH entry point, below 4 GiB */
+    uint64_t entry; /* PVH entry point, below 4 GiB */
     uint32_t nr_segments;
-    uint32_t nr_modules;                  /* how many of the last segments are boot modules */
+    uint32_t nr_modules; /* how many of the last segments are boot modules */
     const struct lvm_segment *segments;
-    const char *cmdline;                  /* need not end in NUL */
-    uint64_t cmdline_len;                 /* less than LVM_CMDLINE_SIZE */
-    uint32_t announce_device_page;        /* 1: the device page is the first module */
+    const char *cmdline;           /* need not end in NUL */
+    uint64_t cmdline_len;          /* less than LVM_CMDLINE_SIZE */
+    uint32_t announce_device_page; /* 1: the device page is the first module */
 };
 
 struct lvm_domain_info {
     uint32_t domid;
-    uint32_t flags;        /* LVM_DOMAIN_* */
+    uint32_t flags; /* LVM_DOMAIN_* */
     uint32_t shutdown_code;
     uint32_t vcpus;
     uint64_t memory_kib;

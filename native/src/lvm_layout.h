@@ -40,10 +40,10 @@
 
 struct lvm_device_page {
     uint32_t magic;
-    uint16_t version;      /* a guest refuses a page with a version it does not know */
-    uint16_t header_size;  /* entries start here */
+    uint16_t version;     /* a guest refuses a page with a version it does not know */
+    uint16_t header_size; /* entries start here */
     uint32_t nr_entries;
-    uint32_t entry_size;   /* step from one entry to the next; grows with the version */
+    uint32_t entry_size; /* step from one entry to the next; grows with the version */
     uint8_t uuid[16];
     uint64_t memory_kib;
     uint32_t vcpus;

@@ -11,21 +11,19 @@
 #define BOOT_PADDR (LVM_BOOT_GFN * LVM_PAGE_SIZE)
 #define MAP_CHUNK_PAGES 1024u
 
-static uint8_t *boot_page(struct lvm_domain *domain)
-{
-    return domain->window + BOOT_PADDR;
-}
+static uint8_t *boot_page(struct lvm_domain *domain) { return domain->window + BOOT_PADDR; }
 
 static uint32_t write_memmap(uint8_t *page, const struct lvm_domain *domain, uint64_t bytes)
 {
     struct hvm_memmap_table_entry *map = (void *)(page + LVM_BOOT_MEMMAP);
     uint32_t n = 0;
-    map[n++] = (struct hvm_memmap_table_entry){
-        .addr = 0, .size = domain->low_bytes, .type = XEN_HVM_MEMMAP_TYPE_RAM};
-    map[n++] = (struct hvm_memmap_table_entry){
-        .addr = (uint64_t)LVM_SPECIAL_GFN * LVM_PAGE_SIZE,
-        .size = (uint64_t)LVM_SPECIAL_RESERVED * LVM_PAGE_SIZE,
-        .type = XEN_HVM_MEMMAP_TYPE_RESERVED};
+    map[n++] = (struct hvm_memmap_table_entry){.addr = 0,
+                                               .size = domain->low_bytes,
+                                               .type = XEN_HVM_MEMMAP_TYPE_RAM};
+    map[n++] =
+        (struct hvm_memmap_table_entry){.addr = (uint64_t)LVM_SPECIAL_GFN * LVM_PAGE_SIZE,
+                                        .size = (uint64_t)LVM_SPECIAL_RESERVED * LVM_PAGE_SIZE,
+                                        .type = XEN_HVM_MEMMAP_TYPE_RESERVED};
     if (bytes > domain->low_bytes) {
         map[n++] = (struct hvm_memmap_table_entry){.addr = LVM_HIGH_RAM_BASE,
                                                    .size = bytes - domain->low_bytes,
@@ -68,10 +66,12 @@ void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *
     device->memory_kib = shape->memory_kib;
     device->vcpus = shape->vcpus;
     struct lvm_device_entry *entries = (void *)(page + sizeof(*device));
-    entries[0] = (struct lvm_device_entry){
-        .type = LVM_ENTRY_CONSOLE, .evtchn = domain->console_port, .gfn = LVM_CONSOLE_GFN};
-    entries[1] = (struct lvm_device_entry){
-        .type = LVM_ENTRY_CONTROL, .evtchn = domain->control_port, .gfn = LVM_CONTROL_GFN};
+    entries[0] = (struct lvm_device_entry){.type = LVM_ENTRY_CONSOLE,
+                                           .evtchn = domain->console_port,
+                                           .gfn = LVM_CONSOLE_GFN};
+    entries[1] = (struct lvm_device_entry){.type = LVM_ENTRY_CONTROL,
+                                           .evtchn = domain->control_port,
+                                           .gfn = LVM_CONTROL_GFN};
 
     struct lvm_control_page *control = lvm_control_page(domain);
     control->magic = LVM_CONTROL_MAGIC;

@@ -12,9 +12,9 @@
 #include <xen/hvm/hvm_op.h>
 #include <xen/hvm/params.h>
 
-#define SLACK_KIB 256u          /* room for shared info, grant frames and rings above the guest's RAM */
+#define SLACK_KIB 256u /* room for shared info, grant frames and rings above the guest's RAM */
 #define SUPERPAGE_PAGES 512u
-#define BATCH 512u              /* extents per populate call: one page of frame numbers */
+#define BATCH 512u /* extents per populate call: one page of frame numbers */
 
 static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uint32_t *ret_domid)
 {
@@ -23,16 +23,16 @@ static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uin
         op.domain = ABI_DOMID_ANY;
     }
     /* Both layouts have the same fields with the same meaning; they differ in where the later ones are. */
-#define FILL(config)                                                \
-    do {                                                            \
-        memcpy((config)->handle, shape->uuid, 16);                  \
-        (config)->flags = ABI_CDF_HVM | ABI_CDF_HAP;                \
-        (config)->max_vcpus = shape->vcpus;                         \
-        (config)->max_evtchn_port = shape->max_evtchn;              \
+#define FILL(config)                                                   \
+    do {                                                               \
+        memcpy((config)->handle, shape->uuid, 16);                     \
+        (config)->flags = ABI_CDF_HVM | ABI_CDF_HAP;                   \
+        (config)->max_vcpus = shape->vcpus;                            \
+        (config)->max_evtchn_port = shape->max_evtchn;                 \
         (config)->max_grant_frames = (int32_t)shape->max_grant_frames; \
-        (config)->max_maptrack_frames = 0;                          \
-        (config)->grant_opts = ABI_GRANT_VERSION_1;                 \
-        (config)->arch.emulation_flags = ABI_X86_EMU_LAPIC;         \
+        (config)->max_maptrack_frames = 0;                             \
+        (config)->grant_opts = ABI_GRANT_VERSION_1;                    \
+        (config)->arch.emulation_flags = ABI_X86_EMU_LAPIC;            \
     } while (0)
     if (xen->versions.domctl >= ABI_DOMCTL_4_19) {
         FILL(&op.u.createdomain_4_19);
@@ -68,6 +68,18 @@ static int set_limits(struct lvm_xen *xen, uint32_t domid, const struct lvm_shap
     return rc ? lvm_fail("set_paging_mempool_size", rc) : 0;
 }
 
+/*
+ * Set `pages` aside for a domain, or with 0 give back what of them is not populated. Xen says at once whether it has
+ * them, so a domain that is too large costs nothing, and two toolstacks cannot both believe in the same free pages.
+ */
+static int claim(struct lvm_xen *xen, uint32_t domid, uint64_t pages)
+{
+    struct xen_memory_reservation reservation = {.nr_extents = pages, .domid = (domid_t)domid};
+    long rc = lvm_hypercall(xen, __HYPERVISOR_memory_op, ABI_XENMEM_CLAIM_PAGES, &reservation,
+                            sizeof(reservation));
+    return rc < 0 ? lvm_fail("claim_pages", (int)rc) : 0;
+}
+
 /* Populate up to BATCH extents; returns how many were, or -errno. */
 static long populate_batch(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, unsigned int n,
                            unsigned int order)
@@ -79,8 +91,9 @@ static long populate_batch(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, un
     for (unsigned int i = 0; i < n; i++) {
         gfns[i] = gfn + ((uint64_t)i << order);
     }
-    struct xen_memory_reservation reservation = {
-        .nr_extents = n, .extent_order = order, .domid = (domid_t)domid};
+    struct xen_memory_reservation reservation = {.nr_extents = n,
+                                                 .extent_order = order,
+                                                 .domid = (domid_t)domid};
     set_xen_guest_handle(reservation.extent_start, gfns);
     long rc = lvm_hypercall(xen, __HYPERVISOR_memory_op, XENMEM_populate_physmap, &reservation,
                             sizeof(reservation));
@@ -185,6 +198,9 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
 
     int rc = set_limits(xen, domain->domid, shape);
     if (!rc) {
+        rc = claim(xen, domain->domid, bytes / LVM_PAGE_SIZE + LVM_SPECIAL_PAGES);
+    }
+    if (!rc) {
         rc = lvm_populate(xen, domain->domid, 0, domain->low_bytes / LVM_PAGE_SIZE);
     }
     if (!rc && bytes > domain->low_bytes) {
@@ -193,6 +209,9 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
     }
     if (!rc) {
         rc = lvm_populate(xen, domain->domid, LVM_SPECIAL_GFN, LVM_SPECIAL_PAGES);
+    }
+    if (!rc) {
+        rc = claim(xen, domain->domid, 0);
     }
     if (!rc) {
         rc = alloc_port(xen, domain->domid, &domain->console_port);
@@ -220,7 +239,8 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
     lvm_write_boot_page(domain, shape);
     lvm_write_special_pages(domain, shape);
     if (xendevicemodel_set_mem_type(xen->device_model, (domid_t)domain->domid, HVMMEM_ram_ro,
-                                    LVM_DEVICE_GFN, 1) < 0) {
+                                    LVM_DEVICE_GFN, 1)
+        < 0) {
         return lvm_fail("set_mem_type", -errno);
     }
     return lvm_set_first_context(domain);

@@ -114,13 +114,22 @@ struct abi_domctl {
         struct abi_createdomain_4_17 createdomain_4_17;
         struct abi_createdomain_4_19 createdomain_4_19;
         struct abi_getdomaininfo getdomaininfo;
-        struct { uint32_t max; } max_vcpus;
-        struct { uint64_t max_memkb; } max_mem;
-        struct { uint64_t size; } paging_mempool; /* bytes */
+        struct {
+            uint32_t max;
+        } max_vcpus;
+        struct {
+            uint64_t max_memkb;
+        } max_mem;
+        struct {
+            uint64_t size;
+        } paging_mempool; /* bytes */
         struct abi_hvmcontext hvmcontext;
         uint8_t pad[128];
     } u;
 };
+
+/* memory_op, for toolstacks only: set memory aside before it is populated. */
+#define ABI_XENMEM_CLAIM_PAGES 24u
 
 #define ABI_SYSCTL_PHYSINFO 3u
 #define ABI_SYSCTL_GETDOMAININFOLIST 6u

@@ -99,11 +99,11 @@ struct fake_reservation { /* the parts of xen_memory_reservation that count here
 
 int xencall2(xencall_handle *call, unsigned int op, uint64_t command, uint64_t argument)
 {
-    (void)call, (void)command;
+    (void)call;
     if (fails()) {
         return -1;
     }
-    if (op == 12 /* memory_op */) {
+    if (op == 12 /* memory_op */ && command == 6 /* populate_physmap */) {
         struct fake_reservation *reservation = (void *)(uintptr_t)argument;
         uint64_t n = reservation->nr_extents;
         if (reservation->order == 0) {
@@ -166,25 +166,45 @@ xencall_handle *xencall_open(struct xentoollog_logger *logger, unsigned flags)
     (void)logger, (void)flags;
     return NULL;
 }
-int xencall_close(xencall_handle *call) { (void)call; return 0; }
+int xencall_close(xencall_handle *call)
+{
+    (void)call;
+    return 0;
+}
 xenforeignmemory_handle *xenforeignmemory_open(struct xentoollog_logger *logger, unsigned flags)
 {
     (void)logger, (void)flags;
     return NULL;
 }
-int xenforeignmemory_close(xenforeignmemory_handle *memory) { (void)memory; return 0; }
+int xenforeignmemory_close(xenforeignmemory_handle *memory)
+{
+    (void)memory;
+    return 0;
+}
 xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *logger, unsigned flags)
 {
     (void)logger, (void)flags;
     return NULL;
 }
-int xenevtchn_close(xenevtchn_handle *evtchn) { (void)evtchn; return 0; }
-int xenevtchn_fd(xenevtchn_handle *evtchn) { (void)evtchn; return -1; }
+int xenevtchn_close(xenevtchn_handle *evtchn)
+{
+    (void)evtchn;
+    return 0;
+}
+int xenevtchn_fd(xenevtchn_handle *evtchn)
+{
+    (void)evtchn;
+    return -1;
+}
 xendevicemodel_handle *xendevicemodel_open(struct xentoollog_logger *logger, unsigned flags)
 {
     (void)logger, (void)flags;
     return NULL;
 }
-int xendevicemodel_close(xendevicemodel_handle *model) { (void)model; return 0; }
+int xendevicemodel_close(xendevicemodel_handle *model)
+{
+    (void)model;
+    return 0;
+}
 
 #endif

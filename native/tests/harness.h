@@ -5,17 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition)                                                                 \
-    do {                                                                                 \
-        if (!(condition)) {                                                              \
+#define CHECK(condition)                                                                  \
+    do {                                                                                  \
+        if (!(condition)) {                                                               \
             fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, __func__, #condition); \
-            exit(1);                                                                     \
-        }                                                                                \
+            exit(1);                                                                      \
+        }                                                                                 \
     } while (0)
 
-#define RUN(test)             \
-    do {                      \
-        test();               \
+#define RUN(test)              \
+    do {                       \
+        test();                \
         printf("%s\n", #test); \
     } while (0)
 

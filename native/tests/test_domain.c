@@ -12,8 +12,12 @@
 
 static struct abi_domctl hot;
 static struct lvm_xen xen = {.versions = {.domctl = ABI_DOMCTL_4_19, .sysctl = 0x15}, .hot = &hot};
-static const struct lvm_shape shape = {.memory_kib = 5120, .window_kib = 256, .pool_kib = 128,
-                                       .vcpus = 1, .max_evtchn = 63, .max_grant_frames = 4};
+static const struct lvm_shape shape = {.memory_kib = 5120,
+                                       .window_kib = 256,
+                                       .pool_kib = 128,
+                                       .vcpus = 1,
+                                       .max_evtchn = 63,
+                                       .max_grant_frames = 4};
 
 static void nothing_is_left(void)
 {
@@ -161,11 +165,12 @@ static void ended_domains_are_found_among_many(void)
     CHECK(lvm_find_ended(&xen, watched, n, ended) == 0);
     listed[2 - 1].flags = ABI_DOMINF_SHUTDOWN | 3u << ABI_DOMINF_SHUTDOWN_SHIFT;
     listed[700 - 1].flags = ABI_DOMINF_DYING;
-    listed[701 - 1].handle[3] = 1; /* somebody else's domain with a domid of ours */
+    listed[701 - 1].handle[3] = 1;  /* somebody else's domain with a domid of ours */
     listed[1199 - 1].domain = 5000; /* gone */
     list_calls = 0;
     CHECK(lvm_find_ended(&xen, watched, n, ended) == 4);
-    CHECK(ended[0].domid == 2 && ended[0].shutdown_code == 3 && ended[0].flags == LVM_DOMAIN_SHUTDOWN);
+    CHECK(ended[0].domid == 2 && ended[0].shutdown_code == 3
+          && ended[0].flags == LVM_DOMAIN_SHUTDOWN);
     CHECK(ended[1].domid == 700 && ended[1].flags == LVM_DOMAIN_DYING);
     CHECK(ended[2].domid == 701 && ended[2].shutdown_code == LVM_CODE_GONE);
     CHECK(ended[3].domid == 1199 && ended[3].shutdown_code == LVM_CODE_GONE);

@@ -8,7 +8,11 @@
 static int notified, unmasked;
 static int pending[4], n_pending;
 
-int xenevtchn_fd(xenevtchn_handle *xce) { (void)xce; return 7; }
+int xenevtchn_fd(xenevtchn_handle *xce)
+{
+    (void)xce;
+    return 7;
+}
 xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle *xce)
 {
     (void)xce;
@@ -36,7 +40,11 @@ int xenevtchn_notify(xenevtchn_handle *xce, evtchn_port_t port)
     notified = (int)port;
     return 0;
 }
-int lvm_fail(const char *step, int error) { (void)step; return error; }
+int lvm_fail(const char *step, int error)
+{
+    (void)step;
+    return error;
+}
 
 static _Alignas(4096) uint8_t special[LVM_SPECIAL_PAGES * LVM_PAGE_SIZE];
 static struct lvm_xen xen;
@@ -45,7 +53,9 @@ static struct lvm_domain fresh(void)
 {
     memset(special, 0, sizeof(special));
     notified = unmasked = -1;
-    return (struct lvm_domain){.xen = &xen, .special = special, .console_local = 42,
+    return (struct lvm_domain){.xen = &xen,
+                               .special = special,
+                               .console_local = 42,
                                .control_local = 43};
 }
 
@@ -74,7 +84,8 @@ static void console_wraps_in_ring_and_in_index(void)
     struct lvm_domain domain = fresh();
     struct lvm_console_ring *ring = lvm_console(&domain);
     uint8_t out[LVM_CONSOLE_OUT_SIZE];
-    uint32_t start = 0xfffffffeu; /* 2046 in the ring, and two steps before the index itself wraps */
+    uint32_t start =
+        0xfffffffeu; /* 2046 in the ring, and two steps before the index itself wraps */
     domain.console_consumed = ring->out_cons = start;
     for (uint32_t i = 0; i < 6; i++) {
         ring->out[(start + i) % LVM_CONSOLE_OUT_SIZE] = (uint8_t)('a' + i);

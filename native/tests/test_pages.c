@@ -12,7 +12,11 @@ static _Alignas(4096) uint8_t special[LVM_SPECIAL_PAGES * LVM_PAGE_SIZE];
 static int maps, unmaps, map_fails;
 static struct lvm_xen xen;
 
-int lvm_fail(const char *step, int error) { (void)step; return error; }
+int lvm_fail(const char *step, int error)
+{
+    (void)step;
+    return error;
+}
 void *lvm_map(struct lvm_xen *x, uint32_t domid, uint64_t gfn, size_t n)
 {
     (void)x, (void)domid;
@@ -31,33 +35,42 @@ int xenforeignmemory_unmap(xenforeignmemory_handle *fmem, void *addr, size_t pag
     return 0;
 }
 
-static const struct lvm_shape shape = {.memory_kib = RAM / 1024, .window_kib = WINDOW / 1024,
-                                       .vcpus = 2, .uuid = "0123456789abcde"};
+static const struct lvm_shape shape = {.memory_kib = RAM / 1024,
+                                       .window_kib = WINDOW / 1024,
+                                       .vcpus = 2,
+                                       .uuid = "0123456789abcde"};
 
 static struct lvm_domain fresh(void)
 {
     memset(window, 0xee, sizeof(window));
     memset(beyond, 0xee, sizeof(beyond));
     maps = unmaps = map_fails = 0;
-    struct lvm_domain domain = {.xen = &xen, .domid = 5, .low_bytes = RAM, .window = window,
-                                .window_bytes = WINDOW, .special = special, .console_port = 1,
+    struct lvm_domain domain = {.xen = &xen,
+                                .domid = 5,
+                                .low_bytes = RAM,
+                                .window = window,
+                                .window_bytes = WINDOW,
+                                .special = special,
+                                .console_port = 1,
                                 .control_port = 2};
     lvm_write_boot_page(&domain, &shape);
     lvm_write_special_pages(&domain, &shape);
     return domain;
 }
 
-static const struct hvm_start_info *start_info(void)
-{
-    return (const void *)(window + BOOT_PADDR);
-}
+static const struct hvm_start_info *start_info(void) { return (const void *)(window + BOOT_PADDR); }
 
 static int load_one(struct lvm_domain *domain, uint64_t paddr, const char *data, uint64_t filesz,
                     uint64_t memsz)
 {
-    struct lvm_segment segment = {.paddr = paddr, .memsz = memsz, .filesz = filesz,
+    struct lvm_segment segment = {.paddr = paddr,
+                                  .memsz = memsz,
+                                  .filesz = filesz,
                                   .data = (const uint8_t *)data};
-    struct lvm_boot boot = {.entry = 0x10000, .nr_segments = 1, .segments = &segment, .cmdline = ""};
+    struct lvm_boot boot = {.entry = 0x10000,
+                            .nr_segments = 1,
+                            .segments = &segment,
+                            .cmdline = ""};
     return lvm_load(domain, &boot);
 }
 
@@ -94,7 +107,8 @@ static void device_page_names_console_and_control(void)
 {
     fresh();
     const struct lvm_device_page *page = (const void *)(special + LVM_PAGE_SIZE);
-    const struct lvm_device_entry *entries = (const void *)(special + LVM_PAGE_SIZE + page->header_size);
+    const struct lvm_device_entry *entries =
+        (const void *)(special + LVM_PAGE_SIZE + page->header_size);
     CHECK(page->magic == LVM_DEVICE_MAGIC && page->nr_entries == 2 && page->vcpus == 2);
     CHECK(memcmp(page->uuid, shape.uuid, 16) == 0);
     CHECK(entries[0].type == LVM_ENTRY_CONSOLE && entries[0].evtchn == 1);
@@ -161,7 +175,9 @@ static void command_line_ends_in_nul_and_may_fill_its_place(void)
     static char longest[LVM_CMDLINE_SIZE];
     memset(longest, 'x', sizeof(longest));
     struct lvm_domain domain = fresh();
-    struct lvm_boot boot = {.entry = 0x10000, .cmdline = longest, .cmdline_len = LVM_CMDLINE_SIZE - 1};
+    struct lvm_boot boot = {.entry = 0x10000,
+                            .cmdline = longest,
+                            .cmdline_len = LVM_CMDLINE_SIZE - 1};
     CHECK(lvm_load(&domain, &boot) == 0);
     const char *there = (const char *)window + start_info()->cmdline_paddr;
     CHECK(strlen(there) == LVM_CMDLINE_SIZE - 1);
@@ -172,14 +188,20 @@ static void command_line_ends_in_nul_and_may_fill_its_place(void)
 static void device_page_is_the_first_module_for_those_who_read_it(void)
 {
     struct lvm_domain domain = fresh();
-    struct lvm_segment segments[2] = {{.paddr = 0x8000, .memsz = 4, .filesz = 4, .data = (const uint8_t *)"kern"},
-                                      {.paddr = 0x9000, .memsz = 3, .filesz = 3, .data = (const uint8_t *)"mod"}};
-    struct lvm_boot boot = {.entry = 0x8000, .nr_segments = 2, .nr_modules = 1, .segments = segments,
-                            .cmdline = "", .announce_device_page = 1};
+    struct lvm_segment segments[2] = {
+        {.paddr = 0x8000, .memsz = 4, .filesz = 4, .data = (const uint8_t *)"kern"},
+        {.paddr = 0x9000, .memsz = 3, .filesz = 3, .data = (const uint8_t *)"mod"}};
+    struct lvm_boot boot = {.entry = 0x8000,
+                            .nr_segments = 2,
+                            .nr_modules = 1,
+                            .segments = segments,
+                            .cmdline = "",
+                            .announce_device_page = 1};
     CHECK(lvm_load(&domain, &boot) == 0);
     const struct hvm_modlist_entry *list = (const void *)(window + start_info()->modlist_paddr);
     CHECK(start_info()->nr_modules == 2);
-    CHECK(list[0].paddr == (uint64_t)LVM_DEVICE_GFN * LVM_PAGE_SIZE && list[0].size == LVM_PAGE_SIZE);
+    CHECK(list[0].paddr == (uint64_t)LVM_DEVICE_GFN * LVM_PAGE_SIZE
+          && list[0].size == LVM_PAGE_SIZE);
     CHECK(list[1].paddr == 0x9000 && list[1].size == 3);
     boot.announce_device_page = 0;
     CHECK(lvm_load(&domain, &boot) == 0);

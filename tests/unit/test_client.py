@@ -247,18 +247,13 @@ async def test_daemon_that_closes_in_mid_call_is_a_lost_connection(
 
 
 async def test_connection_that_is_reset_is_a_lost_connection(start_daemon: StartDaemon) -> None:
-    closed = threading.Event()
-
     def play(peer: Peer) -> None:
         peer.socket.recv(1)  # what is left unread makes the kernel send a reset
-        peer.socket.close()
-        closed.set()
 
     daemon = start_daemon(play)
     async with open_client(daemon.path) as client:
         with pytest.raises(errors.ConnectionLost):
             await client.info("web-1")
-    assert closed.is_set()
 
 
 async def test_idle_connection_that_the_daemon_closed_is_replaced(

@@ -7,11 +7,14 @@ for name in lightvm lvm lightvmd; do
     [ ! -e "/opt/lightvm/bin/$name" ] || ln -sf "/opt/lightvm/bin/$name" "/usr/local/bin/$name"
 done
 
-# Units that came with the wheel.
+# Units that came with the wheel.  A reload takes seconds under emulation, so only when one changed.
+changed=
 for unit in /opt/lightvm/lib/systemd/system/*; do
-    [ ! -e "$unit" ] || ln -sf "$unit" /etc/systemd/system/
+    [ -e "$unit" ] || continue
+    goal="/etc/systemd/system/${unit##*/}"
+    cmp -s "$unit" "$goal" || { cp "$unit" "$goal" && changed=yes; }
 done
-systemctl daemon-reload
+[ -z "$changed" ] || systemctl daemon-reload
 
 # A daemon that runs gets the new code.
 systemctl try-restart lightvmd.service 2>/dev/null || true

@@ -41,7 +41,7 @@ def check_dom0(ssh: Ssh, *, timeout: float) -> None:
     # Labs of one snapshot would otherwise all draw the same numbers.  `xl list` uses xenstored and
     # the privileged interface, so it proves both.
     line = f"cat > /dev/urandom; date -s @{time.time():.3f} >/dev/null && xl list >/dev/null"
-    done = ssh.run(line, timeout=timeout, input=os.urandom(64))
+    done = ssh.run(line, timeout=timeout, data=os.urandom(64))
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
         raise LabError("xen-failed", f"xl list failed in dom0: {reason}")

@@ -17,7 +17,7 @@ from .progress import say
 LOCK_PATIENCE = 3600.0
 
 # How many of each kind stay; what was used within the last day stays in any case.
-KEEP = {"images": 4, "snapshots": 6, "wheels": 12, "trees": 12}
+KEEP = {"images": 4, "snapshots": 6, "wheels": 20, "trees": 20, "environments": 2}
 KEEP_SECONDS = 86400.0
 
 
@@ -80,7 +80,7 @@ def find_built(kind: str, key: str) -> Path | None:
     return final
 
 
-def build_once(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+def build_once(kind: str, key: str, build: Callable[[Path], object]) -> Path:
     """Return the directory `kind`/`key`, made by `build` if it does not exist yet.
 
     `build` fills a temporary directory, which gets its final name only when all is done: whatever
@@ -112,7 +112,7 @@ def prune(kind: str) -> None:
     """Remove the least recently used directories of `kind` beyond the number worth keeping."""
     built = [path for path in (cache_root() / kind).iterdir() if ".tmp-" not in path.name]
     oldest_first = sorted(built, key=lambda path: path.stat().st_mtime)
-    for path in oldest_first[: -KEEP[kind]]:
+    for path in oldest_first[: -KEEP.get(kind, 4)]:
         if time.time() - path.stat().st_mtime > KEEP_SECONDS:
             remove_tree(path)
 

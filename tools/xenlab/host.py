@@ -85,13 +85,9 @@ def find_mirror(override: str | None) -> Mirror:
     if override:
         return Mirror(archive=override, security=None, keyring=find_keyring(), settings=settings)
     # apt itself parses the sources, and names even those that were never fetched.
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--no-release-info", "--format"]
-        + ["$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    form = "--format=$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    command = ["apt-get", "indextargets", "--no-release-info", form, "Created-By: Packages"]
+    listing = subprocess.run(command, capture_output=True, text=True, timeout=60)
     found = choose_archives(listing.stdout)
     if found is None:
         raise LabError("no-mirror", "no Debian archive in this machine's apt sources; use --mirror")

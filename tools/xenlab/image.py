@@ -29,10 +29,12 @@ class Image:
 
     @property
     def ssh_key(self) -> Path:
+        """The key that opens dom0."""
         return self.directory / "ssh_key"
 
     @property
     def known_hosts(self) -> Path:
+        """The key that dom0 proves itself with."""
         return self.directory / "known_hosts"
 
 

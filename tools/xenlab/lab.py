@@ -145,9 +145,11 @@ class Lab:
         *,
         check: bool = False,
         timeout: float = 120.0,
-        input: str | None = None,
+        data: str = "",
     ) -> subprocess.CompletedProcess[str]:
-        """Run `command` in dom0; a string goes through a shell, a sequence does not.
+        """Run `command` in dom0, with `data` as its input.
+
+        A string goes through a shell, a sequence does not.
 
         With `check`, a status other than 0 raises `command-failed`.  After `timeout` seconds the
         command is killed in dom0 and `timeout` raised.
@@ -157,9 +159,7 @@ class Lab:
         started = time.monotonic()
         limit = ["timeout", "--kill-after=5", str(math.ceil(timeout)), *argv]
         # The limit inside dom0 leaves nothing running there; ours is for a dom0 that hangs.
-        done = self.ssh.run(
-            limit, timeout=timeout + 15.0, input=None if input is None else input.encode()
-        )
+        done = self.ssh.run(limit, timeout=timeout + 15.0, data=data.encode())
         if done.returncode in (124, 137) and time.monotonic() - started >= timeout:
             raise LabError("timeout", f"{shown[:120]!r} ran over {timeout:.0f} s in dom0")
         out, err = (data.decode(errors="replace") for data in (done.stdout, done.stderr))

@@ -114,7 +114,7 @@ def start_qemu(directory: Path, shape: Shape, start: Start) -> subprocess.Popen[
     if start is Start.SAVE:
         command = ["setpriv", "--pdeathsig", "KILL", *command]
     with (directory / "qemu.log").open("ab") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             cwd=directory,
             stdin=subprocess.DEVNULL,
@@ -122,7 +122,6 @@ def start_qemu(directory: Path, shape: Shape, start: Start) -> subprocess.Popen[
             stderr=log,
             start_new_session=True,
         )
-    return process
 
 
 def wait_socket(directory: Path, process: subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,12 @@ goes through the same connection and costs only the command itself.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 from .errors import LabError
 from .image import Image
@@ -82,10 +82,8 @@ class Ssh:
         if not (self.directory / "ssh.sock").exists():
             return
         command = [*self._command, "-O", "exit", "lab"]
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=self.directory, capture_output=True, timeout=10)
-        except subprocess.TimeoutExpired:
-            pass
         (self.directory / "ssh.sock").unlink(missing_ok=True)
 
     def command(self, remote: Sequence[str] | str, *, tty: bool = False) -> list[str]:
@@ -102,19 +100,16 @@ class Ssh:
         remote: Sequence[str] | str,
         *,
         timeout: float,
-        input: bytes | None = None,
-        stdin: IO[bytes] | int | None = None,
+        data: bytes = b"",
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run `remote` in dom0 and return its status and output, or raise `timeout`."""
-        source = stdin if stdin is not None else (None if input is not None else subprocess.DEVNULL)
+        """Run `remote` in dom0 with `data` as its input; raise `timeout` when it takes too long."""
         try:
             return subprocess.run(
                 self.command(remote),
                 cwd=self.directory,
                 capture_output=True,
                 timeout=timeout,
-                input=input,
-                stdin=source if input is None else None,
+                input=data,
             )
         except subprocess.TimeoutExpired:
             shown = remote if isinstance(remote, str) else shlex.join(remote)

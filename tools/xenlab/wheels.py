@@ -26,7 +26,8 @@ from .suites import Suite
 PROJECT = Path(__file__).resolve().parents[2]
 # Parts of the tree that no wheel is made of, so that work on them rebuilds nothing.
 NOT_INPUTS = {"build", "dist", "docs", "tests", "tools", "venv", "__pycache__"}
-EXTRA = "daemon"
+# What a lab is for: the daemon, and the tests of it.
+EXTRAS = ("daemon", "test")
 PIP_PATIENCE = 900.0
 
 
@@ -64,10 +65,8 @@ def build_project_wheel(target: Path) -> None:
             copy = sources / path.relative_to(PROJECT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-        pip = make_pip(target / "venv")
-        run_pip([*pip, "wheel", "--no-deps", "-w", str(target), str(sources)])
+        run_pip([*open_pip(), "wheel", "--no-deps", "-w", str(target), str(sources)])
         shutil.rmtree(sources)
-        shutil.rmtree(target / "venv")
     names = [path.name for path in target.glob("*.whl")]
     if len(names) != 1 or not ("-abi3-" in names[0] or names[0].endswith("-none-any.whl")):
         raise LabError("bad-wheel", f"expected one wheel for the stable ABI, got {names}")
@@ -89,32 +88,38 @@ def find_missing_for_build() -> list[str]:
 
 def open_dependencies(suite: Suite, wheel: Path) -> Path:
     """Return a directory with the wheels of all that `wheel` depends on, for the suite's Python."""
-    wanted = sorted(read_requirements(wheel))
+    wanted = sorted(list_requirements(read_metadata(wheel)))
     key = f"dependencies-{suite.name}-{hash_inputs(repr(suite), *wanted)}"
     return build_once("wheels", key, lambda target: fetch_dependencies(suite, wheel, target))
 
 
 def fetch_dependencies(suite: Suite, wheel: Path, target: Path) -> None:
     """Download the dependencies' wheels into `target`; make those that exist as source only."""
-    extras = f"[{EXTRA}]" if f"Provides-Extra: {EXTRA}" in read_metadata(wheel) else ""
-    pip = make_pip(target / "venv")
-    download = [*pip, "download", "-d", str(target), f"{wheel}{extras}"]
-    download += ["--only-binary=:all:", "--implementation=cp", f"--python-version={suite.python}"]
-    download += [f"--abi={abi}" for abi in (f"cp{suite.python.replace('.', '')}", "abi3", "none")]
-    download += [f"--platform={tag}" for tag in platform_tags(suite)]
+    provided = read_metadata(wheel)
+    extras = ",".join(extra for extra in EXTRAS if f"Provides-Extra: {extra}\n" in provided)
+    project = f"{wheel}[{extras}]" if extras else str(wheel)
+    pip = open_pip()
+    download = [*pip, "download", "-d", str(target), project]
+    download += platform_options(suite)
     with step(f"fetching wheels for {suite.name}"):
         try:
             run_pip(download)
         except LabError:
             # Something has no wheel for that Python.  Pure Python builds anywhere, once.
             made = target / "made"
-            run_pip([*pip, "wheel", "--prefer-binary", "-w", str(made), f"{wheel}{extras}"])
+            run_pip([*pip, "wheel", "--prefer-binary", "-w", str(made), project])
             for compiled in [p for p in made.iterdir() if not p.name.endswith("-none-any.whl")]:
                 compiled.unlink()
             run_pip([*download, f"--find-links={made}"])
             shutil.rmtree(made)
-    shutil.rmtree(target / "venv")
     (target / wheel.name).unlink(missing_ok=True)
+
+
+def platform_options(suite: Suite) -> list[str]:
+    """Return the options that make pip choose wheels for the suite, not for this machine."""
+    options = ["--only-binary=:all:", "--implementation=cp", f"--python-version={suite.python}"]
+    options += [f"--abi={abi}" for abi in (f"cp{suite.python.replace('.', '')}", "abi3", "none")]
+    return options + [f"--platform={tag}" for tag in platform_tags(suite)]
 
 
 def platform_tags(suite: Suite) -> list[str]:
@@ -146,20 +151,33 @@ def read_metadata(wheel: Path) -> str:
         return archive.read(name).decode()
 
 
-def read_requirements(wheel: Path) -> list[str]:
-    """Return what a wheel says that it depends on, extras included."""
-    lines = read_metadata(wheel).partition("\n\n")[0].splitlines()
-    return [line for line in lines if line.startswith(("Requires-Dist:", "Provides-Extra:"))]
+def list_requirements(metadata: str) -> list[str]:
+    """Return what a wheel says that it depends on, with the extras of a lab."""
+    lines = metadata.partition("\n\n")[0].splitlines()
+    wanted = [line for line in lines if line.startswith("Requires-Dist:")]
+    other = re.compile(rf"extra == ['\"](?!(?:{'|'.join(EXTRAS)})['\"])")
+    return [line for line in wanted if not other.search(line)]
+
+
+def open_pip() -> list[str]:
+    """Return the command of a pip in a clean environment of its own, made once."""
+    key = f"pip-{hash_inputs(sys.version, sys.executable)}"
+    return pip_command(build_once("wheels", key, make_pip))
 
 
 def make_pip(venv: Path) -> list[str]:
-    """Make a clean virtual environment; return the command that runs its pip."""
+    """Make a clean virtual environment in `venv`; return the command that runs its pip."""
     require_packages(["python3-venv"] if find_spec("ensurepip") is None else [])
     made = subprocess.run(
         [sys.executable, "-m", "venv", str(venv)], capture_output=True, text=True, timeout=300
     )
     if made.returncode != 0:
         raise LabError("venv-failed", " | ".join((made.stderr or made.stdout).splitlines()[-2:]))
+    return pip_command(venv)
+
+
+def pip_command(venv: Path) -> list[str]:
+    """Return the command that runs the pip of `venv`."""
     return [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
 
 

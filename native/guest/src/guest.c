@@ -35,25 +35,16 @@ static long hypercall(uint32_t number, uint32_t command, void *argument)
     return result;
 }
 
-static void *at(uint64_t paddr)
-{
-    return (void *)(uintptr_t)paddr;
-}
+static void *at(uint64_t paddr) { return (void *)(uintptr_t)paddr; }
 
 static void write_barrier(void)
 {
     __asm__ volatile("" ::: "memory"); /* x86 keeps stores in order; the compiler must too */
 }
 
-void lightvm_notify(uint32_t port)
-{
-    hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port);
-}
+void lightvm_notify(uint32_t port) { hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port); }
 
-void lightvm_yield(void)
-{
-    hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_YIELD, NULL);
-}
+void lightvm_yield(void) { hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_YIELD, NULL); }
 
 _Noreturn void lightvm_sleep(void)
 {
@@ -87,15 +78,9 @@ _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
     lightvm_shutdown(reason);
 }
 
-void lightvm_console_kick(void)
-{
-    lightvm_notify(console_port);
-}
+void lightvm_console_kick(void) { lightvm_notify(console_port); }
 
-void lightvm_control_kick(void)
-{
-    lightvm_notify(control_port);
-}
+void lightvm_control_kick(void) { lightvm_notify(control_port); }
 
 void lightvm_write(const char *bytes, size_t n)
 {

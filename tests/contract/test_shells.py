@@ -1,0 +1,143 @@
+"""Making and destroying domains."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+import trio
+
+from lightvm.errors import HypercallError, OutOfMemory
+from lightvm.xen.hypervisor import Shape
+from tests.contract.rig import PATIENCE, SMALL, Rig, eventually
+
+TOLERANCE_KIB = 512
+
+
+@pytest.mark.smoke
+async def test_a_prepared_domain_is_listed_paused_with_its_uuid(rig: Rig) -> None:
+    uuid = os.urandom(16)
+    handle = await rig.prepare(uuid=uuid)
+    info = await rig.listed(handle.domid)
+    assert info is not None
+    assert info.uuid == uuid
+    assert info.paused
+    assert not info.shutdown
+    assert not info.dying
+    assert info.vcpus == 1
+    assert SMALL.memory_kib <= info.memory_kib <= SMALL.memory_kib + 1024
+
+
+async def test_domains_are_listed_in_order_of_domid(rig: Rig) -> None:
+    made = [(await rig.prepare()).domid for _ in range(3)]
+    listed = [info.domid for info in await rig.hypervisor.list_domains()]
+    assert listed == sorted(listed)
+    assert set(made) <= set(listed)
+    assert 0 not in listed
+
+
+async def test_the_handles_of_two_domains_have_different_events(rig: Rig) -> None:
+    first, second = await rig.prepare(), await rig.prepare()
+    events = {
+        first.console_event,
+        first.control_event,
+        second.console_event,
+        second.control_event,
+    }
+    assert len(events) == 4
+
+
+@pytest.mark.smoke
+async def test_destroy_gives_the_memory_back(rig: Rig) -> None:
+    before = rig.hypervisor.host().free_kib
+    handle = await rig.prepare(Shape.of(32768, 1))
+    assert before - rig.hypervisor.host().free_kib >= 32768
+    await rig.destroy(handle)
+
+    async def free() -> int:
+        return rig.hypervisor.host().free_kib
+
+    async def listed() -> bool:
+        return await rig.listed(handle.domid) is not None
+
+    await eventually(free, lambda kib: kib >= before - TOLERANCE_KIB)
+    await eventually(listed, lambda there: not there)
+
+
+async def test_a_domain_that_does_not_exist_can_be_destroyed(rig: Rig) -> None:
+    handle = await rig.prepare()
+    await rig.destroy(handle)
+    await rig.hypervisor.destroy(handle.domid)
+
+
+async def test_a_window_can_be_closed_twice(rig: Rig) -> None:
+    handle = await rig.prepare()
+    await rig.hypervisor.close_window(handle)
+    await rig.hypervisor.close_window(handle)
+
+
+async def test_several_domains_can_be_prepared_at_once(rig: Rig) -> None:
+    with trio.fail_after(4 * PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(rig.prepare)
+    assert len(await rig.hypervisor.list_domains()) >= 4
+
+
+@pytest.mark.smoke
+async def test_more_than_the_host_has_is_out_of_memory_and_leaves_nothing(rig: Rig) -> None:
+    before = {info.domid for info in await rig.hypervisor.list_domains()}
+    free = rig.hypervisor.host().free_kib
+    shape = replace(SMALL, memory_kib=free // 4 * 4 + 65536)
+    with pytest.raises(OutOfMemory):
+        await rig.prepare(shape)
+
+    async def listed() -> set[int]:
+        return {info.domid for info in await rig.hypervisor.list_domains()}
+
+    async def memory() -> int:
+        host = rig.hypervisor.host()
+        return host.free_kib + host.scrub_kib
+
+    await eventually(listed, lambda domids: domids <= before)
+    await eventually(memory, lambda kib: kib >= free - TOLERANCE_KIB)
+    await rig.prepare()
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        replace(SMALL, memory_kib=1020),
+        replace(SMALL, memory_kib=4098),
+        replace(SMALL, window_kib=4),
+        replace(SMALL, window_kib=18),
+        replace(SMALL, window_kib=4100),
+        replace(SMALL, pool_kib=60),
+        replace(SMALL, pool_kib=130),
+        replace(SMALL, vcpus=0),
+        replace(SMALL, vcpus=129),
+        replace(SMALL, max_evtchn=2),
+        replace(SMALL, max_grant_frames=0),
+    ],
+    ids=str,
+)
+async def test_a_bad_shape_is_refused(rig: Rig, shape: Shape) -> None:
+    before = len(await rig.hypervisor.list_domains())
+    with pytest.raises(HypercallError) as caught:
+        await rig.prepare(shape)
+    assert caught.value.where == "shape"
+    assert len(await rig.hypervisor.list_domains()) == before
+
+
+async def test_the_host_has_memory_and_cpus(rig: Rig) -> None:
+    host = rig.hypervisor.host()
+    assert 0 < host.free_kib <= host.total_kib
+    assert host.cpus >= 1
+
+
+async def test_the_versions_are_known(rig: Rig) -> None:
+    versions = rig.hypervisor.versions
+    assert versions.xen.startswith("4.")
+    assert versions.domctl > 0
+    assert versions.sysctl > 0

@@ -1,0 +1,1 @@
+"""Tests on real Xen; they run inside a dom0."""

@@ -1,0 +1,55 @@
+"""Values for the tests of the daemon."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from lightvm.daemon.config import Config, FlavorSection, Limits, PoolLimits
+from lightvm.daemon.console import ConsoleBuffer
+from lightvm.daemon.domains import LiveDomain
+from lightvm.daemon.journal import DomainRecord
+from lightvm.model import Exit, ExitReason
+
+
+def record(name: str = "web", *, domid: int = 7, uuid: str | None = None) -> DomainRecord:
+    """Return the journal's record of a domain."""
+    return DomainRecord(
+        uuid=uuid or os.urandom(16).hex(),
+        domid=domid,
+        console_port=1,
+        control_port=2,
+        name=name,
+        flavor="tiny",
+        image="/k",
+        cmdline="",
+        memory_kib=4096,
+        vcpus=1,
+        created=1.5,
+    )
+
+
+def live_domain(name: str = "web", *, domid: int = 7, uuid: str | None = None) -> LiveDomain:
+    """Return a domain that nothing is behind."""
+    return LiveDomain(record(name, domid=domid, uuid=uuid), None, ConsoleBuffer(1024))
+
+
+def exited_domain(name: str = "web", *, domid: int = 7, seconds_ago: float = 0.0) -> LiveDomain:
+    """Return a domain that ended some time ago."""
+    domain = live_domain(name, domid=domid)
+    domain.exit = Exit(reason=ExitReason.POWEROFF, at=time.time() - seconds_ago)
+    return domain
+
+
+def make_config(
+    *,
+    limits: Limits | None = None,
+    pool: PoolLimits | None = None,
+    **flavors: FlavorSection,
+) -> Config:
+    """Return a configuration with these flavors and no memory floor."""
+    return Config(
+        limits=limits or Limits(),
+        pool=pool or PoolLimits(memory_floor_mib=0),
+        flavors=flavors,
+    )

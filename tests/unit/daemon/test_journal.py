@@ -1,0 +1,280 @@
+"""The journal: what is written is read again, whatever happens to the writer."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightvm.daemon import journal as journal_module
+from lightvm.daemon.journal import (
+    DomainRecord,
+    ExitRecord,
+    GoneRecord,
+    Journal,
+    Past,
+    Record,
+    ShellRecord,
+    read_journal,
+)
+from lightvm.errors import JournalFailed
+from lightvm.model import Exit, ExitReason
+
+EXIT = Exit(reason=ExitReason.POWEROFF, at=12.5, status=-3)
+
+
+def shell(uuid: str) -> ShellRecord:
+    return ShellRecord(uuid=uuid, flavor="tiny")
+
+
+def domain(uuid: str, *, token: str | None = None) -> DomainRecord:
+    return DomainRecord(
+        uuid=uuid,
+        domid=7,
+        console_port=1,
+        control_port=2,
+        name="web",
+        flavor="tiny",
+        image="/k",
+        cmdline='a "b" \n ü',
+        memory_kib=4096,
+        vcpus=1,
+        created=1.5,
+        token=token,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    journal = Journal(path)
+    yield journal
+    journal.close()
+
+
+def test_a_missing_journal_is_an_empty_past(path: Path) -> None:
+    assert read_journal(path) == Past()
+
+
+def test_records_are_read_as_they_were_written(path: Path, journal: Journal) -> None:
+    journal.append(shell("a"))
+    journal.append(domain("b", token="t"))
+    journal.append(domain("c"))
+    journal.append(ExitRecord(uuid="c", exit=EXIT))
+    past = read_journal(path)
+    assert past.shells == {"a": shell("a")}
+    assert past.domains == {"b": domain("b", token="t"), "c": domain("c")}
+    assert past.exits == {"c": EXIT}
+    assert past == journal.past
+
+
+def test_a_shell_that_became_a_domain_is_no_shell(journal: Journal) -> None:
+    journal.append(shell("a"))
+    journal.append(domain("a"))
+    assert journal.past.shells == {}
+    assert list(journal.past.domains) == ["a"]
+
+
+@pytest.mark.parametrize("records", [[shell("a")], [domain("a"), ExitRecord(uuid="a", exit=EXIT)]])
+def test_nothing_is_left_of_what_is_gone(journal: Journal, records: list[Record]) -> None:
+    for record in records:
+        journal.append(record)
+    journal.append(GoneRecord(uuid="a"))
+    assert journal.past == Past()
+
+
+def test_a_new_journal_keeps_what_lives_and_drops_the_rest(path: Path, journal: Journal) -> None:
+    for record in (shell("a"), shell("b"), GoneRecord(uuid="b"), domain("c")):
+        journal.append(record)
+    Journal(path).close()
+    assert path.read_bytes().count(b"\n") == 2
+    assert read_journal(path) == journal.past
+
+
+def test_a_journal_is_for_its_owner_only(path: Path, journal: Journal) -> None:
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "line", [b"rubbish", b"{}", b'{"op":"nope"}', b"\xff\xfe", b'{"op":"shell"}', b"[1]", b"null"]
+)
+def test_a_line_that_is_no_record_costs_nothing_but_itself(
+    path: Path, journal: Journal, line: bytes
+) -> None:
+    journal.append(shell("a"))
+    with path.open("ab") as file:
+        file.write(line + b"\n")
+    journal.append(shell("b"))
+    past = read_journal(path)
+    assert list(past.shells) == ["a", "b"]
+    assert past.unreadable == 1
+
+
+def test_a_torn_last_line_is_left_out_and_not_written_on(path: Path, journal: Journal) -> None:
+    journal.append(shell("a"))
+    whole = path.read_bytes()
+    journal.append(domain("b"))
+    for length in range(len(whole) + 1, path.stat().st_size - 1):
+        torn = path.read_bytes()[:length]
+        copy = path.with_name("copy")
+        copy.write_bytes(torn)
+        later = Journal(copy)
+        later.append(shell("c"))
+        later.close()
+        assert later.past.unreadable == 1
+        past = read_journal(copy)
+        assert (list(past.shells), list(past.domains), past.unreadable) == (["a", "c"], [], 0)
+
+
+def test_a_journal_that_cannot_be_read_fails(tmp_path: Path) -> None:
+    with pytest.raises(JournalFailed) as caught:
+        Journal(tmp_path)
+    assert caught.value.where == str(tmp_path)
+
+
+def test_a_journal_that_cannot_be_made_fails(tmp_path: Path) -> None:
+    with pytest.raises(JournalFailed):
+        Journal(tmp_path / "missing" / "journal")
+
+
+def full_disk(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next write take so many bytes and no more."""
+    real, room = os.write, [after]
+
+    def write(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken, room[0] = room[0], 0
+        return real(fd, bytes(data)[:taken])
+
+    monkeypatch.setattr(os, "write", write)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 20])
+def test_a_record_for_which_there_is_no_space_leaves_no_trace(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    journal.append(shell("a"))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        full_disk(taken, patch)
+        with pytest.raises(JournalFailed) as caught:
+            journal.append(domain("b"))
+    assert caught.value.where == str(path)
+    assert "no space left" in caught.value.message.lower()
+    assert path.read_bytes() == before
+    assert list(journal.past.domains) == []
+    journal.append(shell("c"))
+    assert list(read_journal(path).shells) == ["a", "c"]
+
+
+def test_half_a_record_that_cannot_be_taken_back_does_not_spoil_the_next(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, length: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        full_disk(20, patch)
+        patch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(JournalFailed):
+            journal.append(domain("b"))
+    journal.append(shell("c"))
+    past = read_journal(path)
+    assert (list(past.shells), list(past.domains)) == (["c"], [])
+
+
+def test_a_rewrite_without_space_leaves_the_old_file_good(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.append(shell("a"))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        full_disk(5, patch)
+        with pytest.raises(JournalFailed):
+            journal.rewrite()
+    assert path.read_bytes() == before
+    journal.append(shell("b"))
+    assert list(read_journal(path).shells) == ["a", "b"]
+
+
+def test_a_rewrite_without_space_leaves_no_descriptor_open(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.append(shell("a"))
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        full_disk(5, patch)
+        with pytest.raises(JournalFailed):
+            journal.rewrite()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_short_journal_is_not_compacted(path: Path, journal: Journal) -> None:
+    journal.append(shell("a"))
+    journal.append(GoneRecord(uuid="a"))
+    journal.compact()
+    assert path.read_bytes().count(b"\n") == 2
+
+
+def test_a_long_journal_is_rewritten_with_what_lives(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "COMPACT_BYTES", 500)
+    journal.append(domain("keep"))
+    journal.rewrite()
+    while path.stat().st_size <= 500:
+        journal.append(shell("a"))
+        journal.append(GoneRecord(uuid="a"))
+    journal.compact()
+    assert path.read_bytes().count(b"\n") == 1
+    journal.append(shell("b"))
+    past = read_journal(path)
+    assert (list(past.domains), list(past.shells)) == (["keep"], ["b"])
+
+
+def test_a_journal_that_is_long_with_what_lives_is_not_rewritten_again_and_again(
+    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "COMPACT_BYTES", 500)
+    for number in range(10):
+        journal.append(domain(f"d{number}"))
+    journal.rewrite()
+    inode = path.stat().st_ino
+    journal.append(shell("a"))
+    journal.compact()
+    assert path.stat().st_ino == inode
+
+
+LIFE: list[Callable[[str], Record]] = [
+    shell,
+    domain,
+    lambda uuid: ExitRecord(uuid=uuid, exit=EXIT),
+    lambda uuid: GoneRecord(uuid=uuid),
+]
+
+
+@given(lives=st.lists(st.sampled_from("abcd"), max_size=16), rewrites=st.sets(st.integers(0, 16)))
+def test_a_journal_says_the_same_however_often_it_is_rewritten(
+    tmp_path_factory: pytest.TempPathFactory, lives: list[str], rewrites: set[int]
+) -> None:
+    path, past = tmp_path_factory.getbasetemp() / "journal", Past()
+    path.unlink(missing_ok=True)
+    journal = Journal(path)
+    for number, uuid in enumerate(lives):  # each time, what comes next in its life
+        record = LIFE[lives[:number].count(uuid) % len(LIFE)](uuid)
+        journal.append(record)
+        past.note(record)
+        if number in rewrites:
+            journal.rewrite()
+    journal.close()
+    assert journal.past == read_journal(path) == past

@@ -1,0 +1,1 @@
+"""What the four scripts share: the development environment, the layers of tests, the demo."""

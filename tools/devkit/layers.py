@@ -1,0 +1,124 @@
+"""The layers of tests, from the quickest to those on real Xen."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xenlab.cache import cache_root
+from xenlab.errors import LabError
+from xenlab.lab import Lab
+from xenlab.progress import step
+
+from .environment import ROOT, open_environment, run
+
+IN_DOM0 = "/opt/lightvm-tests"
+DOM0_SECONDS = 1500
+DOM0_PYTHON = "/opt/lightvm/bin/python"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One layer: what it is for, and how it is run. `work` returns an exit status."""
+
+    name: str
+    about: str
+    work: Callable[[], int]
+
+
+def check() -> int:
+    """Lint, format and types, as `tools/check` does."""
+    python = open_environment()
+    sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "native").rglob("*.[ch]"))
+    status = run(python, "-m", "ruff", "check", ".")
+    status |= run(python, "-m", "ruff", "format", "--check", ".")
+    status |= run(python, "-m", "mypy")
+    formatter = python.parent / "clang-format"
+    status |= subprocess.run(
+        [formatter, "--dry-run", "-Werror", *sources], cwd=ROOT, check=False
+    ).returncode
+    return status
+
+
+def pytest_layer(*paths: str) -> Callable[[], int]:
+    """Return a layer that runs pytest here."""
+
+    def work() -> int:
+        return run(open_environment(), "-m", "pytest", *paths)
+
+    return work
+
+
+def lab_layer(suite: str, *arguments: str) -> Callable[[], int]:
+    """Return a layer that runs pytest in the dom0 of a lab of that suite, in one interpreter."""
+
+    def work() -> int:
+        name = f"test-{suite}"
+        with Lab(name, suite=suite) as lab:
+            return run_in_dom0(lab, *arguments)
+
+    return work
+
+
+def run_in_dom0(lab: Lab, *arguments: str) -> int:
+    """Install the project and its tests in a lab and run pytest there; keep the logs of a failure."""
+    lab.install()
+    with step("copying the tests"):
+        lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
+        lab.push(ROOT / "tests", ROOT / "pyproject.toml", ROOT / "native", to=f"{IN_DOM0}/")
+    command = (
+        f"cd {IN_DOM0} && timeout {DOM0_SECONDS} {DOM0_PYTHON} -m pytest {' '.join(arguments)}"
+    )
+    ssh = lab.ssh
+    status = subprocess.run(
+        ssh.command(command), cwd=ssh.directory, stdin=subprocess.DEVNULL, check=False
+    ).returncode
+    if status:
+        where = cache_root() / "artifacts" / f"{lab.name}-{int(time.time())}"
+        missing = lab.collect(where)
+        print(f"logs of {lab.name} are in {where}", *missing, sep="\n")
+    return status
+
+
+LAYERS = (
+    Layer(name="check", about="lint, format, types", work=check),
+    Layer(name="unit", about="every module by itself", work=pytest_layer("tests/unit")),
+    Layer(name="contract", about="the seam, over the fake", work=pytest_layer("tests/contract")),
+    Layer(name="cancel", about="faults and cancellation", work=pytest_layer("tests/cancel")),
+    Layer(
+        name="stateful",
+        about="random operations against a model",
+        work=pytest_layer("tests/stateful"),
+    ),
+    Layer(name="native", about="the C engine under sanitizers", work=pytest_layer("tests/native")),
+    Layer(
+        name="lab",
+        about="on real Xen: bookworm, Xen 4.17",
+        work=lab_layer("bookworm", "tests/contract", "tests/lab", "--hypervisor=xen"),
+    ),
+    Layer(
+        name="lab-trixie",
+        about="smoke on real Xen: trixie, Xen 4.20",
+        work=lab_layer("trixie", "tests/contract", "tests/lab", "--hypervisor=xen", "-m", "smoke"),
+    ),
+)
+
+
+def run_layers(names: list[str]) -> int:
+    """Run the named layers, all where none is named; say at the end what became of each."""
+    wanted = [layer for layer in LAYERS if not names or layer.name in names]
+    outcomes: dict[str, str] = {}
+    for layer in wanted:
+        print(f"=== {layer.name}: {layer.about}", flush=True)
+        try:
+            outcomes[layer.name] = "passed" if layer.work() == 0 else "FAILED"
+        except LabError as exc:
+            outcomes[layer.name] = f"FAILED ({exc})"
+    print("=== layers")
+    for layer in LAYERS:
+        print(f"{layer.name:12} {outcomes.get(layer.name, 'skipped: not asked for')}")
+    failed = sum(outcome != "passed" for outcome in outcomes.values())
+    print(f"layers: {len(outcomes) - failed} passed, {failed} failed")
+    return 1 if failed else 0
