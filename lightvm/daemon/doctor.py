@@ -22,9 +22,16 @@ async def examine(
     names: NameKeeper,
     past: Past,
 ) -> tuple[Finding, ...]:
-    """Look at Xen, XenStore and our own tables, and compare. Raises `HypercallError`."""
+    """Look at Xen, XenStore and our own tables, and compare. Raises `HypercallError`.
+
+    What comes or goes while Xen is being asked is nobody's fault, and is left out.
+    """
+    before = _known(registry, pools)
     present = {info.uuid.hex(): info for info in await hypervisor.list_domains()}
+    after = _known(registry, pools)
+    present = {uuid: info for uuid, info in present.items() if uuid in after or uuid not in before}
     findings = list(_domains(present, registry, pools, past))
+    findings += _missing((before & after) - present.keys(), registry)
     findings += _routes(registry, lifecycle)
     try:
         stored = await names.domids_present()
@@ -54,9 +61,9 @@ def _domains(
         elif uuid in shells:
             yield _finding("shell", Verdict.OK, what, f"shell {dashed(uuid)}")
         elif uuid in registry.exited:
-            yield _finding(
-                "domain", Verdict.LEAKED, what, f"{registry.exited[uuid].record.name} has exited"
-            )
+            exited = registry.exited[uuid]
+            verdict = Verdict.LEAKED if exited.stuck else Verdict.OK
+            yield _finding("domain", verdict, what, f"{exited.record.name} has exited")
         elif pools.in_work(uuid):
             yield _finding("shell", Verdict.OK, what, f"shell {dashed(uuid)}, in work")
         elif uuid in past.domains or uuid in past.shells:
@@ -65,11 +72,20 @@ def _domains(
             )
         else:
             yield _finding("domain", Verdict.FOREIGN, what, f"{dashed(uuid)} is not ours")
-    for uuid, domain in registry.live.items():
-        if uuid not in present:
-            yield _finding("domain", Verdict.MISSING, domain.record.name, "not in Xen's list")
-    for uuid in shells - present.keys():
-        yield _finding("shell", Verdict.MISSING, dashed(uuid), "not in Xen's list")
+
+
+def _known(registry: Registry, pools: Pools) -> set[str]:
+    """Return the UUIDs of all domains and shells that there should be in Xen."""
+    return registry.live.keys() | pools.uuids
+
+
+def _missing(uuids: set[str], registry: Registry) -> Iterator[Finding]:
+    for uuid in uuids:
+        live = registry.live.get(uuid)
+        if live is not None:
+            yield _finding("domain", Verdict.MISSING, live.record.name, "not in Xen's list")
+        else:
+            yield _finding("shell", Verdict.MISSING, dashed(uuid), "not in Xen's list")
 
 
 def _routes(registry: Registry, lifecycle: Lifecycle) -> Iterator[Finding]:

@@ -49,6 +49,7 @@ class LiveDomain:
         "paused",
         "ready",
         "record",
+        "stuck",
     )
 
     def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
@@ -62,6 +63,8 @@ class LiveDomain:
         self.exit: Exit | None = None
         self.destroyed = False
         """Whether Xen has let go of it: from then on its domid may be somebody else's."""
+        self.stuck = False
+        """Whether giving it back has failed."""
         self.output_budget = OUTPUT_BUDGET
         self._lot = trio.lowlevel.ParkingLot()
 

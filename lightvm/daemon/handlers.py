@@ -126,9 +126,10 @@ async def console(service: Service, call: calls.ConsoleCall, send: Send | None) 
     domain = service.registry.find(call.domain)
     wanted = call.offset
     while True:
-        ended = domain.silent
+        silent = domain.silent
         offset, data = domain.console.read(wanted, CONSOLE_CHUNK)
         reached = offset + len(data)
+        ended = silent and reached == domain.console.end
         chunk = ConsoleChunk(
             data=data,
             offset=offset,
@@ -136,7 +137,7 @@ async def console(service: Service, call: calls.ConsoleCall, send: Send | None) 
             lost=offset - wanted if wanted is not None and wanted < offset else 0,
             ended=ended,
         )
-        if not call.follow or send is None or (ended and reached == domain.console.end):
+        if not call.follow or send is None or ended:
             return chunk
         await send(chunk)
         wanted = reached
@@ -215,14 +216,10 @@ async def get_interface_description(
     service: Service, call: calls.GetInterfaceDescriptionCall, send: Send | None
 ) -> msgspec.Struct:
     """Answer ``org.varlink.service.GetInterfaceDescription``."""
-    if call.interface != calls.INTERFACE:
+    if call.interface not in (calls.SERVICE, calls.INTERFACE):
         raise ProtocolError("no such interface", call.interface)
-    return calls.GetInterfaceDescriptionReply(description=interface_description())
-
-
-def interface_description() -> str:
-    """Return the text of the interface file."""
-    return files("lightvm").joinpath("io.github.lightvm.varlink").read_text("utf-8")
+    text = files("lightvm").joinpath(f"{call.interface}.varlink").read_text("utf-8")
+    return calls.GetInterfaceDescriptionReply(description=text)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -10,7 +10,7 @@ import trio
 from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore import NameKeeper
-from lightvm.errors import HypercallError
+from lightvm.errors import LightVMError
 from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
@@ -54,5 +54,5 @@ class Housekeeper:
             self._names.set_name(domain.record.domid, domain.record.name)
             try:
                 await self._hypervisor.close_window(domain.handle)
-            except HypercallError as exc:
+            except LightVMError as exc:
                 log.warning("window-not-closed", domain=domain.record.name, error=str(exc))

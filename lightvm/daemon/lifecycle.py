@@ -125,8 +125,8 @@ class Lifecycle:
         self._housekeeper = housekeeper
         self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
         self._background = background
-        self._tokens: dict[str, LiveDomain | None] = {}
-        self._token_settled = trio.lowlevel.ParkingLot()
+        self._tokens: dict[str, LiveDomain | trio.Event] = {}
+        """Who has a token: a domain, or the request that is making one, as an event for those who wait for it."""
         self.routes: dict[int, tuple[LiveDomain, bool]] = {}
         """Which domain an event is for, and whether it is the console's."""
 
@@ -150,15 +150,18 @@ class Lifecycle:
     @asynccontextmanager
     async def _token(self, token: str) -> AsyncIterator[LiveDomain | None]:
         """Hold a token: yields its domain, or None to him who is to make it; the others wait for him."""
-        while token in self._tokens and self._tokens[token] is None:
-            await self._token_settled.park()
-        existing = self._tokens.setdefault(token, None)
+        while isinstance(holder := self._tokens.get(token), trio.Event):
+            await holder.wait()
+        if holder is not None:
+            yield holder
+            return
+        settled = self._tokens[token] = trio.Event()
         try:
-            yield existing
+            yield None
         finally:
-            if self._tokens.get(token, self) is None:
+            if self._tokens.get(token) is settled:
                 del self._tokens[token]
-            self._token_settled.unpark_all()
+            settled.set()
 
     async def _create(self, request: CreateRequest, watch: Stopwatch) -> Created:
         wish = check_request(request, self._pools)
@@ -241,7 +244,7 @@ class Lifecycle:
     async def _discard(self, shell: Shell) -> None:
         try:
             await self._maker.discard(shell)
-        except errors.HostError as exc:
+        except errors.LightVMError as exc:
             log.error("shell-not-discarded", uuid=shell.uuid, error=str(exc))
 
     async def _wait_ready(self, domain: LiveDomain, wish: Wish) -> None:
@@ -350,9 +353,9 @@ class Lifecycle:
         record = domain.record
         async with domain.lock:
             try:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
-                    await self._give_back(domain)
-            except errors.HostError as exc:
+                await self._give_back(domain)
+            except errors.LightVMError as exc:
+                domain.stuck = True
                 log.error(
                     "domain-not-buried", domain=record.name, domid=record.domid, error=str(exc)
                 )
@@ -363,15 +366,26 @@ class Lifecycle:
             self._journal_gone(domain)
 
     async def _give_back(self, domain: LiveDomain) -> None:
-        if domain.handle is not None:
-            self.drain_console(domain)
-            handle, domain.handle = domain.handle, None
-            self.routes.pop(handle.console_event, None)
-            self.routes.pop(handle.control_event, None)
+        """Release and destroy, shielded and bounded; raises `HypercallError` and `TimedOut`. May be called again."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
+            if domain.handle is not None:
+                await self._release(domain, domain.handle)
+            if not domain.destroyed:
+                await self._hypervisor.destroy(domain.record.domid)
+                domain.destroyed = True
+            return
+        raise errors.TimedOut(f"not given back after {UNDO_SECONDS:g} s", domain.record.name)
+
+    async def _release(self, domain: LiveDomain, handle: Handle) -> None:
+        self.drain_console(domain)
+        domain.handle = None
+        self.routes.pop(handle.console_event, None)
+        self.routes.pop(handle.control_event, None)
+        try:
             await self._hypervisor.release(handle)
-        if not domain.destroyed:
-            await self._hypervisor.destroy(domain.record.domid)
-            domain.destroyed = True
+        except trio.Cancelled:
+            domain.handle = handle  # out of time before it began
+            raise
 
     def drain_console(self, domain: LiveDomain) -> None:
         """Move what is in the console ring into the buffer, once: what comes meanwhile raises an event of its own."""
@@ -390,13 +404,12 @@ class Lifecycle:
     async def destroy(self, domain: LiveDomain) -> None:
         """End a domain where it still runs, give its resources back, and forget it.
 
-        Returns when Xen has destroyed it. Raises `HypercallError` where that failed; the domain can then be
-        destroyed again.
+        Returns when Xen has destroyed it. Raises `HypercallError` where that failed and `TimedOut` where it took too
+        long; the domain can then be destroyed again.
         """
         self.end(domain, ExitReason.DESTROYED)
         async with domain.lock:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
-                await self._give_back(domain)
+            await self._give_back(domain)
         self.forget(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.DESTROYED, domain.describe())
@@ -411,6 +424,8 @@ class Lifecycle:
         self._background.start_soon(self.bury, domain)
 
     def _journal_gone(self, domain: LiveDomain) -> None:
+        if domain.record.uuid not in self._journal.past.domains:
+            return  # it says so already
         try:
             self._journal.append(GoneRecord(uuid=domain.record.uuid))
         except errors.JournalFailed as exc:

@@ -26,10 +26,11 @@ def lock_state(state_dir: Path) -> Iterator[None]:
     except OSError as exc:
         raise BadConfig(f"state directory cannot be used: {exc.strerror}", str(state_dir)) from exc
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise AlreadyRunning("another lightvmd is running", str(state_dir)) from exc
         yield
-    except BlockingIOError as exc:
-        raise AlreadyRunning("another lightvmd is running", str(state_dir)) from exc
     finally:
         os.close(fd)
 
@@ -44,25 +45,30 @@ def open_listeners(path: Path, group: str) -> Iterator[list[socket.socket]]:
     if passed:
         yield passed
         return
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+        _bind(listener, path, group)
+        try:
+            yield [listener]
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _bind(listener: socket.socket, path: Path, group: str) -> None:
+    bound = False
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.unlink(
-            missing_ok=True
-        )  # left behind by a daemon that was killed; the lock says it is not running
+        # Left behind by a daemon that was killed: the lock says that it is not running.
+        path.unlink(missing_ok=True)
         before = os.umask(0o777 - SOCKET_MODE)
         try:
             listener.bind(str(path))
+            bound = True
         finally:
             os.umask(before)
         with contextlib.suppress(KeyError):
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
         listener.listen(BACKLOG)
     except OSError as exc:
-        listener.close()
+        if bound:
+            path.unlink(missing_ok=True)
         raise BadConfig(f"socket cannot be made: {exc.strerror or exc}", str(path)) from exc
-    try:
-        yield [listener]
-    finally:
-        listener.close()
-        path.unlink(missing_ok=True)

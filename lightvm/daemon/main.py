@@ -6,6 +6,7 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -37,16 +38,26 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("-V", "--version", action="version", version=f"lightvmd {__version__}")
     options = parser.parse_args(argv)
+    failed = False
     try:
         config = load_config(options.config)
         if options.check_config:
             print(f"{options.config or DEFAULT_PATH}: good")
-            return 0
-        _run(config)
-    except LightVMError as exc:
-        print(f"lightvmd: {exc.code}: {exc}", file=sys.stderr)
-        return 1
-    return 0
+        else:
+            _run(config)
+    except* LightVMError as group:
+        failed = True
+        for exc in _leaves(group):
+            print(f"lightvmd: {exc.code}: {exc}", file=sys.stderr)
+    return int(failed)
+
+
+def _leaves(group: BaseExceptionGroup[LightVMError]) -> Iterator[LightVMError]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
 
 
 def _run(config: Config) -> None:
@@ -71,18 +82,19 @@ async def _serve(config: Config, hypervisor: Hypervisor, listeners: list) -> Non
     stop = trio.Event()
     versions = hypervisor.versions
     async with trio.open_nursery() as nursery:
-        service = await nursery.start(
-            serve_daemon, config, hypervisor, PyxsStore(), listeners, stop
-        )
-        log.info(
-            "ready",
-            version=__version__,
-            xen=versions.xen,
-            domctl=versions.domctl,
-            domains=len(service.registry),
-        )
-        notify("READY=1")
+        # From before the start on: a signal that comes meanwhile is obeyed after it.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            service = await nursery.start(
+                serve_daemon, config, hypervisor, PyxsStore(), listeners, stop
+            )
+            log.info(
+                "ready",
+                version=__version__,
+                xen=versions.xen,
+                domctl=versions.domctl,
+                domains=len(service.registry),
+            )
+            notify("READY=1")
             async for number in signals:
                 log.info("stopping", signal=signal.Signals(number).name)
                 notify("STOPPING=1")

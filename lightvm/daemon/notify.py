@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -9,11 +10,14 @@ FIRST_FD = 3
 
 
 def notify(message: str) -> None:
-    """Tell systemd about a change of state; does nothing where there is no systemd to tell."""
+    """Tell systemd about a change of state; does nothing where there is no systemd to tell, or it does not listen."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
+    ):
         channel.connect("\0" + address[1:] if address[0] == "@" else address)
         channel.send(message.encode())
 
@@ -22,8 +26,10 @@ def activated_sockets() -> list[socket.socket]:
     """Return the listening sockets that systemd passed on; none where it did not start us."""
     if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
         return []
-    count = int(os.environ.pop("LISTEN_FDS", "0"))
-    sockets = [socket.socket(fileno=FIRST_FD + index) for index in range(count)]
+    count = os.environ.pop("LISTEN_FDS", "")
+    if not count.isdecimal():
+        return []
+    sockets = [socket.socket(fileno=FIRST_FD + index) for index in range(int(count))]
     for listener in sockets:
         listener.set_inheritable(False)
     return sockets

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 import trio
 
 from lightvm.daemon.domains import OUTPUT_BUDGET, LiveDomain, Registry
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.errors import HostError, HypercallError
+from lightvm.errors import LightVMError
 from lightvm.model import ExitReason
 from lightvm.xen.hypervisor import Hypervisor, exit_reason
 
@@ -35,7 +37,13 @@ class EventPump:
         """Hear guests, for ever."""
         while True:
             await self._hypervisor.wait_events()
-            for event in self._hypervisor.take_events():
+            try:
+                events = self._hypervisor.take_events()
+            except LightVMError as exc:
+                log.error("events-not-taken", error=str(exc))
+                await trio.sleep(BUDGET_SECONDS)
+                continue
+            for event in events:
                 self._hear(event)
 
     def _hear(self, event: int) -> None:
@@ -47,8 +55,8 @@ class EventPump:
             self._hypervisor.unmask(event)
             if route is not None:  # else a shell's, from the binding of its channels
                 self._lifecycle.hear_control(route[0])
-        except HypercallError as exc:
-            log.warning("event-failed", event=event, error=str(exc))
+        except LightVMError as exc:
+            log.warning("event-failed", channel=event, error=str(exc))
 
     def _hear_console(self, domain: LiveDomain, event: int) -> None:
         if domain.output_budget <= 0:
@@ -85,7 +93,7 @@ async def reap_ended(hypervisor: Hypervisor, registry: Registry, lifecycle: Life
         watched = sorted((d.record.domid, bytes.fromhex(uuid)) for uuid, d in registry.live.items())
         try:
             ended = await hypervisor.find_ended(watched)
-        except HostError as exc:
+        except LightVMError as exc:
             log.error("reaper-failed", error=str(exc))
             ended = ()
         for info in ended:
@@ -93,6 +101,10 @@ async def reap_ended(hypervisor: Hypervisor, registry: Registry, lifecycle: Life
             if domain is None:
                 continue  # ended by its own word meanwhile
             gone = info.gone or (info.dying and not info.shutdown)
+            if not gone:
+                # It may have said why: the event of its last word may still be on its way.
+                with contextlib.suppress(LightVMError):
+                    lifecycle.hear_control(domain)
             lifecycle.end(domain, ExitReason.LOST if gone else exit_reason(info.shutdown_code))
         took = trio.current_time() - begun
         await trio.sleep(min(max(took / REAP_SHARE, SHORTEST_REAP), LONGEST_REAP))

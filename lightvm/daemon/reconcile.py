@@ -11,7 +11,7 @@ from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.xenstore import NameKeeper
-from lightvm.errors import HostError, HypercallError
+from lightvm.errors import LightVMError
 from lightvm.model import Exit, ExitReason
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor, exit_reason
 
@@ -36,12 +36,14 @@ class Reconciliation:
         self._lifecycle = lifecycle
         self._names = names
         self._console_bytes = console_bytes
+        self._domids: set[int] = set()
         self.adopted = self.removed = self.ended = 0
 
     async def run(self) -> None:
         """Bring everything in line; what could not be stays in the journal. Raises `HypercallError`."""
         past = self._journal.past
         present = {info.uuid.hex(): info for info in await self._hypervisor.list_domains()}
+        self._domids = {info.domid for info in present.values()}
         for uuid in list(past.shells):
             await self._remove_shell(uuid, present.get(uuid))
         for uuid, record in list(past.domains.items()):
@@ -52,7 +54,7 @@ class Reconciliation:
         if info is not None:
             try:
                 await self._hypervisor.destroy(info.domid)
-            except HypercallError as exc:
+            except LightVMError as exc:
                 log.error("shell-not-removed", uuid=uuid, domid=info.domid, error=str(exc))
                 return  # it stays in the journal: the next start tries again
             self.removed += 1
@@ -62,37 +64,45 @@ class Reconciliation:
         self, record: DomainRecord, exit_: Exit | None, info: DomainInfo | None
     ) -> None:
         domain = LiveDomain(record, None, ConsoleBuffer(self._console_bytes))
-        self._names.written.add(record.domid)
+        # A domid that is used again is another domain's, and so is its node.
+        if info is not None or record.domid not in self._domids:
+            self._names.written.add(record.domid)
         if exit_ is None:
-            exit_ = self._exit_of(info)
-            if exit_ is None and info is not None:
-                await self._adopt(domain, info)
+            if info is not None and not info.dying and await self._adopt(domain, info):
                 return
-            assert exit_ is not None
+            if info is not None and not (info.dying or info.shutdown):
+                return  # left running and in the journal; Doctor shows it as leaked
+            exit_ = _exit_of(info)
             self._journal.append(ExitRecord(uuid=record.uuid, exit=exit_))
         domain.exit = exit_
         domain.destroyed = info is None
         self._lifecycle.keep_exited(domain)
         self.ended += 1
 
-    def _exit_of(self, info: DomainInfo | None) -> Exit | None:
-        if info is None:
-            return Exit(reason=ExitReason.LOST, at=time.time())
-        if info.shutdown:
-            return Exit(reason=exit_reason(info.shutdown_code), at=time.time())
-        return Exit(reason=ExitReason.LOST, at=time.time()) if info.dying else None
-
-    async def _adopt(self, domain: LiveDomain, info: DomainInfo) -> None:
+    async def _adopt(self, domain: LiveDomain, info: DomainInfo) -> bool:
+        """Take a domain over; one that has shut down meanwhile for its last words. Return False where that failed."""
         record = domain.record
         try:
             domain.handle = await self._hypervisor.adopt(
                 record.domid, record.console_port, record.control_port
             )
-        except HostError as exc:
+        except LightVMError as exc:
             log.error("not-adopted", domain=record.name, domid=record.domid, error=str(exc))
-            return  # left running and in the journal; Doctor shows it as leaked
+            return False
         # A domain that was written down but never unpaused looks like one that its owner paused: it is shown as that.
         domain.paused = info.paused
         self._lifecycle.enter(domain)
-        self._names.set_name(record.domid, record.name)
-        self.adopted += 1
+        if info.shutdown:
+            self._lifecycle.hear_control(domain)
+            self._lifecycle.end(domain, exit_reason(info.shutdown_code))
+            self.ended += 1
+        else:
+            self._names.set_name(record.domid, record.name)
+            self.adopted += 1
+        return True
+
+
+def _exit_of(info: DomainInfo | None) -> Exit:
+    if info is not None and info.shutdown:
+        return Exit(reason=exit_reason(info.shutdown_code), at=time.time())
+    return Exit(reason=ExitReason.LOST, at=time.time())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import time
@@ -43,8 +44,20 @@ async def serve_daemon(
     On stop no new connection is taken, calls in progress get `drain_seconds`, and the shells are given back. Running
     domains are never touched: the next daemon adopts them.
     """
+    with contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal:
+        await _serve(config, hypervisor, store, listeners, stop, journal, task_status)
+
+
+async def _serve(
+    config: Config,
+    hypervisor: Hypervisor,
+    store: Store,
+    listeners: Sequence[socket.socket],
+    stop: trio.Event,
+    journal: Journal,
+    task_status: trio.TaskStatus[Service],
+) -> None:
     limits = config.limits
-    journal = Journal(Path(config.daemon.state_dir) / "journal")
     registry = Registry(
         keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
     )
@@ -112,7 +125,6 @@ async def serve_daemon(
         filling.cancel()
         await pools.drain()
         background.cancel_scope.cancel()
-    journal.close()
 
 
 async def _refill(

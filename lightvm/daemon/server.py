@@ -15,11 +15,12 @@ import structlog
 import trio
 
 from lightvm import errors, wire
-from lightvm.calls import METHODS
+from lightvm.calls import METHODS, SERVICE
 from lightvm.daemon.handlers import HANDLERS, LONG, Service
 
 log = structlog.get_logger()
 
+INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
 SEND_SECONDS = 30.0
 """A client that does not take its replies for this long is cut off."""
@@ -54,7 +55,7 @@ async def serve_connection(peer: socket.socket, service: Service, slots: trio.Se
     try:
         with peer:
             await connection.serve()
-    except (OSError, errors.ProtocolError, trio.TooSlowError) as exc:
+    except (OSError, errors.ConnectionLost, errors.ProtocolError, trio.TooSlowError) as exc:
         log.debug("connection-ended", reason=str(exc))
     finally:
         slots.release()
@@ -74,6 +75,8 @@ class Connection:
             message = self._framer.next_message()
             if message is not None:
                 await self._answer(message)
+                if self._framer.pending:  # more calls at once: other clients have their turn first
+                    await trio.lowlevel.checkpoint()
                 continue
             await trio.lowlevel.wait_readable(self._peer)
             try:
@@ -90,10 +93,9 @@ class Connection:
             raise errors.ProtocolError("upgrade is not supported")
         if call.method not in METHODS:
             interface, _, _ = call.method.rpartition(".")
-            known = any(name.startswith(f"{interface}.") for name in METHODS)
             reply = (
                 wire.encode_service_error("MethodNotFound", "method", call.method)
-                if known
+                if interface in INTERFACES
                 else wire.encode_service_error("InterfaceNotFound", "interface", interface)
             )
         else:
@@ -102,7 +104,7 @@ class Connection:
             await self._send(reply)
 
     async def _carry_out(self, call: wire.Call) -> bytes:
-        """Return the last reply to a call, an error included."""
+        """Return the last reply to a call, an error included; raises `ConnectionLost` where nobody reads it."""
         try:
             parameters = wire.decode_parameters(call)
             handler = HANDLERS[call.method]
@@ -112,8 +114,10 @@ class Connection:
             else:
                 result = await handler(self._service, parameters, send)
             return wire.encode_reply(result)
+        except errors.ConnectionLost:
+            raise
         except errors.LightVMError as exc:
-            return wire.encode_error(exc)
+            return _encode_error(call, exc)
         except Exception:
             # The only place where an unforeseen error is caught: here it becomes a reply, and the daemon goes on.
             log.exception("internal-error", method=call.method)
@@ -167,3 +171,14 @@ class Connection:
             gone = True
         if gone:
             scope.cancel()
+
+
+def _encode_error(call: wire.Call, error: errors.LightVMError) -> bytes:
+    """Return the reply that says what went wrong; the service's own methods have errors of their own."""
+    if call.method.rpartition(".")[0] == SERVICE:
+        if isinstance(error, errors.BadRequest):
+            parameter = error.where or "parameters"
+            return wire.encode_service_error("InvalidParameter", "parameter", parameter)
+        if isinstance(error, errors.ProtocolError):
+            return wire.encode_service_error("InterfaceNotFound", "interface", error.where or "")
+    return wire.encode_error(error)

@@ -12,7 +12,7 @@ import trio
 
 from lightvm.daemon.config import Config
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
-from lightvm.errors import HostError, LightVMError, NoSuchFlavor
+from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
 from lightvm.model import Flavor, Pool
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
 
@@ -94,13 +94,18 @@ class ShellMaker:
         return Shell(uuid.hex(), flavor, shape, handle)
 
     async def discard(self, shell: Shell) -> None:
-        """Give a shell back, shielded and bounded; raises `HypercallError`, the journal then keeps the shell."""
+        """Give a shell back, shielded and bounded.
+
+        Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell.
+        """
         self.in_work.add(shell.uuid)
         try:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
                 await self._hypervisor.release(shell.handle)
                 await self._hypervisor.destroy(shell.handle.domid)
                 self._journal.append(GoneRecord(uuid=shell.uuid))
+                return
+            raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
         finally:
             self.in_work.discard(shell.uuid)
 
@@ -114,6 +119,8 @@ class Pools:
         self._maker = maker
         self._pools = {flavor.name: ShellPool(flavor) for flavor in config.flavor_list()}
         self._wanted = trio.Event()
+        self._making = trio.Lock()
+        """Held while a shell is made for a pool, until it is in there."""
         self._requests = 0
         self._last_request = float("-inf")
 
@@ -142,7 +149,7 @@ class Pools:
             shell = pool.shells.pop()
         else:
             pool.misses += 1
-        if len(pool.shells) < pool.flavor.low and not pool.filling:
+        if len(pool.shells) < max(pool.flavor.low, 1) and not pool.filling:
             pool.filling = True
             self._wanted.set()
         return shell
@@ -166,8 +173,10 @@ class Pools:
             self._wanted = trio.Event()
             failed = False
             for pool in self:
-                while pool.filling and not failed:
-                    failed = not await self._add_shell(pool)
+                while pool.filling:
+                    if not await self._add_shell(pool):
+                        failed = True  # for this pool; the others have their turn
+                        break
             if failed:
                 await trio.sleep(self._limits.retry_seconds)
             elif not any(pool.filling for pool in self):
@@ -184,12 +193,12 @@ class Pools:
             if self._hypervisor.host().free_kib - cost < self._limits.memory_floor_mib * 1024:
                 self._note_failure(pool, "refill stopped at the memory floor")
                 return False
-            shell = await self._maker.make(pool.flavor.name, pool.shape)
+            async with self._making:
+                pool.shells.append(await self._maker.make(pool.flavor.name, pool.shape))
         except LightVMError as exc:
             pool.discarded += 1
             self._note_failure(pool, f"{exc.code}: {exc}")
             return False
-        pool.shells.append(shell)
         pool.prepared += 1
         pool.last_error = None
         return True
@@ -212,10 +221,11 @@ class Pools:
         """Wait until no create has been served for that long."""
         await trio.lowlevel.checkpoint()
         while True:
-            quiet = 0.0 if self._requests else trio.current_time() - self._last_request
-            if quiet >= seconds:
+            now = trio.current_time()
+            quiet_from = (now if self._requests else self._last_request) + seconds
+            if now >= quiet_from:
                 return
-            await trio.sleep(seconds - quiet)
+            await trio.sleep_until(quiet_from)
 
     async def _stand_back(self) -> None:
         """Let requests go first, but never so long that a busy daemon starves its pools."""
@@ -224,10 +234,17 @@ class Pools:
             await self.wait_quiet(seconds)
 
     async def drain(self) -> None:
-        """Give all shells back; goes on after a failure, which the next start's reconciliation repairs."""
+        """Give all shells back; goes on after a failure, which the next start's reconciliation repairs.
+
+        Call it when the refill has been told to stop: the shell that it may still be making comes back too.
+        """
+        async with self._making:
+            await self._drain()
+
+    async def _drain(self) -> None:
         for pool in self:
             while pool.shells:
                 try:
                     await self._maker.discard(pool.shells.pop())
-                except HostError as exc:
+                except LightVMError as exc:
                     log.error("shell-not-discarded", flavor=pool.flavor.name, error=str(exc))

@@ -7,7 +7,7 @@ that is slow, full or gone costs `xl list` a name and nothing else.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -120,6 +120,8 @@ class NameKeeper:
         self._wanted: dict[int, str | None] = {}
         self._wake = trio.Event()
         self._done = trio.lowlevel.ParkingLot()
+        self._limiter = trio.CapacityLimiter(1)
+        """One thread at a time: a store that does not answer holds up nothing but its own work."""
         self.written: set[int] = set()
         """Domids that have, or may have, a node of ours."""
 
@@ -146,30 +148,41 @@ class NameKeeper:
             self._wake = trio.Event()
             while self._wanted:
                 batch = dict(list(self._wanted.items())[:BATCH])
-                if await self._attempt(batch):
-                    self._settle(batch)
-                else:
+                failures = await self._attempt(batch)
+                self._settle(batch, failures.keys())
+                if failures:
+                    error = str(next(iter(failures.values()))) or "timed out"
+                    log.warning("xenstore-failed", error=error, notes=len(self._wanted))
                     await trio.sleep(RETRY_SECONDS)
 
-    async def _attempt(self, batch: dict[int, str | None]) -> bool:
+    async def _attempt(self, batch: dict[int, str | None]) -> dict[int, Exception]:
+        """Carry a batch out; return what failed."""
         self.written |= batch.keys()  # before the attempt: a part of it may have been carried out
         try:
             with trio.fail_after(ATTEMPT_SECONDS):
-                await trio.to_thread.run_sync(self._carry_out, batch, abandon_on_cancel=True)
-        except (OSError, trio.TooSlowError) as exc:
-            log.warning("xenstore-failed", error=str(exc) or "timed out", notes=len(self._wanted))
-            return False
-        return True
+                return await trio.to_thread.run_sync(
+                    self._carry_out, batch, abandon_on_cancel=True, limiter=self._limiter
+                )
+        except trio.TooSlowError as exc:
+            return dict.fromkeys(batch, exc)
 
-    def _carry_out(self, batch: dict[int, str | None]) -> None:
+    def _carry_out(self, batch: dict[int, str | None]) -> dict[int, Exception]:
+        failures: dict[int, Exception] = {}
         for domid, name in batch.items():
-            if name is None:
-                self._store.remove(f"/local/domain/{domid}")
-            else:
-                self._store.write(f"/local/domain/{domid}/name", name)
+            try:
+                if name is None:
+                    self._store.remove(f"/local/domain/{domid}")
+                else:
+                    self._store.write(f"/local/domain/{domid}/name", name)
+            except OSError as exc:
+                failures[domid] = exc
+        return failures
 
-    def _settle(self, batch: dict[int, str | None]) -> None:
+    def _settle(self, batch: dict[int, str | None], failed: Collection[int]) -> None:
         for domid, name in batch.items():
+            if domid in failed:
+                self._wanted[domid] = self._wanted.pop(domid)  # to the end: others first
+                continue
             if name is None:
                 self.written.discard(domid)
             if self._wanted.get(domid, self) == name:
@@ -181,7 +194,10 @@ class NameKeeper:
         try:
             with trio.fail_after(ATTEMPT_SECONDS):
                 names = await trio.to_thread.run_sync(
-                    self._store.children, "/local/domain", abandon_on_cancel=True
+                    self._store.children,
+                    "/local/domain",
+                    abandon_on_cancel=True,
+                    limiter=self._limiter,
                 )
         except trio.TooSlowError as exc:
             raise OSError(errno.ETIMEDOUT, "xenstore did not answer") from exc

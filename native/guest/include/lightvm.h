@@ -85,12 +85,10 @@ _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status);
 _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason);
 /* Block for ever; no event wakes this guest. */
 _Noreturn void lightvm_sleep(void);
-/* Let other guests run. */
-void lightvm_yield(void);
 /* Tell the other side of an event channel. */
 void lightvm_notify(uint32_t port);
 
-/* Write to the console; waits while the ring is full. */
+/* Write to the console; sleeps while the ring is full. */
 void lightvm_write(const char *bytes, size_t n);
 void lightvm_print(const char *text);
 /* Notify a channel by itself. */

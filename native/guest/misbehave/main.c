@@ -23,9 +23,12 @@ static void triple_fault(void)
 
 static void flood(void)
 {
-    static const char line[] = "0123456789abcdefghijklmnopqrstuvwxyz flood flood flood flood\n";
+    static char block[1024];
+    for (size_t i = 0; i < sizeof(block); i++) {
+        block[i] = i % 64 == 63 ? '\n' : (char)('0' + i % 64);
+    }
     for (;;) {
-        lightvm_write(line, sizeof(line) - 1);
+        lightvm_write(block, sizeof(block));
     }
 }
 

@@ -1,12 +1,16 @@
 /* The guest's side of the boot contract: find the pages, talk to Xen, end in order. */
 #include "lightvm.h"
 
+#define HYPERVISOR_MEMORY_OP 12u
 #define HYPERVISOR_SCHED_OP 29u
 #define HYPERVISOR_EVENT_CHANNEL_OP 32u
-#define SCHEDOP_YIELD 0u
 #define SCHEDOP_BLOCK 1u
 #define SCHEDOP_SHUTDOWN 2u
+#define SCHEDOP_POLL 3u
 #define EVTCHNOP_SEND 4u
+#define XENMEM_ADD_TO_PHYSMAP 7u
+#define XENMAPSPACE_SHARED_INFO 0u
+#define DOMID_SELF 0x7ff0u
 #define HYPERCALL_SLOT 32u
 
 extern char hypercall_page[];
@@ -15,6 +19,13 @@ const struct lightvm_device_page *lightvm_device_page;
 struct lightvm_control_page *lightvm_control;
 struct lightvm_console_ring *lightvm_console;
 static uint32_t console_port, control_port;
+
+/* Xen's shared info page, as a 32-bit guest sees it: the pending bits come after 32 vCPU records of 64 bytes. */
+static struct {
+    uint8_t vcpus[32 * 64];
+    volatile uint32_t pending[32];
+    uint8_t rest[4096 - 32 * 64 - 32 * 4];
+} shared_info __attribute__((aligned(4096)));
 
 /* The parts of hvm_start_info that are used here. */
 struct start_info {
@@ -44,7 +55,29 @@ static void write_barrier(void)
 
 void lightvm_notify(uint32_t port) { hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port); }
 
-void lightvm_yield(void) { hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_YIELD, NULL); }
+static void map_shared_info(void)
+{
+    struct {
+        uint16_t domid, size;
+        uint32_t space, index, gfn;
+    } place = {DOMID_SELF, 0, XENMAPSPACE_SHARED_INFO, 0, (uint32_t)&shared_info >> 12};
+    hypercall(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &place);
+}
+
+static void clear_event(uint32_t port)
+{
+    __atomic_fetch_and(&shared_info.pending[port / 32], ~(1u << (port % 32)), __ATOMIC_SEQ_CST);
+}
+
+/* Sleep until an event is pending on `port`; clear it before looking at what it announces. */
+static void wait_event(uint32_t port)
+{
+    struct {
+        uint32_t ports, n;
+        uint64_t timeout; /* 0: none */
+    } poll = {(uint32_t)&port, 1, 0};
+    hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, &poll);
+}
 
 _Noreturn void lightvm_sleep(void)
 {
@@ -82,14 +115,31 @@ void lightvm_console_kick(void) { lightvm_notify(console_port); }
 
 void lightvm_control_kick(void) { lightvm_notify(control_port); }
 
+/* Wait for room in the console ring. Asleep, not spinning: dom0 may be busy, or its daemon gone for a while. */
+static void wait_room(volatile struct lightvm_console_ring *ring, uint32_t produced)
+{
+    static int mapped;
+    if (!mapped) {
+        map_shared_info();
+        mapped = 1;
+    }
+    for (;;) {
+        clear_event(console_port);
+        if (produced - ring->out_cons != sizeof(ring->out)) {
+            return;
+        }
+        lightvm_console_kick();
+        wait_event(console_port);
+    }
+}
+
 void lightvm_write(const char *bytes, size_t n)
 {
     volatile struct lightvm_console_ring *ring = lightvm_console;
     uint32_t produced = ring->out_prod;
     for (size_t i = 0; i < n; i++) {
-        while (produced - ring->out_cons == sizeof(ring->out)) {
-            lightvm_console_kick();
-            lightvm_yield();
+        if (produced - ring->out_cons == sizeof(ring->out)) {
+            wait_room(ring, produced);
         }
         ring->out[produced++ % sizeof(ring->out)] = (uint8_t)bytes[i];
         write_barrier(); /* pairs with the fence in the toolstack's lvm_console_take */

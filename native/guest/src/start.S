@@ -36,7 +36,7 @@ _start:
         .skip 8192
 stack_top:
 
-        .section .text.hypercall, "ax", @nobits
+        .section .bss.hypercall, "awx", @nobits
         .align 4096
         .globl hypercall_page
 hypercall_page:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+import msgspec
+
 from lightvm.daemon.config import Config, FlavorSection, Limits, PoolLimits
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.domains import LiveDomain
@@ -53,3 +55,14 @@ def make_config(
         pool=pool or PoolLimits(memory_floor_mib=0),
         flavors=flavors,
     )
+
+
+def with_limits(config: Config, **limits: object) -> Config:
+    """Return a configuration with some limits changed."""
+    changed = msgspec.structs.replace(config.limits, **limits)
+    return msgspec.structs.replace(config, limits=changed)
+
+
+def with_pool(config: Config, **pool: object) -> Config:
+    """Return a configuration with some settings of the pools changed."""
+    return msgspec.structs.replace(config, pool=msgspec.structs.replace(config.pool, **pool))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import trio
-import trio.testing
 
 from lightvm.daemon.events import BACKLOG, EventBus
 from lightvm.model import EventKind
@@ -32,7 +31,7 @@ async def test_every_watcher_sees_every_event() -> None:
         assert (await second.next()).domain == DOMAIN
 
 
-async def test_a_watcher_waits_for_an_event(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_watcher_waits_for_an_event() -> None:
     bus = EventBus()
 
     async def publish_late() -> None:

@@ -66,8 +66,9 @@ def test_a_number_of_sockets_that_is_none_means_none(monkeypatch: pytest.MonkeyP
 
 
 CHILD = """
-import os
+import os, sys
 from lightvm.daemon.notify import activated_sockets
+os.dup2(int(sys.argv[1]), 3)
 os.environ["LISTEN_PID"] = str(os.getpid())
 sockets = activated_sockets()
 print([s.getsockname() for s in sockets], [os.get_inheritable(s.fileno()) for s in sockets])
@@ -82,7 +83,7 @@ def test_passed_sockets_are_taken_once_and_not_passed_on(tmp_path: Path) -> None
         listener.bind(path)
         listener.listen()
         done = subprocess.run(
-            ["/bin/sh", "-c", f'exec "$0" -c "$1" 3<&{listener.fileno()}', sys.executable, CHILD],
+            [sys.executable, "-c", CHILD, str(listener.fileno())],
             pass_fds=[listener.fileno()],
             env={**os.environ, "LISTEN_FDS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
 from lightvm.daemon.config import Config, FlavorSection, PoolLimits
 from lightvm.daemon.journal import Journal
@@ -19,8 +18,6 @@ from lightvm.testing import FakeHypervisor
 from lightvm.xen.hypervisor import Handle, Shape
 from tests.unit.daemon.samples import make_config
 from tests.waits import settle, until
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 TINY = FlavorSection(memory_kib=4096, low=2, high=5)
 

@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import trio
-import trio.testing
 
 from lightvm.daemon import xenstore
 from lightvm.daemon.xenstore import ATTEMPT_SECONDS, BATCH, RETRY_SECONDS, MemoryStore, NameKeeper
@@ -18,7 +17,7 @@ Open = Callable[[MemoryStore], AbstractAsyncContextManager[NameKeeper]]
 
 
 @pytest.fixture
-def keeper(autojump_clock: trio.testing.MockClock, threadless: None) -> Open:
+def keeper(threadless: None) -> Open:
     """Return what opens a keeper at work."""
 
     @asynccontextmanager
@@ -161,6 +160,7 @@ class StuckStore(MemoryStore):
         self.waiting -= 1
 
 
+@pytest.mark.trio(run=trio.run)
 async def test_a_store_that_does_not_answer_is_given_up_and_asked_by_one_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
