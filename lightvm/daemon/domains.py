@@ -98,7 +98,7 @@ class LiveDomain:
     @property
     def silent(self) -> bool:
         """Whether no more console output can come."""
-        return self.exit is not None and self.handle is None
+        return self.exit is not None and (self.handle is None or self.stuck)
 
     async def wait_output(self, offset: int) -> None:
         """Wait until there is console output beyond an offset, or none can come any more."""

@@ -355,10 +355,11 @@ class Lifecycle:
             try:
                 await self._give_back(domain)
             except errors.LightVMError as exc:
-                domain.stuck = True
                 log.error(
                     "domain-not-buried", domain=record.name, domid=record.domid, error=str(exc)
                 )
+                domain.stuck = True
+                domain.changed()
                 return
         domain.changed()
         await self._names.remove(record.domid)
@@ -383,8 +384,8 @@ class Lifecycle:
         self.routes.pop(handle.control_event, None)
         try:
             await self._hypervisor.release(handle)
-        except trio.Cancelled:
-            domain.handle = handle  # out of time before it began
+        except BaseException:
+            domain.handle = handle  # still held, for the next attempt
             raise
 
     def drain_console(self, domain: LiveDomain) -> None:
@@ -394,7 +395,7 @@ class Lifecycle:
             return
         try:
             data = self._hypervisor.take_console(handle)
-        except errors.HypercallError as exc:
+        except errors.LightVMError as exc:
             log.warning("console-corrupt", domain=domain.record.name, error=str(exc))
             return
         if data:

@@ -31,7 +31,9 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("source", sorted(NATIVE.glob("tests/test_*.c")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "source", sorted(NATIVE.glob("tests/test_*.c")), ids=lambda path: path.stem
+)
 def test_engine_passes_under_sanitizers(source: Path, tmp_path: Path) -> None:
     program = tmp_path / source.stem
     run(CC, *FLAGS, "-o", program, source)
@@ -46,7 +48,9 @@ def header_directories() -> list[str]:
 
 @pytest.mark.parametrize("directory", header_directories())
 def test_declarations_agree_with_xens_headers(directory: str, tmp_path: Path) -> None:
-    run(CC, "-std=gnu11", f"-I{directory}", "-c", "-o", tmp_path / "check.o", NATIVE / "abi/check.c")
+    run(
+        CC, "-std=gnu11", f"-I{directory}", "-c", "-o", tmp_path / "check.o", NATIVE / "abi/check.c"
+    )
 
 
 def test_guest_header_agrees_with_the_toolstacks(tmp_path: Path) -> None:
@@ -56,14 +60,23 @@ def test_guest_header_agrees_with_the_toolstacks(tmp_path: Path) -> None:
         "control_page": "magic version ready exiting exit_reason exit_status heartbeat request acknowledged",
         "console_ring": "in out in_cons in_prod out_cons out_prod",
     }
-    lines = [f'#include "{NATIVE}/src/lvm_layout.h"', f'#include "{NATIVE}/guest/include/lightvm.h"']
+    lines = [
+        f'#include "{NATIVE}/src/lvm_layout.h"',
+        f'#include "{NATIVE}/guest/include/lightvm.h"',
+    ]
     for struct, fields in pairs.items():
         ours, theirs = f"struct lvm_{struct}", f"struct lightvm_{struct}"
         lines.append(f'_Static_assert(sizeof({ours}) == sizeof({theirs}), "{struct}");')
         for field in fields.split():
             places = f"__builtin_offsetof({ours}, {field}) == __builtin_offsetof({theirs}, {field})"
             lines.append(f'_Static_assert({places}, "{struct}.{field}");')
-    for name in ("DEVICE_MAGIC", "DEVICE_VERSION", "CONTROL_MAGIC", "ENTRY_CONSOLE", "ENTRY_CONTROL"):
+    for name in (
+        "DEVICE_MAGIC",
+        "DEVICE_VERSION",
+        "CONTROL_MAGIC",
+        "ENTRY_CONSOLE",
+        "ENTRY_CONTROL",
+    ):
         guest = f"(unsigned)LIGHTVM_{name}"
         lines.append(f'_Static_assert(LVM_{name} == {guest}, "{name}");')
     source = tmp_path / "agree.c"
@@ -74,7 +87,9 @@ def test_guest_header_agrees_with_the_toolstacks(tmp_path: Path) -> None:
 def test_cdef_declares_what_the_header_declares() -> None:
     def functions(text: str) -> set[str]:
         code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-        return {" ".join(f.split()) for f in re.findall(r"^\w[^;{}#]*?\([^;]*\);", code, re.MULTILINE)}
+        return {
+            " ".join(f.split()) for f in re.findall(r"^\w[^;{}#]*?\([^;]*\);", code, re.MULTILINE)
+        }
 
     header = functions((NATIVE / "src/lvm.h").read_text())
     assert header == functions((NATIVE / "ffi/lvm.cdef").read_text())

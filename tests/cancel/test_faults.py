@@ -1,0 +1,179 @@
+"""A failure at any step of anything: nothing is left, and the next request finds everything as it should be."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightvm.client import Client, open_client
+from lightvm.daemon.journal import (
+    DomainRecord,
+    ExitRecord,
+    GoneRecord,
+    Record,
+    ShellRecord,
+    read_journal,
+)
+from lightvm.errors import HypercallError, JournalFailed, LightVMError, OutOfMemory
+from lightvm.model import WaitFor
+from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
+from tests.cancel.actions import ACTIONS, Action, begin, clean_up, create_cold, create_pooled
+from tests.cancel.leftovers import assert_nothing_left
+from tests.waits import settle, until
+
+STEPS = (
+    "host",
+    "prepare",
+    "load",
+    "unpause",
+    "pause",
+    "close_window",
+    "release",
+    "destroy",
+    "list_domains",
+    "find_ended",
+    "take_events",
+    "unmask",
+    "take_console",
+    "read_control",
+    "spin_control",
+)
+RECORDS = (ShellRecord, DomainRecord, ExitRecord, GoneRecord)
+ACTION = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+
+
+@ACTION
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("error", [HypercallError("no", "step"), OutOfMemory("none left")])
+async def test_a_failing_step_leaves_nothing(
+    lvm: InMemory, client: Client, action: Action, step: str, error: Exception
+) -> None:
+    await begin(lvm, client)
+    lvm.hypervisor.fail(step, error)
+    with contextlib.suppress(LightVMError):
+        await action(lvm, client)
+    await settle(1)
+    lvm.hypervisor._failures.clear()
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+@ACTION
+async def test_a_broken_store_leaves_nothing(
+    lvm: InMemory, client: Client, action: Action
+) -> None:
+    await begin(lvm, client)
+    lvm.store.broken = True
+    await action(lvm, client)
+    await settle(60)
+    lvm.store.broken = False
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+@contextlib.contextmanager
+def failing_append(lvm: InMemory, kind: type[Record], times: int) -> Iterator[None]:
+    """Let the journal take no records of a kind, a number of times or until the end of the block."""
+    journal, left = lvm.service.journal, [times]
+    real = journal.append
+
+    def append(record: Record) -> None:
+        if isinstance(record, kind) and left[0]:
+            left[0] -= 1
+            raise JournalFailed("no space left", "journal")
+        real(record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal, "append", append)
+        yield
+
+
+@ACTION
+@pytest.mark.parametrize("kind", RECORDS[:3])
+async def test_a_journal_without_space_leaves_nothing(
+    lvm: InMemory, client: Client, action: Action, kind: type[Record]
+) -> None:
+    await begin(lvm, client)
+    with failing_append(lvm, kind, 1):
+        with contextlib.suppress(LightVMError):
+            await action(lvm, client)
+        await settle(1)
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+@pytest.mark.parametrize("create", [create_pooled, create_cold])
+async def test_nothing_runs_that_was_not_written_down(
+    lvm: InMemory, client: Client, create: Action
+) -> None:
+    with failing_append(lvm, DomainRecord, 1), pytest.raises(JournalFailed):
+        await create(lvm, client)
+    assert lvm.hypervisor.calls["unpause"] == 0
+    assert await client.list(all=True) == ()
+    await assert_nothing_left(lvm)
+
+
+@pytest.mark.parametrize("step", ["load", "unpause"])
+@pytest.mark.parametrize("create", [create_pooled, create_cold])
+async def test_a_create_that_fails_half_way_costs_one_shell_and_neither_name_nor_token(
+    lvm: InMemory, client: Client, step: str, create: Action
+) -> None:
+    lvm.hypervisor.fail(step)
+    with pytest.raises(HypercallError):
+        await create(lvm, client)
+    assert await client.list(all=True) == ()
+    await create(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+@ACTION
+async def test_what_could_not_be_written_down_as_gone_is_cleared_by_the_next_daemon(
+    tmp_path: Path, threadless: None, action: Action
+) -> None:
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
+        await until(lambda: lvm.service.pools.count() == 4)
+        async with open_client(lvm.socket) as client:
+            await begin(lvm, client)
+            with failing_append(lvm, GoneRecord, 10**6):
+                with contextlib.suppress(LightVMError):
+                    await action(lvm, client)
+                await settle(1)
+    await assert_next_daemon_is_well(tmp_path, hypervisor, store)
+
+
+@pytest.mark.parametrize("step", ["release", "destroy"])
+@pytest.mark.parametrize("error", [HypercallError("no", "step"), OutOfMemory("none left")])
+@pytest.mark.parametrize("cause", ["load", "unpause"])
+async def test_what_could_not_be_undone_is_undone_by_the_next_daemon(
+    tmp_path: Path, threadless: None, step: str, error: Exception, cause: str
+) -> None:
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
+        await until(lambda: lvm.service.pools.count() == 4)
+        async with open_client(lvm.socket) as client:
+            hypervisor.fail(cause)
+            hypervisor.fail(step, error)
+            with pytest.raises(HypercallError):
+                await client.create(lvm.noop, name="new", wait=WaitFor.READY)
+            await settle()
+            past = read_journal(tmp_path / "state" / "journal")
+            known = past.shells.keys() | past.domains.keys()
+            assert {d.uuid.hex() for d in hypervisor.domains.values()} == known
+            assert await client.list(all=True) == ()
+    await assert_next_daemon_is_well(tmp_path, hypervisor, store)
+
+
+async def assert_next_daemon_is_well(
+    directory: Path, hypervisor: FakeHypervisor, store: MemoryStore
+) -> None:
+    """Fail unless a daemon that follows clears everything up."""
+    hypervisor.forget_handles()
+    async with serve_in_memory(directory, hypervisor=hypervisor, store=store) as lvm:
+        async with open_client(lvm.socket) as client:
+            await until(lambda: lvm.service.pools.count() == 4)
+            await clean_up(lvm, client)
+        await assert_nothing_left(lvm)

@@ -1,0 +1,1 @@
+"""Benchmarks that run inside a dom0, and the table made of their figures."""

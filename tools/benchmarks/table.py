@@ -1,0 +1,30 @@
+"""The figures of a benchmark as a table for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROWS = (
+    ("api_create_ms", "LightVM create, API, from the pool"),
+    ("api_create_cold_ms", "LightVM create, API, cold"),
+    ("cli_create_ms", "LightVM create, command"),
+    ("fork_exec_ms", "fork+exec+wait of /bin/true"),
+    ("xl_create_ms", "xl create of the same guest"),
+)
+
+
+def render(results: dict[str, Any]) -> str:
+    """Return a table of every kind of create, each beside fork+exec of the same run."""
+    yardstick = results["fork_exec_ms"]["p50"]
+    lines = [f"{'':36} {'p50 ms':>10} {'p99 ms':>10} {'x fork+exec':>12}"]
+    for key, title in ROWS:
+        row = results[key]
+        ratio = row["p50"] / yardstick
+        lines.append(f"{title:36} {row['p50']:10.2f} {row['p99']:10.2f} {ratio:12.3f}")
+    lines.append("")
+    for step in results["api_create_series"]:
+        title = f"pooled create with {step['live_domains']} live domains"
+        ratio = step["p50"] / yardstick
+        lines.append(f"{title:36} {step['p50']:10.2f} {step['p99']:10.2f} {ratio:12.3f}")
+    lines.append("Times are of this one run; under emulation only their ratios mean anything.")
+    return "\n".join(lines)
