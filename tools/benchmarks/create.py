@@ -144,7 +144,7 @@ def xl_creates(n: int) -> list[float]:
 def measure(live: list[int], per_step: int) -> dict[str, object]:
     """Measure everything; `live` are the numbers of live domains at which pooled creates are timed."""
     results: dict[str, object] = {}
-    shells = max(live) + per_step
+    shells = max(live) + per_step * len(live) + 10  # enough for all, so that no refill comes in between
     with daemon(shells) as socket, Client(socket, limit_s=PATIENCE_SECONDS) as client:
         api_creates(client, 5)  # the first ones pay for what is done once
         results["fork_exec_ms"] = yardstick = summary(fork_exec(50))

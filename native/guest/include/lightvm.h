@@ -69,7 +69,7 @@ enum lightvm_exit_reason {
     LIGHTVM_EXIT_CRASH = 3,
 };
 
-/* Set before main is called. */
+/* Set before main is called; NULL under a toolstack that gives no device page. */
 extern const struct lightvm_device_page *lightvm_device_page;
 extern struct lightvm_control_page *lightvm_control;
 extern struct lightvm_console_ring *lightvm_console;

@@ -95,19 +95,23 @@ _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason)
 
 void lightvm_ready(void)
 {
-    lightvm_control->ready = 1;
-    write_barrier();
-    lightvm_control_kick();
+    if (lightvm_control) {
+        lightvm_control->ready = 1;
+        write_barrier();
+        lightvm_control_kick();
+    }
 }
 
 _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
 {
-    lightvm_control->exit_reason = reason;
-    lightvm_control->exit_status = (uint32_t)status;
-    write_barrier(); /* pairs with the fence in the toolstack's lvm_control_read */
-    lightvm_control->exiting = 1;
-    write_barrier();
-    lightvm_control_kick();
+    if (lightvm_control) {
+        lightvm_control->exit_reason = reason;
+        lightvm_control->exit_status = (uint32_t)status;
+        write_barrier(); /* pairs with the fence in the toolstack's lvm_control_read */
+        lightvm_control->exiting = 1;
+        write_barrier();
+        lightvm_control_kick();
+    }
     lightvm_shutdown(reason);
 }
 
@@ -136,6 +140,9 @@ static void wait_room(volatile struct lightvm_console_ring *ring, uint32_t produ
 void lightvm_write(const char *bytes, size_t n)
 {
     volatile struct lightvm_console_ring *ring = lightvm_console;
+    if (!ring) {
+        return;
+    }
     uint32_t produced = ring->out_prod;
     for (size_t i = 0; i < n; i++) {
         if (produced - ring->out_cons == sizeof(ring->out)) {
@@ -157,39 +164,38 @@ void lightvm_print(const char *text)
     lightvm_write(text, n);
 }
 
-static int find_pages(const struct start_info *info)
+/* Under a toolstack that gives no device page, such as xl, a guest runs without console and control page. */
+static void find_pages(const struct start_info *info)
 {
-    if (info->nr_modules == 0) {
-        return 0;
-    }
     const struct module *modules = at(info->modlist_paddr);
-    lightvm_device_page = at(modules[0].paddr);
-    if (lightvm_device_page->magic != LIGHTVM_DEVICE_MAGIC
-        || lightvm_device_page->version != LIGHTVM_DEVICE_VERSION) {
-        return 0;
+    if (info->nr_modules == 0) {
+        return;
     }
-    const uint8_t *entry = (const uint8_t *)lightvm_device_page + lightvm_device_page->header_size;
-    for (uint32_t i = 0; i < lightvm_device_page->nr_entries; i++) {
+    const struct lightvm_device_page *page = at(modules[0].paddr);
+    if (page->magic != LIGHTVM_DEVICE_MAGIC || page->version != LIGHTVM_DEVICE_VERSION) {
+        return;
+    }
+    lightvm_device_page = page;
+    const uint8_t *entry = (const uint8_t *)page + page->header_size;
+    for (uint32_t i = 0; i < page->nr_entries; i++) {
         const struct lightvm_device_entry *device = (const void *)entry;
-        void *page = at((uint64_t)device->gfn << 12);
+        void *there = at((uint64_t)device->gfn << 12);
         if (device->type == LIGHTVM_ENTRY_CONSOLE) {
-            lightvm_console = page;
+            lightvm_console = there;
             console_port = device->evtchn;
         } else if (device->type == LIGHTVM_ENTRY_CONTROL) {
-            lightvm_control = page;
+            lightvm_control = there;
             control_port = device->evtchn;
         }
-        entry += lightvm_device_page->entry_size;
+        entry += page->entry_size;
     }
-    return lightvm_console && lightvm_control;
 }
 
 _Noreturn void lightvm_start(const struct start_info *info)
 {
-    if (!find_pages(info)) {
-        lightvm_shutdown(LIGHTVM_EXIT_CRASH);
-    }
-    lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(at(info->cmdline_paddr)));
+    find_pages(info);
+    const char *command_line = info->cmdline_paddr ? at(info->cmdline_paddr) : "";
+    lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(command_line));
 }
 
 /* gcc may call these even in freestanding code. */

@@ -1,0 +1,213 @@
+"""A step that hangs, and a caller, a client or a daemon that goes away meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from lightvm.client import Client, open_client
+from lightvm.daemon.journal import read_journal
+from lightvm.daemon.shells import UNDO_SECONDS
+from lightvm.errors import LightVMError
+from lightvm.model import CreateRequest, WaitFor
+from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
+from tests.cancel.actions import ACTIONS, OLD, Action, begin, clean_up
+from tests.cancel.leftovers import assert_nothing_left
+from tests.waits import settle, until
+
+SLOW = (
+    "prepare",
+    "close_window",
+    "release",
+    "destroy",
+    "list_domains",
+    "find_ended",
+)
+ACTION = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+
+
+@asynccontextmanager
+async def hanging(hypervisor: FakeHypervisor, step: str, seconds: float) -> AsyncIterator[None]:
+    """Let a step hang, until so long after the end of the block."""
+    go_on = hypervisor.hang(step)
+
+    async def let_go() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+        go_on.set()
+
+    async with trio.open_nursery() as nursery:
+        yield
+        nursery.start_soon(let_go)
+
+
+@ACTION
+@pytest.mark.parametrize("step", SLOW)
+@pytest.mark.parametrize("seconds", [0.5, 3 * UNDO_SECONDS])
+async def test_a_client_that_hangs_up_leaves_nothing(
+    lvm: InMemory, client: Client, action: Action, step: str, seconds: float
+) -> None:
+    await begin(lvm, client)
+    async with hanging(lvm.hypervisor, step, seconds):
+        async with open_client(lvm.socket) as other:
+            with trio.move_on_after(1), contextlib.suppress(LightVMError):
+                await action(lvm, other)
+    await settle(1)
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+@ACTION
+@pytest.mark.parametrize("step", SLOW)
+@pytest.mark.parametrize("seconds", [0.2, 3 * UNDO_SECONDS])
+async def test_a_stop_leaves_nothing_but_domains_that_the_next_daemon_knows(
+    tmp_path: Path, threadless: None, action: Action, step: str, seconds: float
+) -> None:
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    async with trio.open_nursery() as nursery:
+        async with (
+            hanging(hypervisor, "nothing", seconds),
+            serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm,
+        ):
+            await until(lambda: lvm.service.pools.count() == 4)
+            async with open_client(lvm.socket) as client:
+                await begin(lvm, client)
+            go_on = hypervisor.hang(step)
+
+            async def act() -> None:
+                async with open_client(lvm.socket) as client:
+                    with contextlib.suppress(LightVMError):
+                        await action(lvm, client)
+
+            async def let_go() -> None:
+                await trio.sleep(1 + seconds)
+                go_on.set()
+
+            nursery.start_soon(act)
+            nursery.start_soon(let_go)
+            await settle(1)
+    past = read_journal(tmp_path / "state" / "journal")
+    known = past.domains.keys() | past.shells.keys()
+    assert {domain.uuid.hex() for domain in hypervisor.domains.values()} <= known
+    hypervisor.forget_handles()
+    async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
+        async with open_client(lvm.socket) as client:
+            await until(lambda: lvm.service.pools.count() == 4)
+            await clean_up(lvm, client)
+        await assert_nothing_left(lvm)
+
+
+@pytest.mark.parametrize("memory", [None, 8192])
+async def test_a_create_that_is_cancelled_before_the_unpause_makes_no_domain(
+    lvm: InMemory, client: Client, memory: int | None
+) -> None:
+    # An empty pool, so that even what could come from there is made for the request.
+    await client.create_many([CreateRequest(image=lvm.noop)] * 4)
+    go_on = lvm.hypervisor.hang("prepare")
+    request = CreateRequest(image=lvm.noop, name="new", token="t", memory_kib=memory)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lvm.service.lifecycle.create, request)
+        await settle(1)
+        nursery.cancel_scope.cancel()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        go_on.set()
+    names = [domain.name for domain in await client.list(all=True)]
+    assert len(names) == 4
+    assert "new" not in names
+    assert lvm.hypervisor.calls["unpause"] == 4
+    await assert_nothing_left(lvm)
+
+
+async def test_a_create_that_is_cancelled_at_once_makes_no_domain(
+    lvm: InMemory, client: Client
+) -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await lvm.service.lifecycle.create(
+            CreateRequest(image=lvm.noop, name="new", memory_kib=8192)
+        )
+    assert scope.cancelled_caught
+    assert await client.list(all=True) == ()
+    await assert_nothing_left(lvm)
+
+
+async def test_a_create_that_is_cancelled_while_it_waits_leaves_the_domain(
+    lvm: InMemory, client: Client
+) -> None:
+    request = CreateRequest(
+        image=lvm.misbehave, name="new", token="t", cmdline="loop", wait=WaitFor.READY
+    )
+    with trio.move_on_after(1) as scope:
+        await lvm.service.lifecycle.create(request)
+    assert scope.cancelled_caught
+    assert [domain.name for domain in await client.list()] == ["new"]
+    await assert_nothing_left(lvm)
+
+
+async def test_a_waiter_for_a_token_that_is_cancelled_does_not_take_it(
+    lvm: InMemory, client: Client
+) -> None:
+    go_on = lvm.hypervisor.hang("prepare")
+    request = CreateRequest(image=lvm.noop, token="t", memory_kib=8192)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lvm.service.lifecycle.create, request)
+        await settle(1)
+        with trio.move_on_after(1):
+            await lvm.service.lifecycle.create(request)
+        go_on.set()
+    assert len(await client.list()) == 1
+    await assert_nothing_left(lvm)
+
+
+@pytest.mark.parametrize("step", ["release", "destroy"])
+@pytest.mark.parametrize("seconds", [1, 3 * UNDO_SECONDS])
+async def test_a_destroy_that_is_cancelled_is_carried_out_all_the_same(
+    lvm: InMemory, client: Client, step: str, seconds: float
+) -> None:
+    await begin(lvm, client)
+    domain = lvm.service.registry.find(OLD)
+    async with hanging(lvm.hypervisor, step, seconds):
+        with trio.move_on_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lvm.service.lifecycle.destroy, domain)
+                await settle(0.5)
+                nursery.cancel_scope.cancel()
+                nursery.start_soon(lambda: until(lambda: False))
+    await settle(UNDO_SECONDS)
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+async def test_a_store_that_hangs_keeps_nobody_waiting(lvm: InMemory, client: Client) -> None:
+    # As a store that fails again and again: what a client asks for does not wait for it.
+    lvm.store.broken = True
+    begun = trio.current_time()
+    await client.create(lvm.noop, name="new", wait=WaitFor.READY)
+    await client.destroy("new")
+    assert trio.current_time() - begun < 0.1
+    await settle(30)
+    lvm.store.broken = False
+    await assert_nothing_left(lvm)
+
+
+async def test_one_step_that_hangs_does_not_hold_up_other_domains(
+    lvm: InMemory, client: Client
+) -> None:
+    await begin(lvm, client)
+    await client.create(lvm.noop, name="other", wait=WaitFor.READY)
+    await settle(1)
+    go_on = lvm.hypervisor.hang("close_window")
+    created = await client.create(lvm.noop, name="hangs")
+    await settle(1)
+    assert (await client.pause("other")).state == "paused"
+    assert (await client.create(lvm.noop, wait=WaitFor.READY)).domain.ready is not None
+    assert (await client.destroy(OLD)) is not None
+    assert created.domain.domid in lvm.hypervisor.domains
+    go_on.set()
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
