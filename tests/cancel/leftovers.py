@@ -49,9 +49,7 @@ def leftovers(lvm: InMemory, foreign: Collection[int] = ()) -> Iterator[str]:
     yield from _compare("shells in work", lvm.service.pools._maker.in_work, set())
     yield from _journal(lvm)
     yield from _events(lvm)
-    names = {
-        f"/local/domain/{d.record.domid}/name": d.record.name for d in registry.live.values()
-    }
+    names = {f"/local/domain/{d.record.domid}/name": d.record.name for d in registry.live.values()}
     ours = {
         path: name
         for path, name in lvm.store.nodes.items()
@@ -59,7 +57,7 @@ def leftovers(lvm: InMemory, foreign: Collection[int] = ()) -> Iterator[str]:
     }
     yield from _compare("names in XenStore", ours.items(), names.items())
     yield from _compare("names that may be written", lvm.service.names.written, live)
-    taken = {name: domain for name, domain in registry._by_name.items()}
+    taken = dict(registry._by_name)
     yield from _compare("reserved names", {n for n, d in taken.items() if d is None}, set())
     tokens = lvm.service.lifecycle._tokens
     yield from _compare(
@@ -79,9 +77,7 @@ def _compare(what: str, there: Collection[object], expected: Collection[object])
 
 
 def _unfilled(lvm: InMemory) -> set[str]:
-    return {
-        pool.flavor.name for pool in lvm.service.pools if len(pool.shells) < pool.flavor.low
-    }
+    return {pool.flavor.name for pool in lvm.service.pools if len(pool.shells) < pool.flavor.low}
 
 
 def _journal(lvm: InMemory) -> Iterator[str]:
@@ -101,8 +97,7 @@ def _journal(lvm: InMemory) -> Iterator[str]:
 def _events(lvm: InMemory) -> Iterator[str]:
     """Each live domain has its two routes; each held domain its two channels, and nobody else any."""
     routed = {
-        (domain.record.domid, console)
-        for domain, console in lvm.service.lifecycle.routes.values()
+        (domain.record.domid, console) for domain, console in lvm.service.lifecycle.routes.values()
     }
     live = [domain.record.domid for domain in lvm.service.registry.live.values()]
     yield from _compare(

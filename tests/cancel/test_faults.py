@@ -62,9 +62,7 @@ async def test_a_failing_step_leaves_nothing(
 
 
 @ACTION
-async def test_a_broken_store_leaves_nothing(
-    lvm: InMemory, client: Client, action: Action
-) -> None:
+async def test_a_broken_store_leaves_nothing(lvm: InMemory, client: Client, action: Action) -> None:
     await begin(lvm, client)
     lvm.store.broken = True
     await action(lvm, client)

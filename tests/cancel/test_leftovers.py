@@ -18,9 +18,7 @@ async def test_nothing_is_left_of_nothing(lvm: InMemory) -> None:
     await assert_nothing_left(lvm)
 
 
-async def test_running_and_exited_domains_are_not_left_over(
-    lvm: InMemory, client: Client
-) -> None:
+async def test_running_and_exited_domains_are_not_left_over(lvm: InMemory, client: Client) -> None:
     await client.create(lvm.noop, name="web", token="t")
     await client.create(lvm.hello, name="job")
     await client.create(lvm.noop, name="still", paused=True)

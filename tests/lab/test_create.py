@@ -10,7 +10,7 @@ import pytest
 
 from lightvm import errors
 from lightvm.blocking import Client
-from lightvm.model import ExitReason, Source, State, WaitFor
+from lightvm.model import CreateRequest, ExitReason, Source, State, WaitFor
 from tests.lab.daemon import HELLO, MISBEHAVE, NOOP, DaemonProcess, command, eventually, xl_list
 
 
@@ -87,9 +87,8 @@ def test_many_at_once_report_each(client: Client) -> None:
     ]
 
 
-def client_request(index: int):  # type: ignore[no-untyped-def]  # one request, the fourth of them bad
-    from lightvm.model import CreateRequest
-
+def client_request(index: int) -> CreateRequest:
+    """One request, the fourth of them bad."""
     return CreateRequest(image="/etc/hostname" if index == 3 else NOOP, name=f"many-{index}")
 
 

@@ -120,7 +120,7 @@ def cold_creates(client: Client, n: int) -> list[float]:
 
 def cli_creates(socket: str, n: int) -> list[float]:
     """Time the `lightvm create` command, the start of Python included."""
-    command = [BIN / "lightvm", "--socket", socket, "create", NOOP, "--wait", "ready"]
+    command = [str(BIN / "lightvm"), "--socket", socket, "create", NOOP, "--wait", "ready"]
     return [
         timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
         for _ in range(n)
@@ -144,7 +144,9 @@ def xl_creates(n: int) -> list[float]:
 def measure(live: list[int], per_step: int) -> dict[str, object]:
     """Measure everything; `live` are the numbers of live domains at which pooled creates are timed."""
     results: dict[str, object] = {}
-    shells = max(live) + per_step * len(live) + 10  # enough for all, so that no refill comes in between
+    shells = (
+        max(live) + per_step * len(live) + 10
+    )  # enough for all, so that no refill comes in between
     with daemon(shells) as socket, Client(socket, limit_s=PATIENCE_SECONDS) as client:
         api_creates(client, 5)  # the first ones pay for what is done once
         results["fork_exec_ms"] = yardstick = summary(fork_exec(50))

@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 
+# The environment is moved after it is made, so its scripts name a Python that is gone: modules are run instead.
+CLANG_FORMAT = ("-c", "from clang_format import clang_format; clang_format()")
+
+
 def open_environment() -> Path:
     """Return the Python of an environment with everything that checks and tests need."""
     missing = find_missing_for_build()

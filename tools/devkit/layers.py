@@ -12,7 +12,7 @@ from xenlab.errors import LabError
 from xenlab.lab import Lab
 from xenlab.progress import step
 
-from .environment import ROOT, open_environment, run
+from .environment import CLANG_FORMAT, ROOT, open_environment, run
 
 IN_DOM0 = "/opt/lightvm-tests"
 DOM0_SECONDS = 1500
@@ -35,10 +35,7 @@ def check() -> int:
     status = run(python, "-m", "ruff", "check", ".")
     status |= run(python, "-m", "ruff", "format", "--check", ".")
     status |= run(python, "-m", "mypy")
-    formatter = python.parent / "clang-format"
-    status |= subprocess.run(
-        [formatter, "--dry-run", "-Werror", *sources], cwd=ROOT, check=False
-    ).returncode
+    status |= run(python, *CLANG_FORMAT, "--dry-run", "-Werror", *sources)
     return status
 
 

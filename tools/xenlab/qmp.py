@@ -21,11 +21,11 @@ class Qmp:
     """A connection to the control socket `qmp.sock` in `directory`."""
 
     def __init__(self, directory: Path, *, timeout: float = 10.0) -> None:
+        # Through the directory's descriptor, for a Unix socket's path has room for 107 bytes only.
+        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         self._buffer = b""
-        # Through the directory's descriptor, for a Unix socket's path has room for 107 bytes only.
-        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
         try:
             self._socket.connect(f"/proc/self/fd/{descriptor}/qmp.sock")
             self._read_message()
@@ -57,7 +57,10 @@ class Qmp:
     def execute(self, command: str, **arguments: object) -> object:
         """Run one command and return what it returned; raise `qemu-refused` if QEMU says no."""
         request = json.dumps({"execute": command, "arguments": arguments})
-        self._socket.sendall(request.encode() + b"\n")
+        try:
+            self._socket.sendall(request.encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            raise LabError("qemu-died", "QEMU closed its control socket") from None
         while True:
             message = self._read_message()
             if "error" in message:

@@ -65,7 +65,7 @@ def read_state(name: str) -> LabState | None:
             owner=None if owner is None else ProcessId(**owner),
             **found,
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

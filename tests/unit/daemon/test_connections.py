@@ -126,9 +126,7 @@ async def test_others_are_served_while_one_does_not_read(lvm: InMemory, client: 
         assert trio.current_time() - begun < 1
 
 
-async def test_a_flood_of_calls_does_not_keep_others_waiting(
-    lvm: InMemory, client: Client
-) -> None:
+async def test_a_flood_of_calls_does_not_keep_others_waiting(lvm: InMemory, client: Client) -> None:
     async with open_raw(lvm.socket) as raw, trio.open_nursery() as nursery:
         seen = 0
 

@@ -53,9 +53,7 @@ async def test_a_shell_in_work_is_no_leak(lvm: InMemory, client: Client) -> None
     go_on.set()
 
 
-async def test_a_domain_that_is_being_given_back_is_no_leak(
-    lvm: InMemory, client: Client
-) -> None:
+async def test_a_domain_that_is_being_given_back_is_no_leak(lvm: InMemory, client: Client) -> None:
     created = await client.create(lvm.noop, name="web")
     await settle()
     go_on = lvm.hypervisor.hang("destroy")

@@ -39,9 +39,7 @@ async def test_many_small_writes_are_throttled_too(lvm: InMemory, client: Client
     assert (await client.console_read("drip")).next == 10_000
 
 
-async def test_a_quiet_guest_is_heard_at_once_beside_a_flood(
-    lvm: InMemory, client: Client
-) -> None:
+async def test_a_quiet_guest_is_heard_at_once_beside_a_flood(lvm: InMemory, client: Client) -> None:
     for _ in range(3):
         await client.create(lvm.misbehave, cmdline="ready flood")
     created = await client.create(lvm.noop, name="quiet")
@@ -123,9 +121,7 @@ async def test_the_reaper_looks_at_all_domains_with_one_call(
     assert 10 <= lvm.hypervisor.calls["find_ended"] - before <= 41
 
 
-async def test_a_domain_that_somebody_is_destroying_is_lost(
-    lvm: InMemory, client: Client
-) -> None:
+async def test_a_domain_that_somebody_is_destroying_is_lost(lvm: InMemory, client: Client) -> None:
     created = await client.create(lvm.noop, name="web", wait=WaitFor.READY)
     lvm.hypervisor.kill(created.domain.domid)
     domain = await client.wait("web")

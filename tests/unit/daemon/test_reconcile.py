@@ -36,9 +36,7 @@ class Host:
     async def daemon(self) -> AsyncIterator[tuple[InMemory, Client]]:
         """Start a daemon; it stops in order at the end of the block, and its process is gone then."""
         async with (
-            serve_in_memory(
-                self.directory, hypervisor=self.hypervisor, store=self.store
-            ) as lvm,
+            serve_in_memory(self.directory, hypervisor=self.hypervisor, store=self.store) as lvm,
             open_client(lvm.socket) as client,
         ):
             await until(lambda: lvm.service.pools.count() == 4)
@@ -225,9 +223,7 @@ async def test_a_shell_that_cannot_be_removed_is_removed_by_the_next_daemon(
 async def test_what_is_not_ours_is_not_touched(host: Host) -> None:
     foreign = host.hypervisor.foreign()
     shell = await host.hypervisor.prepare(Shape.of(4096, 1), os.urandom(16))
-    host.store.nodes = {
-        f"/local/domain/{domid}/name": "theirs" for domid in (foreign, shell.domid)
-    }
+    host.store.nodes = {f"/local/domain/{domid}/name": "theirs" for domid in (foreign, shell.domid)}
     before = dict(host.store.nodes)
     for _ in range(2):
         async with host.daemon():

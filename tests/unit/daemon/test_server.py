@@ -226,9 +226,7 @@ async def test_an_interface_that_is_not_there_cannot_be_fetched(raw: Raw) -> Non
 
 
 async def test_a_bad_parameter_of_the_service_is_told_in_varlink_s_own_words(raw: Raw) -> None:
-    await raw.send(
-        {"method": f"{SERVICE}.GetInterfaceDescription", "parameters": {"interface": 3}}
-    )
+    await raw.send({"method": f"{SERVICE}.GetInterfaceDescription", "parameters": {"interface": 3}})
     assert await raw.receive() == {
         "error": f"{SERVICE}.InvalidParameter",
         "parameters": {"parameter": "interface"},

@@ -147,9 +147,7 @@ async def test_the_refill_goes_on_when_there_is_memory_again(bench: Open) -> Non
 @pytest.mark.parametrize(
     "error", [HypercallError("no", "step"), OutOfMemory("none left"), JournalFailed("full")]
 )
-async def test_a_shell_that_fails_is_counted_and_tried_again(
-    bench: Open, error: Exception
-) -> None:
+async def test_a_shell_that_fails_is_counted_and_tried_again(bench: Open, error: Exception) -> None:
     hypervisor = FakeHypervisor()
     hypervisor.fail("prepare", error)
     async with bench(hypervisor=hypervisor) as b:
@@ -182,9 +180,7 @@ async def test_a_failure_is_retried_after_a_while_and_not_at_once(bench: Open) -
 
 
 @pytest.mark.parametrize("bad", ["a", "b", "c"])
-async def test_a_flavor_that_always_fails_does_not_keep_others_empty(
-    bench: Open, bad: str
-) -> None:
+async def test_a_flavor_that_always_fails_does_not_keep_others_empty(bench: Open, bad: str) -> None:
     sizes = {"a": 4096, "b": 8192, "c": 16384}
 
     class Picky(FakeHypervisor):

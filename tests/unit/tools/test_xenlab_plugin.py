@@ -7,8 +7,12 @@ import pytest
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
+import importlib
+
 import pytest
-from xenlab import pytest_plugin
+
+# By its full name: each session in this process imports the plugin anew.
+pytest_plugin = importlib.import_module("xenlab.pytest_plugin")
 
 class FakeLab:
     def __init__(self, name, *, suite):
@@ -56,5 +60,5 @@ def test_one_lab_serves_the_whole_session(session):
 
 def test_a_session_that_needs_no_lab_starts_none(session):
     result = session.runpytest_inprocess("-s", "-k", "elsewhere", "--lab-artifacts=kept")
-    assert "start" not in result.stdout.str().replace("test session starts", "")
+    assert "start bookworm" not in result.stdout.str()
     assert not (session.path / "kept").exists()
