@@ -19,6 +19,9 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _EMPTY = msgspec.Raw(b"{}")
 
+# A deeply nested message is refused by the recursion limit; it is no defect of ours.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 class Call(msgspec.Struct, frozen=True):
     """A call as it came over the wire; `parameters` is not decoded yet."""
@@ -113,7 +116,7 @@ def decode_call(message: bytes) -> Call:
     """Return the call in a message; raises `ProtocolError` where it is none."""
     try:
         return _call_decoder.decode(message)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except _NOT_JSON as exc:
         raise errors.ProtocolError(f"not a Varlink call: {exc}") from exc
 
 
@@ -124,7 +127,7 @@ def decode_parameters(call: Call) -> msgspec.Struct:
     except msgspec.ValidationError as exc:
         message, _, where = str(exc).partition(" - at ")
         raise errors.BadRequest(message, where.strip("`").removeprefix("$.") or None) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except _NOT_JSON as exc:
         raise errors.BadRequest(f"parameters are not JSON: {exc}", "parameters") from exc
 
 
@@ -159,7 +162,7 @@ def decode_reply(method: Method[P, R], message: bytes) -> tuple[R, bool]:
         if reply.error is not None:
             raise _error_of(reply)
         return _result_decoders[method.name].decode(reply.parameters), reply.continues
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except _NOT_JSON as exc:
         raise errors.ProtocolError(f"not a reply to {method.name}: {exc}") from exc
 
 

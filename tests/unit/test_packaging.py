@@ -23,7 +23,7 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if path.is_file()
 )
-SECTIONS = {
+SECTIONS: dict[str, type[msgspec.Struct]] = {
     "daemon": config.Daemon,
     "limits": config.Limits,
     "pool": config.PoolLimits,

@@ -180,3 +180,11 @@ def test_a_reply_has_no_fields_that_are_absent() -> None:
     reply = json.loads(wire.encode_reply(calls.DomainReply(domain=DOMAIN))[:-1])
     assert "exit" not in reply["parameters"]["domain"]
     assert "continues" not in reply
+
+
+@pytest.mark.parametrize("field", ["other", "parameters"])
+def test_a_deeply_nested_call_is_refused(field: str) -> None:
+    nested = b"[" * 200_000 + b"]" * 200_000
+    message = b'{"method":"io.github.lightvm.List","' + field.encode() + b'":' + nested + b"}"
+    with pytest.raises((errors.ProtocolError, errors.BadRequest)):
+        wire.decode_parameters(wire.decode_call(message))

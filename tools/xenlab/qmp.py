@@ -59,7 +59,7 @@ class Qmp:
         request = json.dumps({"execute": command, "arguments": arguments})
         try:
             self._socket.sendall(request.encode() + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionError:
             raise LabError("qemu-died", "QEMU closed its control socket") from None
         while True:
             message = self._read_message()

@@ -134,14 +134,16 @@ def end_lab(name: str) -> None:
     directory = lab_directory(name)
     state = read_state(name)
     qemu = None if state is None else state.qemu
+    patience = 0.0
     try:
         with Qmp(directory, timeout=2.0) as qmp:
             # Also finds a QEMU whose starter was killed before it could write the record.
             qemu = qmp.peer() or qemu
             qmp.execute("quit")
+            patience = 3.0
     except (OSError, LabError):
         pass  # nothing listens: what still runs is ended by its id
-    if qemu is not None and not qemu.wait_gone(3.0):
+    if qemu is not None and not qemu.wait_gone(patience):
         qemu.end()
     forget_lab(name)
 

@@ -23,9 +23,10 @@ static void triple_fault(void)
 
 static void flood(void)
 {
+    static const char line[] = "a flood of words, a flood of words, a flood of words\n";
     static char block[1024];
     for (size_t i = 0; i < sizeof(block); i++) {
-        block[i] = i % 64 == 63 ? '\n' : (char)('0' + i % 64);
+        block[i] = line[i % (sizeof(line) - 1)];
     }
     for (;;) {
         lightvm_write(block, sizeof(block));

@@ -16,11 +16,11 @@ pytest_plugin = importlib.import_module("xenlab.pytest_plugin")
 
 class FakeLab:
     def __init__(self, name, *, suite):
-        print(f"start {suite}")
+        print(f"LAB UP {suite}")
     def __enter__(self):
         return self
     def __exit__(self, *exc):
-        print("end")
+        print("LAB DOWN")
     def collect(self, target):
         target.mkdir(parents=True)
         (target / "serial.log").write_text("the story")
@@ -47,7 +47,7 @@ def session(pytester: pytest.Pytester):
 def test_the_logs_of_a_failure_are_saved_and_the_place_is_shown(session):
     result = session.runpytest_inprocess("-s", "--lab-suite=trixie", "--lab-artifacts=kept")
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*start trixie*", "*end*", "logs are in *kept*", "xen: gone"])
+    result.stdout.fnmatch_lines(["*LAB UP trixie*", "*LAB DOWN*", "logs are in *kept*", "xen: gone"])
     saved = [path for path in (session.path / "kept").rglob("*") if path.is_file()]
     assert [path.read_text() for path in saved] == ["the story"]
     assert "test_bad" in saved[0].parent.name
@@ -55,7 +55,7 @@ def test_the_logs_of_a_failure_are_saved_and_the_place_is_shown(session):
 
 def test_one_lab_serves_the_whole_session(session):
     result = session.runpytest_inprocess("-s", "--lab-artifacts=kept")
-    assert result.stdout.str().count("start bookworm") == 1
+    assert result.stdout.str().count("LAB UP bookworm") == 1
 
 
 def test_a_session_that_needs_no_lab_starts_none(session):

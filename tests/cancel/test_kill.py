@@ -1,0 +1,180 @@
+"""A daemon that is killed, at any moment: the next one finds everything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from lightvm.client import open_client
+from lightvm.daemon.journal import Past, read_journal
+from lightvm.errors import LightVMError
+from lightvm.model import Source, State
+from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
+from tests.cancel.actions import (
+    ACTIONS,
+    OLD,
+    Action,
+    begin,
+    create_cold,
+    create_pooled,
+    look,
+)
+from tests.cancel.camera import Camera, Picture
+from tests.cancel.leftovers import assert_nothing_left
+from tests.waits import settle, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("threadless")]
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, hypervisor: FakeHypervisor, store: MemoryStore
+) -> AsyncIterator[InMemory]:
+    """Serve in memory, from a full pool on."""
+    directory.mkdir(exist_ok=True)
+    async with serve_in_memory(directory, hypervisor=hypervisor, store=store) as lvm:
+        await until(lambda: lvm.service.pools.count() == 4)
+        yield lvm
+
+
+async def film(directory: Path, action: Action, *, stop: bool = False) -> list[Picture]:
+    """Return pictures of a host during an action, or during the daemon's stop after it."""
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    foreign = hypervisor.foreign()
+    store.nodes[f"/local/domain/{foreign}/name"] = "foreign"
+    camera = Camera(directory, hypervisor, store)
+    with contextlib.ExitStack() as filming:
+        async with serving(directory, hypervisor, store) as lvm:
+            async with open_client(lvm.socket) as client:
+                await begin(lvm, client)
+                if not stop:
+                    filming.enter_context(camera.film())
+                with contextlib.suppress(LightVMError):
+                    await action(lvm, client)
+                await settle()
+            if stop:
+                filming.enter_context(camera.film())
+            else:
+                filming.close()
+    return camera.pictures
+
+
+async def assert_found(picture: Picture, directory: Path) -> None:
+    """Fail unless a daemon that starts on a host like in the picture finds everything there."""
+    hypervisor, store = picture.restore(directory)
+    past = read_journal(directory / "state" / "journal")
+    before = dict(hypervisor.domains)
+    (foreign,) = (domid for domid, node in store_names(store).items() if node == "foreign")
+    async with serving(directory, hypervisor, store) as lvm, open_client(lvm.socket) as client:
+        assert hypervisor.domains[foreign] is before[foreign]
+        assert store_names(store)[foreign] == "foreign"
+        domains = {d.uuid.replace("-", ""): d for d in await client.list(all=True)}
+        assert domains.keys() == past.domains.keys()
+        running = {d.uuid.hex(): d for d in before.values() if d.shutdown_code is None}
+        for uuid, domain in domains.items():
+            record = past.domains[uuid]
+            assert domain.name == record.name
+            assert (domain.state is State.EXITED) == (
+                uuid in past.exits or uuid not in running
+            ), domain
+            if domain.state is not State.EXITED:
+                assert (domain.state is State.PAUSED) == running[uuid].paused
+                hypervisor.say(domain.domid, b"still here")
+                await settle(1)
+                assert (await client.console_read(uuid)).data.endswith(b"still here")
+        await assert_tokens(lvm, past)
+        await assert_nothing_left(lvm, foreign=[foreign])
+
+
+async def assert_tokens(lvm: InMemory, past: Past) -> None:
+    """Fail unless the tokens of the time before lead to their domains."""
+    async with open_client(lvm.socket) as client:
+        for uuid, record in past.domains.items():
+            if record.token is not None:
+                again = await client.create(lvm.noop, token=record.token)
+                assert again.source is Source.EXISTING
+                assert again.domain.uuid.replace("-", "") == uuid
+
+
+def store_names(store: MemoryStore) -> dict[int, str]:
+    """Return the names in a store by domid."""
+    return {int(path.split("/")[3]): name for path, name in store.nodes.items()}
+
+
+async def assert_all_found(pictures: list[Picture], directory: Path) -> None:
+    """Fail unless everything is found after a kill at any of these moments."""
+    for number, picture in enumerate(pictures):
+        try:
+            await assert_found(picture, directory / f"{number}")
+        except BaseException as exc:
+            exc.add_note(f"killed at moment {number}: {picture.moment}")
+            raise
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+async def test_a_daemon_killed_during_anything_is_followed(tmp_path: Path, action: Action) -> None:
+    pictures = await film(tmp_path / "host", action)
+    assert pictures
+    await assert_all_found(pictures, tmp_path)
+
+
+async def test_a_daemon_killed_during_its_stop_is_followed(tmp_path: Path) -> None:
+    pictures = await film(tmp_path / "host", create_pooled, stop=True)
+    assert "after destroy" in [picture.moment for picture in pictures]
+    await assert_all_found(pictures, tmp_path)
+
+
+@pytest.mark.parametrize("create", [create_pooled, create_cold])
+async def test_a_daemon_killed_during_its_start_is_followed(
+    tmp_path: Path, create: Action
+) -> None:
+    # The start after a kill in the middle of a create has shells to remove and domains to take over.
+    during = await film(tmp_path / "host", create)
+    (unpause,) = [p for p in during if p.moment == "after unpause"]
+    hypervisor, store = unpause.restore(tmp_path / "again")
+    camera = Camera(tmp_path / "again", hypervisor, store)
+    with camera.film():
+        async with serving(tmp_path / "again", hypervisor, store):
+            await settle()
+    assert {p.moment for p in camera.pictures} >= {"after destroy", "after prepare"}
+    await assert_all_found(camera.pictures, tmp_path)
+
+
+async def test_every_step_of_a_create_is_filmed(tmp_path: Path) -> None:
+    moments = [p.moment for p in await film(tmp_path, create_cold)]
+    for moment in (
+        "in the middle of ShellRecord",
+        "after ShellRecord",
+        "after prepare",
+        "in the middle of DomainRecord",
+        "after DomainRecord",
+        "after unpause",
+        "after store write",
+    ):
+        assert moment in moments
+
+
+async def test_nothing_changes_where_nothing_is_done(tmp_path: Path) -> None:
+    assert [p.moment for p in await film(tmp_path, look)] == ["end"]
+
+
+async def test_a_process_that_is_gone_holds_up_nobody(tmp_path: Path) -> None:
+    # Dropped without its stop, as far as that can be done inside one process.
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    with trio.CancelScope() as life:
+        async with serving(tmp_path, hypervisor, store) as lvm:
+            async with open_client(lvm.socket) as client:
+                await begin(lvm, client)
+            life.cancel()
+            await trio.lowlevel.checkpoint()
+    assert len(hypervisor.domains) == 4  # nothing was given back
+    hypervisor.forget_handles()
+    async with serving(tmp_path, hypervisor, store) as lvm:
+        async with open_client(lvm.socket) as client:
+            assert (await client.info(OLD)).state is not State.EXITED
+        await assert_nothing_left(lvm)
