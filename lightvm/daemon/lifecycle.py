@@ -422,7 +422,18 @@ class Lifecycle:
         if token is not None and self._tokens.get(token) is domain:
             del self._tokens[token]
         domain.changed()
+        self._journal_forgotten(domain)
         self._background.start_soon(self.bury, domain)
+
+    def _journal_forgotten(self, domain: LiveDomain) -> None:
+        """Write down that nobody wants to see an ended domain again, in case the daemon dies before `bury`."""
+        if domain.exit is not None and domain.exit.reason is ExitReason.DESTROYED:
+            return  # its exit says so
+        forgotten = Exit(reason=ExitReason.DESTROYED, at=time.time())
+        try:
+            self._journal.append(ExitRecord(uuid=domain.record.uuid, exit=forgotten))
+        except errors.JournalFailed as exc:
+            log.error("end-not-journalled", domain=domain.record.name, error=str(exc))
 
     def _journal_gone(self, domain: LiveDomain) -> None:
         if domain.record.uuid not in self._journal.past.domains:

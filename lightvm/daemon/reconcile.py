@@ -76,7 +76,10 @@ class Reconciliation:
             self._journal.append(ExitRecord(uuid=record.uuid, exit=exit_))
         domain.exit = exit_
         domain.destroyed = info is None
-        self._lifecycle.keep_exited(domain)
+        if exit_.reason is ExitReason.DESTROYED:
+            self._lifecycle.forget(domain)  # whoever asked for that does not want to see it again
+        else:
+            self._lifecycle.keep_exited(domain)
         self.ended += 1
 
     async def _adopt(self, domain: LiveDomain, info: DomainInfo) -> bool:

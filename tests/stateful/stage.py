@@ -125,6 +125,14 @@ class Stage:
             self._clock.jump(TICK_SECONDS)
         raise AssertionError("it hangs")
 
+    def do(self, act: Callable[[], None]) -> None:
+        """Do something that takes no time, as a part of the trio program."""
+
+        async def do() -> None:
+            act()
+
+        self._on_stage(do)
+
     def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
         """Ask the daemon as a client of its own."""
 
@@ -136,4 +144,8 @@ class Stage:
 
     def settle(self, seconds: float = 1.5) -> None:
         """Let happen what happens by itself in a while."""
-        self.play(lambda: trio.sleep(seconds))
+
+        async def wait() -> None:
+            await trio.sleep(seconds)
+
+        self.play(wait)

@@ -167,7 +167,7 @@ class DaemonMachine(RuleBasedStateMachine):
     def print(self, choice: int, text: bytes) -> None:
         """Let a guest write to its console."""
         domain = self.pick(choice, self.model.live())
-        self.stage.hypervisor.say(domain.domid, text)
+        self.stage.do(lambda: self.stage.hypervisor.say(domain.domid, text))
         domain.console += text
 
     @precondition(lambda self: self.model.live())
@@ -175,8 +175,8 @@ class DaemonMachine(RuleBasedStateMachine):
     def guest_ends(self, choice: int, status: int, text: bytes) -> None:
         """Let a guest end with a word."""
         domain = self.pick(choice, self.model.live())
-        self.stage.hypervisor.say(domain.domid, text)
-        self.stage.hypervisor.end(domain.domid, ExitReason.REBOOT, status)
+        self.stage.do(lambda: self.stage.hypervisor.say(domain.domid, text))
+        self.stage.do(lambda: self.stage.hypervisor.end(domain.domid, ExitReason.REBOOT, status))
         domain.console += text
         domain.exit = (ExitReason.REBOOT, status)
 

@@ -47,7 +47,9 @@ def session(pytester: pytest.Pytester):
 def test_the_logs_of_a_failure_are_saved_and_the_place_is_shown(session):
     result = session.runpytest_inprocess("-s", "--lab-suite=trixie", "--lab-artifacts=kept")
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*LAB UP trixie*", "*LAB DOWN*", "logs are in *kept*", "xen: gone"])
+    result.stdout.fnmatch_lines(
+        ["*LAB UP trixie*", "*LAB DOWN*", "logs are in *kept*", "xen: gone"]
+    )
     saved = [path for path in (session.path / "kept").rglob("*") if path.is_file()]
     assert [path.read_text() for path in saved] == ["the story"]
     assert "test_bad" in saved[0].parent.name
