@@ -67,7 +67,7 @@ class PoolLimits(_Section, frozen=True, kw_only=True):
     memory_floor_mib: NotNegative = 128
     retry_seconds: Seconds = 5.0
     yield_ms: NotNegative = 20
-    ready_spin_us: Annotated[int, Meta(ge=0, le=5000)] = 500
+    ready_spin_us: Annotated[int, Meta(ge=0, le=5000)] = 1000
 
 
 class FlavorSection(_Section, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ that is slow, full or gone costs `xl list` a name and nothing else.
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 ATTEMPT_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 BATCH = 64
+MOST_THREADS = 4
+"""Threads that a store which does not answer may hold up; a call that was given up may hang for ever."""
 
 
 class Store(Protocol):
@@ -120,8 +123,7 @@ class NameKeeper:
         self._wanted: dict[int, str | None] = {}
         self._wake = trio.Event()
         self._done = trio.lowlevel.ParkingLot()
-        self._limiter = trio.CapacityLimiter(1)
-        """One thread at a time: a store that does not answer holds up nothing but its own work."""
+        self._limiter = trio.CapacityLimiter(MOST_THREADS)
         self.written: set[int] = set()
         """Domids that have, or may have, a node of ours."""
 
@@ -158,17 +160,24 @@ class NameKeeper:
     async def _attempt(self, batch: dict[int, str | None]) -> dict[int, Exception]:
         """Carry a batch out; return what failed."""
         self.written |= batch.keys()  # before the attempt: a part of it may have been carried out
+        given_up = threading.Event()
         try:
             with trio.fail_after(ATTEMPT_SECONDS):
                 return await trio.to_thread.run_sync(
-                    self._carry_out, batch, abandon_on_cancel=True, limiter=self._limiter
+                    self._carry_out, batch, given_up, abandon_on_cancel=True, limiter=self._limiter
                 )
         except trio.TooSlowError as exc:
             return dict.fromkeys(batch, exc)
+        finally:
+            given_up.set()
 
-    def _carry_out(self, batch: dict[int, str | None]) -> dict[int, Exception]:
+    def _carry_out(
+        self, batch: dict[int, str | None], given_up: threading.Event
+    ) -> dict[int, Exception]:
         failures: dict[int, Exception] = {}
         for domid, name in batch.items():
+            if given_up.is_set():
+                break  # what is left is done by a later attempt, and may be out of date by then
             try:
                 if name is None:
                     self._store.remove(f"/local/domain/{domid}")

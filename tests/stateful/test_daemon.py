@@ -252,5 +252,5 @@ class DaemonMachine(RuleBasedStateMachine):
 def test_a_daemon_does_what_its_model_does(threadless: None) -> None:
     run_state_machine_as_test(
         DaemonMachine,
-        settings=settings(max_examples=40, stateful_step_count=25, deadline=None),
+        settings=settings(max_examples=100, stateful_step_count=25, deadline=None),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from lightvm.client import Client, open_client
 from lightvm.testing import InMemory, serve_in_memory
 from tests.quick import make_quick
+from tests.unit.daemon.bench import Open, open_bench
 from tests.waits import until
 
 
@@ -31,3 +33,9 @@ async def client(lvm: InMemory) -> AsyncIterator[Client]:
     """A client of `lvm`."""
     async with open_client(lvm.socket) as client:
         yield client
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Open:
+    """Return what opens pools at work."""
+    return functools.partial(open_bench, tmp_path)

@@ -40,7 +40,7 @@ class Raw:
 
     async def call(self, name: str, **parameters: object) -> Message:
         """Call one of our methods and return the reply."""
-        await self.send(call(name, **parameters))
+        await self.send(call(name, more=False, **parameters))
         return await self.receive()
 
     async def wait_closed(self) -> bytes:

@@ -146,7 +146,10 @@ async def test_a_name_is_taken_while_its_domain_is_being_made(
 ) -> None:
     go_on = lvm.hypervisor.hang("prepare")
     async with trio.open_nursery() as nursery:
-        create = lambda: client.create(lvm.noop, name="web", memory_kib=8192)  # noqa: E731
+
+        async def create() -> None:
+            await client.create(lvm.noop, name="web", memory_kib=8192)
+
         nursery.start_soon(create)
         await settle(1)
         with pytest.raises(errors.NameTaken):

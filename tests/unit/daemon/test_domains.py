@@ -161,11 +161,12 @@ def test_overdue_domains_can_be_forgotten_while_they_are_counted(registry: Regis
 
 def test_a_domain_says_its_state() -> None:
     domain = live_domain(uuid=UUID)
-    assert domain.state is State.RUNNING
+    states = [domain.state]
     domain.ready = 2.0
-    assert domain.state is State.READY
+    states.append(domain.state)
     domain.paused = True
-    assert domain.state is State.PAUSED
+    states.append(domain.state)
+    assert states == [State.RUNNING, State.READY, State.PAUSED]
     domain.exit = exited_domain().exit
     described = domain.describe()
     assert described.state is State.EXITED

@@ -144,6 +144,24 @@ async def test_a_domain_can_be_destroyed_by_two_at_once(lvm: InMemory, client: C
     assert await client.list(all=True) == ()
 
 
+async def test_an_ended_domain_that_two_destroy_at_once_leaves_no_record(
+    lvm: InMemory, client: Client
+) -> None:
+    created = await client.create(lvm.noop, name="web", wait=WaitFor.READY)
+    await settle()
+    go_on = lvm.hypervisor.hang("destroy")
+    lvm.hypervisor.crash(created.domain.domid)
+    await client.wait("web")
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(lambda: client.destroy("web", missing_ok=True))
+        await settle(1)
+        go_on.set()
+    await settle()
+    assert not lvm.service.journal.past.domains
+    assert not lvm.service.journal.past.exits
+
+
 async def test_a_domain_that_was_destroyed_is_gone_from_the_journal_with_one_record(
     lvm: InMemory, client: Client
 ) -> None:

@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-
+import msgspec
 import pytest
 import trio
 
-from lightvm.daemon.config import Config, FlavorSection, PoolLimits
-from lightvm.daemon.journal import Journal
-from lightvm.daemon.shells import MAX_WINDOW_KIB, Pools, Shell, ShellMaker, ShellPool
+from lightvm.daemon.config import FlavorSection, PoolLimits
+from lightvm.daemon.shells import MAX_WINDOW_KIB
 from lightvm.errors import HypercallError, JournalFailed, NoSuchFlavor, OutOfMemory
 from lightvm.testing import FakeHypervisor
 from lightvm.xen.hypervisor import Handle, Shape
+from tests.unit.daemon.bench import TINY, Open
 from tests.unit.daemon.samples import make_config
-from tests.waits import settle, until
-
-TINY = FlavorSection(memory_kib=4096, low=2, high=5)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Pools at work."""
-
-    hypervisor: FakeHypervisor
-    journal: Journal
-    maker: ShellMaker
-    pools: Pools
-
-    @property
-    def tiny(self) -> ShellPool:
-        return self.pools["tiny"]
-
-    def agree(self) -> bool:
-        """Whether Xen, the journal and the pools know the same shells."""
-        there = {domain.uuid.hex() for domain in self.hypervisor.domains.values()}
-        return there == self.pools.uuids == self.journal.past.shells.keys()
-
-
-Open = Callable[..., AbstractAsyncContextManager[Bench]]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Open:
-    """Return what opens a bench."""
-
-    @asynccontextmanager
-    async def open_bench(
-        config: Config | None = None, hypervisor: FakeHypervisor | None = None
-    ) -> AsyncIterator[Bench]:
-        hypervisor = hypervisor or FakeHypervisor()
-        journal = Journal(tmp_path / "journal")
-        maker = ShellMaker(hypervisor, journal)
-        pools = Pools(config or make_config(tiny=TINY), hypervisor, maker)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pools.refill_shells)
-            yield Bench(hypervisor, journal, maker, pools)
-            nursery.cancel_scope.cancel()
-        journal.close()
-
-    return open_bench
+from tests.waits import settle
 
 
 async def test_a_pool_is_filled_to_its_high_mark(bench: Open) -> None:
@@ -156,7 +107,8 @@ async def test_a_shell_that_fails_is_counted_and_tried_again(bench: Open, error:
         assert b.tiny.last_error is not None
         assert str(error) in b.tiny.last_error
         await settle(10)
-        assert (b.pools.count(), b.tiny.last_error) == (5, None)
+        assert b.pools.count() == 5
+        assert b.tiny.describe().last_error is None
         assert b.agree()
 
 
@@ -190,7 +142,8 @@ async def test_a_flavor_that_always_fails_does_not_keep_others_empty(bench: Open
             return await super().prepare(shape, uuid)
 
     flavors = {name: FlavorSection(memory_kib=kib, low=1, high=2) for name, kib in sizes.items()}
-    async with bench(make_config(**flavors), Picky()) as b:
+    config = msgspec.structs.replace(make_config(), flavors=flavors)
+    async with bench(config, Picky()) as b:
         await settle(30)
         assert {pool.flavor.name: len(pool.shells) for pool in b.pools} == {
             name: 0 if name == bad else 2 for name in sizes
@@ -223,64 +176,6 @@ async def test_quiet_is_when_no_request_came_for_a_while(bench: Open) -> None:
         begun = trio.current_time()
         await b.pools.wait_quiet(0.5)
         assert trio.current_time() - begun == pytest.approx(0.5)
-
-
-async def test_a_drain_gives_all_shells_back(bench: Open) -> None:
-    async with bench() as b:
-        await settle()
-        await b.pools.drain()
-        assert not b.hypervisor.domains
-        assert not b.pools.uuids
-        assert b.agree()
-
-
-@pytest.mark.parametrize("step", ["release", "destroy"])
-@pytest.mark.parametrize("error", [HypercallError("no"), OutOfMemory("none left")])
-async def test_a_drain_goes_on_after_a_failure_and_the_journal_keeps_the_shell(
-    bench: Open, step: str, error: Exception
-) -> None:
-    async with bench() as b:
-        await settle()
-        b.hypervisor.fail(step, error)
-        await b.pools.drain()
-        assert len(b.hypervisor.domains) == 1
-        left = next(iter(b.hypervisor.domains.values()))
-        assert list(b.journal.past.shells) == [left.uuid.hex()]
-
-
-async def test_a_shell_in_work_is_known_as_such(bench: Open) -> None:
-    async with bench() as b:
-        await settle()
-        go_on = b.hypervisor.hang("prepare")
-        made: list[Shell] = []
-
-        async def make() -> None:
-            made.append(await b.maker.make("tiny", b.tiny.shape))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(make)
-            await until(lambda: b.maker.in_work)
-            (uuid,) = b.maker.in_work
-            assert b.pools.in_work(uuid)
-            assert uuid in b.journal.past.shells
-            go_on.set()
-        assert made[0].uuid == uuid
-        assert not b.pools.in_work(uuid)
-
-
-async def test_a_shell_that_could_not_be_journalled_is_not_made(
-    bench: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with bench() as b:
-        await settle()
-
-        def refuse(record: object) -> None:
-            raise JournalFailed("full")
-
-        monkeypatch.setattr(b.journal, "append", refuse)
-        with pytest.raises(JournalFailed):
-            await b.maker.make("tiny", b.tiny.shape)
-        assert len(b.hypervisor.domains) == 5
 
 
 async def test_larger_images_widen_the_window_of_shells_to_come(bench: Open) -> None:

@@ -10,7 +10,14 @@ import pytest
 import trio
 
 from lightvm.daemon import xenstore
-from lightvm.daemon.xenstore import ATTEMPT_SECONDS, BATCH, RETRY_SECONDS, MemoryStore, NameKeeper
+from lightvm.daemon.xenstore import (
+    ATTEMPT_SECONDS,
+    BATCH,
+    MOST_THREADS,
+    RETRY_SECONDS,
+    MemoryStore,
+    NameKeeper,
+)
 from tests.waits import settle, until
 
 Open = Callable[[MemoryStore], AbstractAsyncContextManager[NameKeeper]]
@@ -150,36 +157,67 @@ class StuckStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.go_on = threading.Event()
-        self.waiting = 0
-        self.most = 0
+        self.asked = 0
+        self.most_at_once = 0
 
     def _check(self) -> None:
-        self.waiting += 1
-        self.most = max(self.most, self.waiting)
-        self.go_on.wait(10)
-        self.waiting -= 1
+        if not self.go_on.is_set():
+            self.asked += 1
+            self.most_at_once = max(self.most_at_once, self.asked)
+            self.go_on.wait(10)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a store up soon."""
+    monkeypatch.setattr(xenstore, "ATTEMPT_SECONDS", 0.01)
+    monkeypatch.setattr(xenstore, "RETRY_SECONDS", 0.001)
 
 
 @pytest.mark.trio(run=trio.run)
-async def test_a_store_that_does_not_answer_is_given_up_and_asked_by_one_at_a_time(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_store_that_does_not_answer_is_given_up_and_costs_few_threads(
+    impatient: None,
 ) -> None:
-    monkeypatch.setattr(xenstore, "ATTEMPT_SECONDS", 0.01)
-    monkeypatch.setattr(xenstore, "RETRY_SECONDS", 0.001)
     store = StuckStore()
     names = NameKeeper(store)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(names.write_names)
         names.set_name(7, "web")
-        await until(lambda: store.waiting)
-        for _ in range(5):
+        await until(lambda: store.asked)
+        for _ in range(MOST_THREADS + 3):
             with pytest.raises(OSError, match="did not answer"):
                 await names.domids_present()
-        assert store.most == 1
+        assert store.most_at_once <= MOST_THREADS
         store.go_on.set()
         await until(lambda: not names._wanted)
         nursery.cancel_scope.cancel()
     assert store.nodes == {"/local/domain/7/name": "web"}
+
+
+@pytest.mark.trio(run=trio.run)
+async def test_one_call_that_hangs_for_ever_does_not_stop_the_others(impatient: None) -> None:
+    class HangsOnce(MemoryStore):
+        hung = threading.Event()
+
+        def write(self, path: str, value: str) -> None:
+            if not self.hung.is_set():
+                self.hung.set()
+                go_on.wait(10)
+            super().write(path, value)
+
+    go_on, store = threading.Event(), HangsOnce()
+    names = NameKeeper(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(names.write_names)
+        names.set_name(7, "old")
+        names.set_name(8, "other")
+        await until(lambda: store.nodes)
+        await names.remove(8)
+        assert store.nodes == {"/local/domain/7/name": "old"}
+        go_on.set()  # a thread that was given up does not go on with its batch
+        await until(lambda: names._limiter.borrowed_tokens == 0)
+        nursery.cancel_scope.cancel()
+    assert store.nodes == {"/local/domain/7/name": "old"}
 
 
 def test_an_attempt_is_longer_than_a_healthy_store_takes() -> None:

@@ -1,0 +1,57 @@
+"""Pools of shells at work, without a daemon around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from lightvm.daemon.config import Config, FlavorSection
+from lightvm.daemon.journal import Journal
+from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
+from lightvm.testing import FakeHypervisor
+from tests.unit.daemon.samples import make_config
+
+TINY = FlavorSection(memory_kib=4096, low=2, high=5)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Pools at work."""
+
+    hypervisor: FakeHypervisor
+    journal: Journal
+    maker: ShellMaker
+    pools: Pools
+
+    @property
+    def tiny(self) -> ShellPool:
+        """The pool of the only flavor, where nothing else is configured."""
+        return self.pools["tiny"]
+
+    def agree(self) -> bool:
+        """Whether Xen, the journal and the pools know the same shells."""
+        there = {domain.uuid.hex() for domain in self.hypervisor.domains.values()}
+        return there == self.pools.uuids == self.journal.past.shells.keys()
+
+
+Open = Callable[..., AbstractAsyncContextManager[Bench]]
+
+
+@asynccontextmanager
+async def open_bench(
+    directory: Path, config: Config | None = None, hypervisor: FakeHypervisor | None = None
+) -> AsyncIterator[Bench]:
+    """Fill pools for the length of a block."""
+    hypervisor = hypervisor or FakeHypervisor()
+    journal = Journal(directory / "journal")
+    maker = ShellMaker(hypervisor, journal)
+    pools = Pools(config or make_config(tiny=TINY), hypervisor, maker)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pools.refill_shells)
+        yield Bench(hypervisor, journal, maker, pools)
+        nursery.cancel_scope.cancel()
+    journal.close()
