@@ -54,15 +54,24 @@ class PyxsStore:
 
         try:
             if self._client is None:
-                client = pyxs.Client(unix_socket_path=self._socket_path)
-                client.connect()
-                self._client = client
+                self._client = self._connect()
             return operation(self._client)
         except (pyxs.PyXSError, OSError) as exc:
             if exc.args and exc.args[0] == errno.ENOENT and self._client is not None:
                 return missing
             self.close()
             raise OSError(f"xenstore: {exc}") from exc
+
+    def _connect(self) -> pyxs.Client:
+        import pyxs
+        from pyxs.connection import UnixSocketConnection
+
+        # The connection first: a router that cannot connect keeps its own sockets open.
+        connection = UnixSocketConnection(self._socket_path)
+        connection.connect()
+        client = pyxs.Client(router=pyxs.Router(connection))
+        client.connect()
+        return client
 
     def write(self, path: str, value: str) -> None:
         """Write a node."""

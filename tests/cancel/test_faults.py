@@ -20,7 +20,15 @@ from lightvm.daemon.journal import (
 from lightvm.errors import HypercallError, JournalFailed, LightVMError, OutOfMemory
 from lightvm.model import WaitFor
 from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
-from tests.cancel.actions import ACTIONS, Action, begin, clean_up, create_cold, create_pooled
+from tests.cancel.actions import (
+    ACTIONS,
+    Action,
+    begin,
+    clean_up,
+    create_cold,
+    create_pooled,
+    destroy_ended,
+)
 from tests.cancel.leftovers import assert_nothing_left
 from tests.waits import settle, until
 
@@ -99,6 +107,30 @@ async def test_a_journal_without_space_leaves_nothing(
         with contextlib.suppress(LightVMError):
             await action(lvm, client)
         await settle(1)
+    await clean_up(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+async def test_a_destroyed_domain_whose_end_was_not_written_down_leaves_nothing(
+    lvm: InMemory, client: Client
+) -> None:
+    await begin(lvm, client)
+    with failing_append(lvm, ExitRecord, 2):
+        await destroy_ended(lvm, client)
+    await assert_nothing_left(lvm)
+
+
+async def test_a_journal_that_cannot_be_rewritten_is_gone_on_with(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise JournalFailed("no space left", "journal")
+
+    await begin(lvm, client)
+    with monkeypatch.context() as patch:
+        patch.setattr(lvm.service.journal, "compact", fail)
+        await settle(3)
+        await client.create(lvm.noop, name="new")
     await clean_up(lvm, client)
     await assert_nothing_left(lvm)
 

@@ -177,3 +177,45 @@ async def test_a_process_that_is_gone_holds_up_nobody(tmp_path: Path) -> None:
         async with open_client(lvm.socket) as client:
             assert (await client.info(OLD)).state is not State.EXITED
         await assert_nothing_left(lvm)
+
+
+async def test_a_start_that_is_broken_off_while_it_takes_a_domain_over_is_followed(
+    tmp_path: Path,
+) -> None:
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    async with serving(tmp_path, hypervisor, store) as lvm:
+        async with open_client(lvm.socket) as client:
+            await begin(lvm, client)
+    hypervisor.forget_handles()
+    go_on = hypervisor.hang("adopt")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_start, tmp_path, hypervisor, store)
+        await until(lambda: hypervisor.calls["adopt"])
+        nursery.cancel_scope.cancel()
+        go_on.set()
+    hypervisor.forget_handles()
+    async with serving(tmp_path, hypervisor, store) as lvm:
+        async with open_client(lvm.socket) as client:
+            assert (await client.info(OLD)).state is not State.EXITED
+        await assert_nothing_left(lvm)
+
+
+async def _start(directory: Path, hypervisor: FakeHypervisor, store: MemoryStore) -> None:
+    async with serving(directory, hypervisor, store):
+        pass
+
+
+@pytest.mark.xfail(
+    strict=True, reason="whether a paused domain was meant to be is not written down"
+)
+async def test_a_create_that_was_killed_before_the_unpause_is_carried_out_when_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    pictures = await film(tmp_path / "host", create_pooled)
+    (written,) = [p for p in pictures if p.moment == "after DomainRecord"]
+    hypervisor, store = written.restore(tmp_path / "again")
+    async with serving(tmp_path / "again", hypervisor, store) as lvm:
+        async with open_client(lvm.socket) as client:
+            created = await client.create(lvm.noop, name="new", token="t")
+            assert created.source is Source.EXISTING
+            assert created.domain.state is not State.PAUSED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from pathlib import Path
 
 import msgspec
@@ -167,3 +169,41 @@ async def test_a_connection_that_is_reset_at_once_harms_nobody(lvm: InMemory) ->
             await raw.send(call("Version"))
     async with open_client(lvm.socket) as client:
         await client.version()
+
+
+class Listener(socket.socket):
+    """A listening socket that fails to accept, some times."""
+
+    failures: list[OSError]
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.failures:
+            raise self.failures.pop(0)
+        return super().accept()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        BlockingIOError(errno.EAGAIN, "somebody else was quicker"),
+        ConnectionAbortedError(errno.ECONNABORTED, "gone already"),
+        OSError(errno.EMFILE, "too many open files"),
+    ],
+)
+async def test_a_connection_that_cannot_be_accepted_costs_no_slot(
+    lvm: InMemory, failure: OSError
+) -> None:
+    path = str(lvm.images / "second")
+    with Listener(socket.AF_UNIX) as listener:
+        listener.failures = [failure] * 5
+        listener.bind(path)
+        listener.listen()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.accept_connections, listener, lvm.service, nursery, 1)
+            begun = trio.current_time()
+            async with open_raw(path) as raw:
+                assert "version" in (await raw.call("Version"))["parameters"]
+            if failure.errno == errno.EMFILE:  # the descriptors do not come back sooner by asking
+                assert trio.current_time() - begun >= 0.3
+            nursery.cancel_scope.cancel()
+    assert listener.failures == []

@@ -62,6 +62,16 @@ async def test_following_shows_what_comes_until_the_end(lvm: InMemory, client: C
     assert text == b"one two three"
 
 
+async def test_one_who_follows_is_told_at_once(lvm: InMemory, client: Client) -> None:
+    created = await client.create(lvm.noop, name="web", wait=WaitFor.READY)
+    async with client.follow_console("web") as chunks:
+        assert (await anext(chunks)).data == b""
+        lvm.hypervisor.say(created.domain.domid, b"hello")
+        begun = trio.current_time()
+        assert (await anext(chunks)).data == b"hello"
+        assert trio.current_time() == begun
+
+
 async def test_what_a_guest_says_last_is_not_lost(lvm: InMemory, client: Client) -> None:
     created = await client.create(lvm.noop, name="web", wait=WaitFor.READY)
     await settle()

@@ -28,6 +28,19 @@ async def test_a_create_takes_a_shell_from_the_pool(lvm: InMemory, client: Clien
     assert lvm.hypervisor.domains[domain.domid].started
 
 
+@pytest.mark.parametrize("memory", [None, 8192], ids=["pool", "cold"])
+async def test_the_phases_of_a_create_add_up(
+    lvm: InMemory, client: Client, memory: int | None
+) -> None:
+    created = await client.create(lvm.noop, memory_kib=memory, wait=WaitFor.READY)
+    phases = created.phases
+    parts = [phases.prepare_us, phases.load_us, phases.journal_us, phases.unpause_us]
+    assert phases.ready_us is not None
+    assert all(part >= 0 for part in [*parts, phases.ready_us])
+    assert 0 < sum(parts) + phases.ready_us <= phases.total_us
+    assert (phases.prepare_us > 0) == (memory is not None)
+
+
 async def test_a_shape_that_no_flavor_has_is_made_cold(lvm: InMemory, client: Client) -> None:
     created = await client.create(lvm.noop, memory_kib=8192, vcpus=2)
     assert created.source is Source.COLD
@@ -68,6 +81,14 @@ async def test_waiting_for_ready_returns_a_ready_domain(lvm: InMemory, client: C
     assert created.domain.state is State.READY
     assert created.domain.ready is not None
     assert created.phases.ready_us is not None
+
+
+async def test_a_quick_guest_is_heard_without_waiting_for_its_event(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lvm.hypervisor, "_signal", lambda domain, *, console: None)
+    created = await client.create(lvm.noop, wait=WaitFor.READY)
+    assert created.domain.state is State.READY
 
 
 async def test_a_guest_that_is_late_is_waited_for(lvm: InMemory, client: Client) -> None:

@@ -156,6 +156,15 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
         read_file(str(tmp_path), 100)
 
 
+def test_a_refused_file_is_not_left_open(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(101))
+    before = len(os.listdir("/proc/self/fd"))
+    for path in (tmp_path, tmp_path / "large", Path("/dev/null")):
+        with pytest.raises(BadImage):
+            read_file(str(path), 100)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)

@@ -207,6 +207,17 @@ def test_a_rewrite_without_space_leaves_the_old_file_good(
     assert list(read_journal(path).shells) == ["a", "b"]
 
 
+def test_neither_a_rewrite_nor_a_close_leaves_a_descriptor_open(path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    journal = Journal(path)
+    for _ in range(3):
+        journal.rewrite()
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    journal.close()
+    journal.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_rewrite_without_space_leaves_no_descriptor_open(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
@@ -11,14 +12,25 @@ from lightvm.daemon.xenstore import PyxsStore
 pyxs = pytest.importorskip("pyxs")
 
 
+class Connection:
+    """Stands where pyxs's connection would."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def connect(self) -> None:
+        if Client.failing is not None:
+            raise Client.failing
+
+
 class Client:
-    """Stands where pyxs's client would."""
+    """Stands where pyxs's client would; what would be its router is the connection."""
 
     made: list[Client]
     failing: Exception | None = None
 
-    def __init__(self, unix_socket_path: str) -> None:
-        self.path = unix_socket_path
+    def __init__(self, router: Connection) -> None:
+        self.path = router.path
         self.open = False
         self.calls: list[tuple[object, ...]] = []
         Client.made.append(self)
@@ -49,6 +61,8 @@ class Client:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     monkeypatch.setattr(pyxs, "Client", Client)
+    monkeypatch.setattr(pyxs, "Router", lambda connection: connection)
+    monkeypatch.setattr("pyxs.connection.UnixSocketConnection", Connection)
     Client.made = []
     Client.failing = None
     return Client
@@ -115,9 +129,14 @@ def test_a_store_that_is_not_there_is_an_error(client: type[Client], failure: Ex
     store.write("/a", "b")
 
 
-def test_a_socket_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(OSError, match="xenstore: "):
-        PyxsStore("/none/socket").write("/a", "b")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pyxs's own socket
+def test_a_socket_that_is_not_there_is_an_error_and_leaves_none_open() -> None:
+    store = PyxsStore("/none/socket")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(OSError, match="xenstore: "):
+            store.write("/a", "b")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_closing_twice_is_no_error(client: type[Client]) -> None:
