@@ -207,7 +207,7 @@ async def get_info(service: Service, call: calls.Nothing, send: Send | None) -> 
         vendor="LightVM for Python",
         product="lightvmd",
         version=__version__,
-        url="https://github.com/lightvm",
+        url="",  # the project has no address of its own yet
         interfaces=(calls.SERVICE, calls.INTERFACE),
     )
 

@@ -24,6 +24,7 @@ from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.shells import UNDO_SECONDS, Pools, Shell, ShellMaker
+from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request
 from lightvm.daemon.xenstore import NameKeeper
 from lightvm.model import (
@@ -65,34 +66,6 @@ class Stopwatch:
             ready_us=(now - self.running) // 1000 if ready else None,
             total_us=(now - self.begun) // 1000,
         )
-
-
-class Spinner:
-    """Decides when it pays to look at a new guest's control page for a moment instead of waiting for its event.
-
-    A quick guest is ready before the event loop would have gone to sleep. A guest that is not quick costs every
-    other caller that moment, so after a few misses only one create in `SPARSE` still tries.
-    """
-
-    MISSES, SPARSE = 4, 32
-
-    def __init__(self, hypervisor: Hypervisor, microseconds: int) -> None:
-        self._hypervisor = hypervisor
-        self._microseconds = microseconds
-        self._misses = 0
-
-    def spin(self, domain: LiveDomain) -> bool:
-        """Return True where the guest was heard of in time."""
-        if not self._microseconds or domain.handle is None:
-            return False
-        if self._misses >= self.MISSES and self._misses % self.SPARSE:
-            self._misses += 1
-            return False
-        if self._hypervisor.spin_control(domain.handle, self._microseconds):
-            self._misses = 0
-            return True
-        self._misses += 1
-        return False
 
 
 class Lifecycle:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -78,7 +79,9 @@ def _run(config: Config) -> None:
             hypervisor.close()
 
 
-async def _serve(config: Config, hypervisor: Hypervisor, listeners: list) -> None:  # type: ignore[type-arg]
+async def _serve(
+    config: Config, hypervisor: Hypervisor, listeners: Sequence[socket.socket]
+) -> None:
     stop = trio.Event()
     versions = hypervisor.versions
     async with trio.open_nursery() as nursery:

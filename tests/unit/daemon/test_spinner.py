@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightvm.daemon.lifecycle import Spinner
+from lightvm.daemon.spinner import Spinner
 from lightvm.testing import FakeHypervisor
 from lightvm.xen.hypervisor import Handle
 from tests.unit.daemon.samples import live_domain
