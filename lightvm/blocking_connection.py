@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import select
 import socket
 import time
 
@@ -27,27 +29,39 @@ class Deadline:
         self._end = None if limit_s is None else time.monotonic() + limit_s
 
     def left_s(self) -> float | None:
-        """Return the seconds that are left, or None for no limit; raises `TimedOut`."""
+        """Return the seconds that are left, more than 0, or None for no limit; raises `TimedOut`."""
         if self._end is None:
             return None
         left = self._end - time.monotonic()
         if left <= 0:
-            raise self.passed()
+            raise self._passed()
         return left
 
-    def passed(self) -> errors.TimedOut:
-        """Return the error for a call that took too long."""
+    def wait(self, poll: select.poll) -> None:
+        """Wait until a socket has something to tell; raises `TimedOut`."""
+        left = self.left_s()
+        if not poll.poll(None if left is None else math.ceil(left * 1000)):
+            raise self._passed()
+
+    def _passed(self) -> errors.TimedOut:
         return errors.TimedOut(f"the daemon did not answer within {self._limit_s:g} s")
 
 
 class Connection:
-    """A connected Unix socket for one call at a time."""
+    """A connected, non-blocking Unix socket for one call at a time.
 
-    __slots__ = ("_socket", "conversation")
+    System calls are what a call costs, so there are three: send, poll, receive. A socket with a time-out of its own
+    would need six.
+    """
+
+    __slots__ = ("_readable", "_socket", "_writable", "conversation")
 
     def __init__(self, sock: socket.socket) -> None:
-        """Own a connected socket."""
+        """Own a connected, non-blocking socket."""
         self._socket = sock
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._writable.register(sock, select.POLLOUT)
         self.conversation = Conversation()
 
     def send(
@@ -57,15 +71,17 @@ class Connection:
 
         It cannot have read all of the call then. Raises `TimedOut`.
         """
-        call = self.conversation.begin(method, parameters, more=more)
-        self._socket.settimeout(deadline.left_s())
-        try:
-            self._socket.sendall(call)
-        except TimeoutError as exc:
-            raise deadline.passed() from exc
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
+        rest = memoryview(self.conversation.begin(method, parameters, more=more))
+        while True:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                pass
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+            if not rest:
+                return True
+            deadline.wait(self._writable)
 
     def receive(self, method: Method[P, R], deadline: Deadline) -> tuple[R, bool]:
         """Return the next reply to the call that was sent, and whether more replies follow.
@@ -75,11 +91,11 @@ class Connection:
         if self._socket.fileno() < 0:
             raise RuntimeError("this connection is closed")
         while (reply := self.conversation.next_reply(method)) is None:
-            self._socket.settimeout(deadline.left_s())
+            deadline.wait(self._readable)
             try:
                 data = self._socket.recv(_READ_BYTES)
-            except TimeoutError as exc:
-                raise deadline.passed() from exc
+            except BlockingIOError:
+                continue
             except ConnectionResetError as exc:
                 raise lost() from exc
             self.conversation.feed(data)

@@ -18,6 +18,7 @@ from lightvm.model import (
     Pool,
     Version,
     WaitFor,
+    _Asked,
     _Value,
 )
 
@@ -25,11 +26,11 @@ INTERFACE = "io.github.lightvm"
 SERVICE = "org.varlink.service"
 
 
-class Nothing(_Value, frozen=True, kw_only=True):
+class Nothing(_Asked, frozen=True, kw_only=True):
     """No parameters."""
 
 
-class CreateCall(_Value, frozen=True, kw_only=True):
+class CreateCall(_Asked, frozen=True, kw_only=True):
     """Parameters of Create."""
 
     request: CreateRequest
@@ -41,7 +42,7 @@ class CreateReply(_Value, frozen=True, kw_only=True):
     created: Created
 
 
-class CreateManyCall(_Value, frozen=True, kw_only=True):
+class CreateManyCall(_Asked, frozen=True, kw_only=True):
     """Parameters of CreateMany."""
 
     requests: tuple[CreateRequest, ...]
@@ -53,7 +54,7 @@ class CreateManyReply(_Value, frozen=True, kw_only=True):
     results: tuple[CreateResult, ...]
 
 
-class DestroyCall(_Value, frozen=True, kw_only=True):
+class DestroyCall(_Asked, frozen=True, kw_only=True):
     """Parameters of Destroy."""
 
     domain: str
@@ -66,7 +67,7 @@ class DestroyReply(_Value, frozen=True, kw_only=True):
     domain: Domain | None = None
 
 
-class ListCall(_Value, frozen=True, kw_only=True):
+class ListCall(_Asked, frozen=True, kw_only=True):
     """Parameters of List."""
 
     all: bool | None = None
@@ -78,7 +79,7 @@ class ListReply(_Value, frozen=True, kw_only=True):
     domains: tuple[Domain, ...]
 
 
-class DomainCall(_Value, frozen=True, kw_only=True):
+class DomainCall(_Asked, frozen=True, kw_only=True):
     """Parameters of Info, Pause and Unpause: a name, a UUID or a domid in decimal."""
 
     domain: str
@@ -90,7 +91,7 @@ class DomainReply(_Value, frozen=True, kw_only=True):
     domain: Domain
 
 
-class ConsoleCall(_Value, frozen=True, kw_only=True):
+class ConsoleCall(_Asked, frozen=True, kw_only=True):
     """Parameters of Console."""
 
     domain: str
@@ -98,7 +99,7 @@ class ConsoleCall(_Value, frozen=True, kw_only=True):
     follow: bool | None = None
 
 
-class WaitCall(_Value, frozen=True, kw_only=True):
+class WaitCall(_Asked, frozen=True, kw_only=True):
     """Parameters of Wait."""
 
     domain: str
@@ -140,7 +141,7 @@ class GetInfoReply(_Value, frozen=True, kw_only=True):
     interfaces: tuple[str, ...]
 
 
-class GetInterfaceDescriptionCall(_Value, frozen=True, kw_only=True):
+class GetInterfaceDescriptionCall(_Asked, frozen=True, kw_only=True):
     """Parameters of org.varlink.service.GetInterfaceDescription."""
 
     interface: str

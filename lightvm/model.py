@@ -72,13 +72,18 @@ class Verdict(StrEnum):
     FOREIGN = "foreign"
 
 
-class _Value(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
-    """Base of the values here: immutable, by keyword only, unknown fields refused.
+class _Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the values here: immutable, by keyword only.
 
     `frozen` and `kw_only` are repeated in each class: type checkers want the first, and msgspec
     does not inherit the second.
+    """
+
+
+class _Asked(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what callers send: an unknown field is refused, since it asks for something that would not be done.
+
+    In a reply it is passed over, so that a newer daemon can tell more than an older client knows.
     """
 
 
@@ -107,7 +112,7 @@ class Domain(_Value, frozen=True, kw_only=True):
     exit: Exit | None = None
 
 
-class CreateRequest(_Value, frozen=True, kw_only=True):
+class CreateRequest(_Asked, frozen=True, kw_only=True):
     """What one create asks for.
 
     `timeout_ms` bounds the wait for `wait`; it does not bound the creation, which has the daemon's own limit.

@@ -7,7 +7,7 @@ and the server are built on this module; it knows the types of every method from
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -33,12 +33,22 @@ class Call(msgspec.Struct, frozen=True):
     upgrade: bool = False
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """A reply as it came over the wire; `parameters` is not decoded yet."""
+T = TypeVar("T")
 
-    parameters: msgspec.Raw = _EMPTY
+
+class Reply(msgspec.Struct, Generic[T], frozen=True):
+    """A reply that is no error."""
+
+    parameters: T
     continues: bool = False
-    error: str | None = None
+    error: None = None
+
+
+class ErrorReply(msgspec.Struct, frozen=True):
+    """A reply that is an error; `parameters` is not decoded yet."""
+
+    error: str
+    parameters: msgspec.Raw = _EMPTY
 
 
 class _Explanation(msgspec.Struct, frozen=True):
@@ -53,12 +63,15 @@ class _Explanation(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _call_decoder = msgspec.json.Decoder(Call)
-_reply_decoder = msgspec.json.Decoder(Reply)
+_error_decoder = msgspec.json.Decoder(ErrorReply)
 _explanation_decoder = msgspec.json.Decoder(_Explanation)
 _parameter_decoders: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
     name: msgspec.json.Decoder(m.parameters) for name, m in METHODS.items()
 }
-_result_decoders = {name: msgspec.json.Decoder(m.reply) for name, m in METHODS.items()}
+_reply_decoders: dict[str, msgspec.json.Decoder[Reply[Any]]] = {
+    name: msgspec.json.Decoder(Reply[m.reply])  # type: ignore[name-defined]  # known at run time only
+    for name, m in METHODS.items()
+}
 
 
 class Framer:
@@ -73,6 +86,7 @@ class Framer:
         self._buffer = bytearray()
         self._limit = limit
         self._searched = 0
+        """Up to where the buffer has no NUL."""
 
     def feed(self, data: bytes) -> None:
         """Add received bytes.
@@ -158,18 +172,21 @@ def decode_reply(method: Method[P, R], message: bytes) -> tuple[R, bool]:
     Raises the error that the reply carries, or `ProtocolError` where the message is no reply to that method.
     """
     try:
-        reply = _reply_decoder.decode(message)
-        if reply.error is not None:
-            raise _error_of(reply)
-        return _result_decoders[method.name].decode(reply.parameters), reply.continues
+        reply = _reply_decoders[method.name].decode(message)
     except _NOT_JSON as exc:
-        raise errors.ProtocolError(f"not a reply to {method.name}: {exc}") from exc
+        error = _error_in(message) or errors.ProtocolError(f"not a reply to {method.name}: {exc}")
+        raise error from None
+    return reply.parameters, reply.continues
 
 
-def _error_of(reply: Reply) -> errors.LightVMError:
-    assert reply.error is not None
+def _error_in(message: bytes) -> errors.LightVMError | None:
+    """Return the error that a message carries, or None where it carries none."""
+    try:
+        reply = _error_decoder.decode(message)
+        explanation = _explanation_decoder.decode(reply.parameters)
+    except _NOT_JSON:
+        return None
     interface, _, name = reply.error.rpartition(".")
-    explanation = _explanation_decoder.decode(reply.parameters)
     if interface == SERVICE:
         about = explanation.parameter or explanation.method or explanation.interface
         return errors.ProtocolError(f"the service answered {name}", about)

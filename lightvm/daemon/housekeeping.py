@@ -29,23 +29,25 @@ class Housekeeper:
         self._hypervisor = hypervisor
         self._pools = pools
         self._names = names
-        self._due: deque[LiveDomain] = deque()
+        self._due: deque[tuple[LiveDomain, float]] = deque()
+        """New domains, and until when each may be put off."""
         self._wake = trio.Event()
 
     def settle_later(self, domain: LiveDomain) -> None:
         """Note a new domain."""
-        self._due.append(domain)
+        self._due.append((domain, trio.current_time() + PATIENCE_SECONDS))
         self._wake.set()
 
     async def settle_domains(self) -> None:
-        """Settle new domains, for ever."""
+        """Settle new domains, for ever: one, then look again whether a request has come."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            with trio.move_on_after(PATIENCE_SECONDS):
-                await self._pools.wait_quiet(QUIET_SECONDS)
             while self._due:
-                await self._settle(self._due.popleft())
+                domain, until = self._due.popleft()
+                with trio.move_on_at(until):
+                    await self._pools.wait_quiet(QUIET_SECONDS)
+                await self._settle(domain)
 
     async def _settle(self, domain: LiveDomain) -> None:
         async with domain.lock:

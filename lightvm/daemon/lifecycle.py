@@ -140,6 +140,7 @@ class Lifecycle:
         wish = check_request(request, self._pools)
         image = self._images.get_nowait(wish.image) or await self._images.get(wish.image)
         boot = await wish.boot(image, self._limits.image_mib << 20)
+        watched = wish.wait is WaitFor.READY and self._spinner.pays()
         self._registry.reserve(wish.name)
         self._pools.begin_request()
         try:
@@ -150,11 +151,13 @@ class Lifecycle:
             watch.taken = _now()
             if wish.pool is not None:
                 wish.pool.fit_window(image.end)
-            domain = self._finish(shell, wish, boot, watch)
+            domain = self._finish(shell, wish, boot, watch, watched=watched)
         finally:
             self._pools.end_request()
             self._registry.unreserve(wish.name)
-        if wish.wait is WaitFor.READY:
+        if watched and self._spinner.spin(shell.handle):
+            self.hear_control(domain)
+        if wish.wait is WaitFor.READY and domain.ready is None:
             await self._wait_ready(domain, wish)
         return Created(
             domain=domain.describe(),
@@ -178,11 +181,13 @@ class Lifecycle:
                 f"no shell after {self._limits.create_seconds:g} s; nothing was created"
             ) from None
 
-    def _finish(self, shell: Shell, wish: Wish, boot: Boot, watch: Stopwatch) -> LiveDomain:
+    def _finish(
+        self, shell: Shell, wish: Wish, boot: Boot, watch: Stopwatch, *, watched: bool
+    ) -> LiveDomain:
         """Make a shell a running domain. Nothing else runs meanwhile, so there are no half-way states."""
         handle = shell.handle
         try:
-            self._hypervisor.load(handle, boot)
+            self._hypervisor.load(handle, boot, watched=watched)
             watch.loaded = _now()
             record = DomainRecord(
                 uuid=shell.uuid,
@@ -221,13 +226,10 @@ class Lifecycle:
             log.error("shell-not-discarded", uuid=shell.uuid, error=str(exc))
 
     async def _wait_ready(self, domain: LiveDomain, wish: Wish) -> None:
-        """Wait until the guest is ready: first a moment with open eyes, then for its event."""
-        if self._spinner.spin(domain):
-            self.hear_control(domain)
-        if domain.ready is None and domain.exit is None:
-            seconds = self._limits.ready_seconds if wish.timeout is None else wish.timeout
-            with trio.move_on_after(seconds):
-                await domain.wait_until(lambda: domain.ready is not None or domain.exit is not None)
+        """Wait until the guest says that it is ready; raises `TimedOut` and `GuestExited`."""
+        seconds = self._limits.ready_seconds if wish.timeout is None else wish.timeout
+        with trio.move_on_after(seconds):
+            await domain.wait_until(lambda: domain.ready is not None or domain.exit is not None)
         if domain.ready is None:
             what = f"domain {domain.record.name}"
             if domain.exit is not None:
@@ -422,9 +424,9 @@ class Lifecycle:
             for domain in self._registry.overdue():
                 self.forget(domain)
             try:
-                self._journal.compact()
+                self._journal.tend()
             except errors.JournalFailed as exc:
-                log.error("journal-not-compacted", error=str(exc))
+                log.error("journal-not-tended", error=str(exc))
             await trio.sleep(1)
 
     # Waiting

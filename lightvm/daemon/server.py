@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
+TURN = 16
+"""Calls that a client may have answered before others have their turn."""
 SEND_SECONDS = 30.0
 """A client that does not take its replies for this long is cut off."""
 
@@ -68,24 +70,28 @@ class Connection:
         self._peer = peer
         self._service = service
         self._framer = wire.Framer()
+        self._answered = 0
 
     async def serve(self) -> None:
         """Answer calls, one after the other."""
-        while True:
-            message = self._framer.next_message()
-            if message is not None:
-                await self._answer(message)
-                if self._framer.pending:  # more calls at once: other clients have their turn first
-                    await trio.lowlevel.checkpoint()
-                continue
-            await trio.lowlevel.wait_readable(self._peer)
+        while (message := await self._next_message()) is not None:
+            await self._answer(message)
+            self._answered += 1
+            if self._answered % TURN == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _next_message(self) -> bytes | None:
+        """Return the next call, or None where the client has gone. No checkpoint where one is here already."""
+        while (message := self._framer.next_message()) is None:
             try:
                 data = self._peer.recv(RECEIVE_BYTES)
             except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._peer)
                 continue
             if not data:
-                return
+                return None
             self._framer.feed(data)
+        return message
 
     async def _answer(self, message: bytes) -> None:
         call = wire.decode_call(message)

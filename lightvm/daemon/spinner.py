@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lightvm.daemon.domains import LiveDomain
-from lightvm.xen.hypervisor import Hypervisor
+from lightvm.xen.hypervisor import Handle, Hypervisor
 
 
 class Spinner:
@@ -20,15 +19,17 @@ class Spinner:
         self._microseconds = microseconds
         self._misses = 0
 
-    def spin(self, domain: LiveDomain) -> bool:
-        """Return True where the guest was heard of in time."""
-        if not self._microseconds or domain.handle is None:
+    def pays(self) -> bool:
+        """Whether to look at the next guest; if so, `spin` is to follow."""
+        if not self._microseconds:
             return False
         if self._misses >= self.MISSES and self._misses % self.SPARSE:
             self._misses += 1
             return False
-        if self._hypervisor.spin_control(domain.handle, self._microseconds):
-            self._misses = 0
-            return True
-        self._misses += 1
-        return False
+        return True
+
+    def spin(self, handle: Handle) -> bool:
+        """Look at a guest; return True where it was heard of in time."""
+        heard = self._hypervisor.spin_control(handle, self._microseconds)
+        self._misses = 0 if heard else self._misses + 1
+        return heard

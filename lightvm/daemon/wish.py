@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import random
 
+import msgspec
 import trio
 
 from lightvm.daemon.domains import check_name
@@ -21,8 +22,7 @@ MAX_MEMORY_KIB = 1 << 34
 MAX_VCPUS = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a create is to make. `pool` is None where no flavor has that shape."""
 
     image: str
@@ -66,7 +66,9 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         raise BadRequest("must be an absolute path", "request.image")
     name = request.name
     if name is None:
-        name = "vm-" + os.urandom(5).hex()
+        name = (
+            f"vm-{random.getrandbits(40):010x}"  # no secret; a system call less than `os.urandom`
+        )
     else:
         check_name(name)
     cmdline = request.cmdline or ""

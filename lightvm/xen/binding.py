@@ -126,7 +126,7 @@ class XenHypervisor:
 
         return await self._slow(call)
 
-    def load(self, handle: Handle, boot: Boot) -> None:
+    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> None:
         """Copy the image into a shell."""
         made = None if boot.modules else self._boots.get(boot.image)
         if made is None:
@@ -136,6 +136,7 @@ class XenHypervisor:
         native = made[0]
         native.cmdline = ffi.from_buffer(boot.cmdline)
         native.cmdline_len = len(boot.cmdline)
+        native.watched = watched
         _check(lib.lvm_load(_pointer(handle), native))
 
     def unpause(self, handle: Handle) -> None:

@@ -53,6 +53,7 @@ class FakeDomain:
     shutdown_code: int | None = None
     console: bytearray = field(default_factory=bytearray)
     control: Control = _SILENT
+    watched: bool = False
     flooding: bool = False
     corrupt: bool = False
     handle: FakeHandle | None = None
@@ -182,9 +183,10 @@ class FakeHypervisor:
         domain = self.domains.get(domid)
         if domain is None or (console_port, control_port) != (1, 2) or domain.handle is not None:
             raise HypercallError(os.strerror(3), "map special pages", errno=3)
+        domain.watched = False
         return self._hold(domain, window=False)
 
-    def load(self, handle: Handle, boot: Boot) -> None:
+    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> None:
         """Note the image."""
         self._enter("load")
         domain = self._held(handle)
@@ -195,7 +197,7 @@ class FakeHypervisor:
             raise HypercallError(os.strerror(7), "command line or modules", errno=7)
         if boot.image.end > top or any(module.end > top for module in boot.modules):
             raise HypercallError(os.strerror(34), "place segment", errno=34)
-        domain.boot = boot
+        domain.boot, domain.watched = boot, watched
 
     def unpause(self, handle: Handle) -> None:
         """Let the guest do what it does."""
@@ -298,8 +300,10 @@ class FakeHypervisor:
     def spin_control(self, handle: Handle, microseconds: int) -> bool:
         """Say whether the guest is ready or exiting; fake guests need no time to get there."""
         self._enter("spin_control")
-        control = self._held(handle).control
-        return bool(control.ready or control.exiting)
+        domain = self._held(handle)
+        heard = bool(domain.control.ready or domain.control.exiting)
+        domain.watched = domain.watched and heard
+        return heard
 
     def close(self) -> None:
         """Note that the handles are closed."""
@@ -341,7 +345,8 @@ class FakeHypervisor:
 
     def _ready(self, domain: FakeDomain) -> None:
         domain.control = Control(1, 0, 0, 0, 0)
-        self._signal(domain, console=False)
+        if not domain.watched:
+            self._signal(domain, console=False)
 
     def _run(self, domain: FakeDomain, boot: Boot) -> None:
         name = os.path.basename(boot.image.path)

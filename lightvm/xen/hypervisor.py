@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from lightvm.model import ExitReason
 from lightvm.xen.image import Image, Segment
 
@@ -84,8 +86,7 @@ class Shape:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
+class Boot(msgspec.Struct, frozen=True, kw_only=True):
     """What finish copies into a shell; `modules` are placed already (`lightvm.xen.image.place_modules`)."""
 
     image: Image
@@ -93,8 +94,7 @@ class Boot:
     modules: tuple[Segment, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(msgspec.Struct, frozen=True):
     """What a guest has said in its control page (``docs/device-page.md``); nothing in it can be trusted."""
 
     ready: int
@@ -176,8 +176,11 @@ class Hypervisor(Protocol):
         """Take hold again of a domain that an earlier process prepared. Slow."""
         ...
 
-    def load(self, handle: Handle, boot: Boot) -> None:
-        """Copy image, modules and command line into a shell. Fast; a shell that it fails on is spoilt."""
+    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> None:
+        """Copy image, modules and command line into a shell. Fast; a shell that it fails on is spoilt.
+
+        Where it is `watched`, `spin_control` must follow the unpause: until that gives up, ready needs no event.
+        """
         ...
 
     def unpause(self, handle: Handle) -> None:
@@ -231,7 +234,8 @@ class Hypervisor(Protocol):
     def spin_control(self, handle: Handle, microseconds: int) -> bool:
         """Look at the control page until the guest is ready or exiting, at most that long.
 
-        Fast, as long as `microseconds` is small: the event loop stands still meanwhile.
+        True where it is; else its event will tell. Fast, as long as `microseconds` is small: the event loop stands
+        still meanwhile.
         """
         ...
 

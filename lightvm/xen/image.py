@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from lightvm.errors import BadImage
@@ -62,7 +63,7 @@ class Image:
     segments: tuple[Segment, ...]
     device_page: bool
 
-    @property
+    @cached_property
     def end(self) -> int:
         """The address after the highest byte of the image."""
         return max(segment.end for segment in self.segments)

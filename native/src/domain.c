@@ -31,6 +31,7 @@ int lvm_adopt(struct lvm_xen *xen, uint32_t domid, uint32_t console_port, uint32
         lvm_release(domain);
         return rc;
     }
+    lvm_control_unwatch(domain); /* whoever watched it is gone */
     domain->console_consumed = __atomic_load_n(&lvm_console(domain)->out_cons, __ATOMIC_RELAXED);
     *ret_domain = domain;
     return 0;

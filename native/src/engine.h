@@ -68,4 +68,12 @@ static inline struct lvm_control_page *lvm_control_page(const struct lvm_domain 
                                        + LVM_PAGE_SIZE * (LVM_CONTROL_GFN - LVM_SPECIAL_GFN));
 }
 
+/* From here on ready comes with an event, unless it is there already. */
+static inline void lvm_control_unwatch(struct lvm_domain *domain)
+{
+    __atomic_store_n(&lvm_control_page(domain)->watched, 0, __ATOMIC_RELAXED);
+    /* Pairs with the guest's fence between its ready and its look at watched: one of the two sees the other. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
 #endif

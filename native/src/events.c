@@ -74,17 +74,23 @@ static int64_t clock_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-int lvm_control_spin(const struct lvm_domain *domain, uint32_t microseconds)
+static int said_something(const struct lvm_control_page *page)
 {
-    const struct lvm_control_page *page = lvm_control_page(domain);
+    return READ_ONCE(page->ready) || READ_ONCE(page->exiting);
+}
+
+int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
+{
+    struct lvm_control_page *page = lvm_control_page(domain);
     int64_t end = clock_us() + microseconds;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
-            if (READ_ONCE(page->ready) || READ_ONCE(page->exiting)) {
+            if (said_something(page)) {
                 return 1;
             }
             __builtin_ia32_pause();
         }
     } while (clock_us() < end);
-    return 0;
+    lvm_control_unwatch(domain);
+    return said_something(page);
 }

@@ -64,6 +64,7 @@ struct lvm_boot {
     const char *cmdline;           /* need not end in NUL */
     uint64_t cmdline_len;          /* less than LVM_CMDLINE_SIZE */
     uint32_t announce_device_page; /* 1: the device page is the first module */
+    uint32_t watched;              /* 1: lvm_control_spin follows, so that ready needs no event */
 };
 
 struct lvm_domain_info {
@@ -164,8 +165,9 @@ int lvm_console_take(struct lvm_domain *domain, uint8_t *buffer);
 void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_control);
 /*
  * Look at the control page until the guest is ready or exiting, at most `microseconds`. Returns 1, or 0 when the time
- * was up. A guest that is quick is heard here sooner than through its event, and without a system call.
+ * was up: from then on ready comes with an event again. A guest that is quick is heard here sooner than through its
+ * event, and without a system call.
  */
-int lvm_control_spin(const struct lvm_domain *domain, uint32_t microseconds);
+int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds);
 
 #endif

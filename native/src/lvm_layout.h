@@ -78,7 +78,8 @@ struct lvm_control_page {
     uint32_t heartbeat;    /* guest: any change is a beat */
     uint32_t request;      /* dom0: reserved for power requests */
     uint32_t acknowledged; /* guest: reserved */
-    uint32_t reserved[55];
+    uint32_t watched; /* dom0: 1 while it looks at `ready` by itself and wants no event for it */
+    uint32_t reserved[54];
 };
 
 /* The PV console ring of Xen's io/console.h. */

@@ -168,5 +168,6 @@ int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
     write_modules(domain, boot);
     uint32_t entry = (uint32_t)boot->entry;
     memcpy(page + LVM_BOOT_ENTRY, &entry, sizeof(entry));
+    lvm_control_page(domain)->watched = boot->watched;
     return 0;
 }

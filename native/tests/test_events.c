@@ -143,7 +143,9 @@ static void control_words_come_as_the_guest_wrote_them(void)
 static void spin_ends_at_once_for_a_ready_or_exiting_guest_and_in_time_for_a_silent_one(void)
 {
     struct lvm_domain domain = fresh();
+    lvm_control_page(&domain)->watched = 1;
     CHECK(lvm_control_spin(&domain, 100) == 0);
+    CHECK(lvm_control_page(&domain)->watched == 0);
     lvm_control_page(&domain)->ready = 1;
     CHECK(lvm_control_spin(&domain, 60u * 1000 * 1000) == 1);
     domain = fresh();

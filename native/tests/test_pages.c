@@ -210,6 +210,15 @@ static void device_page_is_the_first_module_for_those_who_read_it(void)
     CHECK(lvm_load(&domain, &boot) == -E2BIG);
 }
 
+static void load_tells_the_guest_whether_it_is_watched(void)
+{
+    struct lvm_domain domain = fresh();
+    struct lvm_boot boot = {.entry = 0x10000, .cmdline = "", .watched = 1};
+    CHECK(lvm_load(&domain, &boot) == 0 && lvm_control_page(&domain)->watched == 1);
+    boot.watched = 0;
+    CHECK(lvm_load(&domain, &boot) == 0 && lvm_control_page(&domain)->watched == 0);
+}
+
 static void domain_without_a_window_cannot_be_loaded(void)
 {
     struct lvm_domain domain = fresh();
@@ -231,5 +240,6 @@ int main(void)
     RUN(command_line_ends_in_nul_and_may_fill_its_place);
     RUN(device_page_is_the_first_module_for_those_who_read_it);
     RUN(domain_without_a_window_cannot_be_loaded);
+    RUN(load_tells_the_guest_whether_it_is_watched);
     return 0;
 }

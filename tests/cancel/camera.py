@@ -21,6 +21,7 @@ import pytest
 from lightvm.daemon.journal import Journal, Record
 from lightvm.testing import FakeHypervisor, MemoryStore
 from lightvm.xen.fake import FakeDomain
+from tests.journals import written
 
 STEPS = ("prepare", "adopt", "load", "unpause", "pause", "close_window", "release", "destroy")
 
@@ -67,7 +68,7 @@ class Camera:
         """Take a picture, with some more bytes at the end of the journal."""
         picture = Picture(
             moment,
-            self._journal.read_bytes() + torn if self._journal.exists() else torn,
+            written(self._journal) + torn if self._journal.exists() else torn,
             copy_domains(self._hypervisor.domains),
             self._hypervisor._next_domid,
             dict(self._store.nodes),
@@ -107,10 +108,10 @@ class Camera:
             return slow
 
         @functools.wraps(function)
-        def fast(*args: Any) -> Any:
+        def fast(*args: Any, **named: Any) -> Any:
             self.shoot(f"before {step}")
             try:
-                return function(*args)
+                return function(*args, **named)
             finally:
                 self.shoot(f"after {step}")
 

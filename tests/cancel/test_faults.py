@@ -128,7 +128,7 @@ async def test_a_journal_that_cannot_be_rewritten_is_gone_on_with(
 
     await begin(lvm, client)
     with monkeypatch.context() as patch:
-        patch.setattr(lvm.service.journal, "compact", fail)
+        patch.setattr(lvm.service.journal, "tend", fail)
         await settle(3)
         await client.create(lvm.noop, name="new")
     await clean_up(lvm, client)

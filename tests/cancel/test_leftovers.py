@@ -11,6 +11,7 @@ from lightvm.daemon.journal import ShellRecord
 from lightvm.testing import InMemory
 from lightvm.xen.hypervisor import Shape
 from tests.cancel.leftovers import assert_nothing_left, leftovers
+from tests.journals import written
 from tests.waits import settle
 
 
@@ -69,8 +70,7 @@ async def test_a_thing_that_nobody_owns_is_found(
             lvm.service.journal.append(ShellRecord(uuid="ab", flavor="tiny"))
         case "file":
             path = lvm.images / "state" / "journal"
-            with path.open("ab") as file:
-                file.write(b'{"op":"shell","uuid":"ab","flavor":"tiny"}\n')
+            path.write_bytes(written(path) + b'{"op":"shell","uuid":"ab","flavor":"tiny"}\n')
         case "channel":
             lvm.hypervisor._masked[99] = False
         case "pool":

@@ -89,6 +89,17 @@ async def test_a_domain_that_does_not_exist_cannot_be_adopted(rig: Rig) -> None:
         await rig.adopt(handle.domid, handle.console_port, handle.control_port)
 
 
+async def test_whoever_adopts_a_watched_domain_hears_it_become_ready(rig: Rig) -> None:
+    handle = await rig.prepare()
+    rig.hypervisor.load(handle, rig.describe("noop"), watched=True)
+    await rig.release(handle)  # as the death of the watcher does
+    adopted = await rig.adopt(handle.domid, handle.console_port, handle.control_port)
+    await rig.settle_events()
+    rig.hypervisor.unpause(adopted)
+    await rig.wait_event(adopted.control_event)
+    assert rig.hypervisor.read_control(adopted).ready == 1
+
+
 async def test_nothing_can_be_loaded_into_an_adopted_domain(rig: Rig) -> None:
     handle = await rig.boot("noop")
     await rig.release(handle)

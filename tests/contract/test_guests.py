@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 import pytest
+import trio
 
 from lightvm.errors import HypercallError
 from lightvm.xen.hypervisor import Boot, Shape
@@ -36,6 +37,29 @@ async def test_spinning_sees_a_guest_become_ready(rig: Rig) -> None:
         return rig.hypervisor.spin_control(handle, 1000)
 
     assert await eventually(spin, bool)
+
+
+@pytest.mark.smoke
+async def test_a_watched_guest_is_ready_without_an_event(rig: Rig) -> None:
+    handle = await rig.prepare()
+    rig.hypervisor.load(handle, rig.describe("noop"), watched=True)
+    await rig.settle_events()
+    rig.hypervisor.unpause(handle)
+    assert rig.hypervisor.spin_control(handle, 2_000_000)
+    assert rig.hypervisor.read_control(handle).ready == 1
+    with trio.move_on_after(0.3):
+        await rig.wait_event(handle.control_event)
+        pytest.fail("an event that nobody needs")
+
+
+async def test_a_guest_that_is_watched_in_vain_comes_with_an_event(rig: Rig) -> None:
+    handle = await rig.prepare()
+    rig.hypervisor.load(handle, rig.describe("noop"), watched=True)
+    await rig.settle_events()
+    assert not rig.hypervisor.spin_control(handle, 1000)
+    rig.hypervisor.unpause(handle)
+    await rig.wait_event(handle.control_event)
+    assert rig.hypervisor.read_control(handle).ready == 1
 
 
 async def test_spinning_ends_for_a_guest_that_says_nothing(rig: Rig) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -13,7 +16,9 @@ VALUES = sorted(
         cls
         for module in (model, calls)
         for cls in vars(module).values()
-        if isinstance(cls, type) and issubclass(cls, msgspec.Struct) and cls is not model._Value
+        if isinstance(cls, type)
+        and issubclass(cls, msgspec.Struct)
+        and not cls.__name__.startswith("_")
     },
     key=lambda cls: cls.__name__,
 )
@@ -22,10 +27,21 @@ VALUES = sorted(
 @pytest.mark.parametrize("cls", VALUES, ids=lambda cls: cls.__name__)
 def test_value_is_frozen_and_by_keyword_only(cls: type[msgspec.Struct]) -> None:
     assert cls.__struct_config__.frozen
-    assert cls.__struct_config__.forbid_unknown_fields
     if cls.__struct_fields__:
         with pytest.raises(TypeError, match="positional"):
             cls(*range(len(cls.__struct_fields__)))
+
+
+@pytest.mark.parametrize("method", calls.METHODS.values(), ids=lambda method: method.name)
+def test_what_is_asked_is_strict_and_what_is_told_may_grow(method: calls.Method[Any, Any]) -> None:
+    assert method.parameters.__struct_config__.forbid_unknown_fields
+    assert not method.reply.__struct_config__.forbid_unknown_fields
+
+
+def test_the_parts_of_a_reply_may_grow_too() -> None:
+    told = json.loads(msgspec.json.encode(EXITED))
+    told["exit"]["mood"] = told["mood"] = "fine"
+    assert msgspec.json.decode(json.dumps(told), type=model.Domain) == EXITED
 
 
 def test_value_survives_json() -> None:

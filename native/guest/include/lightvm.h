@@ -51,7 +51,8 @@ struct lightvm_control_page {
     uint32_t heartbeat;
     uint32_t request;
     uint32_t acknowledged;
-    uint32_t reserved[55];
+    uint32_t watched;
+    uint32_t reserved[54];
 };
 
 struct lightvm_console_ring {

@@ -11,6 +11,7 @@
 #define XENMEM_ADD_TO_PHYSMAP 7u
 #define XENMAPSPACE_SHARED_INFO 0u
 #define DOMID_SELF 0x7ff0u
+#define HYPERCALL_MSR 0x40000000u
 #define HYPERCALL_SLOT 32u
 
 extern char hypercall_page[];
@@ -36,9 +37,20 @@ struct module {
     uint64_t paddr, size;
 };
 
+/* Xen fills the hypercall page when its address is written to the MSR: a trap, and so not before it is needed. */
+static void fill_hypercall_page(void)
+{
+    static int filled;
+    if (!filled) {
+        __asm__ volatile("wrmsr" ::"c"(HYPERCALL_MSR), "a"(hypercall_page), "d"(0) : "memory");
+        filled = 1;
+    }
+}
+
 static long hypercall(uint32_t number, uint32_t command, void *argument)
 {
     long result;
+    fill_hypercall_page();
     __asm__ volatile("call *%[slot]"
                      : "=a"(result), "+b"(command), "+c"(argument)
                      : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
@@ -96,9 +108,13 @@ _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason)
 void lightvm_ready(void)
 {
     if (lightvm_control) {
-        lightvm_control->ready = 1;
-        write_barrier();
-        lightvm_control_kick();
+        volatile struct lightvm_control_page *control = lightvm_control;
+        control->ready = 1;
+        __atomic_thread_fence(
+            __ATOMIC_SEQ_CST); /* pairs with the fence in the toolstack's lvm_control_spin */
+        if (!control->watched) {
+            lightvm_control_kick();
+        }
     }
 }
 

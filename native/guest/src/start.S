@@ -4,7 +4,6 @@
  */
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
 #define LIGHTVM_ELFNOTE_DEVICE_PAGE 1
-#define HYPERCALL_MSR 0x40000000
 
         .section .note.xen, "a", @note
         .align 4
@@ -22,11 +21,6 @@
         .globl _start
 _start:
         movl    $stack_top, %esp
-        /* Xen fills the hypercall page when its address is written here. */
-        movl    $HYPERCALL_MSR, %ecx
-        movl    $hypercall_page, %eax
-        xorl    %edx, %edx
-        wrmsr
         pushl   %ebx
         call    lightvm_start
         ud2

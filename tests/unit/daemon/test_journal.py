@@ -24,6 +24,7 @@ from lightvm.daemon.journal import (
 )
 from lightvm.errors import JournalFailed
 from lightvm.model import Exit, ExitReason
+from tests.journals import written
 
 EXIT = Exit(reason=ExitReason.POWEROFF, at=12.5, status=-3)
 
@@ -111,9 +112,9 @@ def test_a_line_that_is_no_record_costs_nothing_but_itself(
     path: Path, journal: Journal, line: bytes
 ) -> None:
     journal.append(shell("a"))
-    with path.open("ab") as file:
-        file.write(line + b"\n")
     journal.append(shell("b"))
+    first, second = written(path).splitlines(keepends=True)
+    path.write_bytes(first + line + b"\n" + second)
     past = read_journal(path)
     assert list(past.shells) == ["a", "b"]
     assert past.unreadable == 1
@@ -121,10 +122,11 @@ def test_a_line_that_is_no_record_costs_nothing_but_itself(
 
 def test_a_torn_last_line_is_left_out_and_not_written_on(path: Path, journal: Journal) -> None:
     journal.append(shell("a"))
-    whole = path.read_bytes()
+    whole = written(path)
     journal.append(domain("b"))
-    for length in range(len(whole) + 1, path.stat().st_size - 1):
-        torn = path.read_bytes()[:length]
+    more = written(path)
+    for length in range(len(whole) + 1, len(more) - 1):
+        torn = more[:length] + bytes(100)
         copy = path.with_name("copy")
         copy.write_bytes(torn)
         later = Journal(copy)
@@ -146,51 +148,72 @@ def test_a_journal_that_cannot_be_made_fails(tmp_path: Path) -> None:
         Journal(tmp_path / "missing" / "journal")
 
 
-def full_disk(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the next write take so many bytes and no more."""
-    real, room = os.write, [after]
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no file claim any more space."""
 
-    def write(fd: int, data: bytes) -> int:
-        if not room[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        taken, room[0] = room[0], 0
-        return real(fd, bytes(data)[:taken])
+    def refuse(fd: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
 
 
-@pytest.mark.parametrize("taken", [0, 1, 20])
-def test_a_record_for_which_there_is_no_space_leaves_no_trace(
-    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, taken: int
+def fill_room(path: Path, journal: Journal) -> None:
+    """Write records until the next needs more room."""
+    while path.stat().st_size - len(written(path)) >= 100:
+        journal.append(shell("a" * 10))
+
+
+@pytest.fixture
+def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a journal claim little room ahead."""
+    monkeypatch.setattr(journal_module, "ROOM_BYTES", 1000)
+
+
+def test_a_journal_grows_when_its_room_is_used_up(
+    little_room: None, path: Path, journal: Journal
 ) -> None:
-    journal.append(shell("a"))
+    for number in range(50):
+        journal.append(domain(f"d{number}"))
+    assert len(read_journal(path).domains) == 50
+    assert path.stat().st_size - len(written(path)) <= 1000
+
+
+def test_room_is_claimed_before_it_is_needed(
+    little_room: None, path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_room(path, journal)
+    journal.tend()
+    with monkeypatch.context() as patch:
+        fill_disk(patch)
+        journal.append(domain("b"))
+    assert list(read_journal(path).domains) == ["b"]
+
+
+def test_a_record_for_which_there_is_no_space_leaves_no_trace(
+    little_room: None, path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_room(path, journal)
     before = path.read_bytes()
     with monkeypatch.context() as patch:
-        full_disk(taken, patch)
-        with pytest.raises(JournalFailed) as caught:
-            journal.append(domain("b"))
+        fill_disk(patch)
+        for _ in range(2):
+            with pytest.raises(JournalFailed) as caught:
+                journal.append(domain("b"))
     assert caught.value.where == str(path)
     assert "no space left" in caught.value.message.lower()
     assert path.read_bytes() == before
     assert list(journal.past.domains) == []
     journal.append(shell("c"))
-    assert list(read_journal(path).shells) == ["a", "c"]
+    assert list(read_journal(path).shells) == ["a" * 10, "c"]
 
 
-def test_half_a_record_that_cannot_be_taken_back_does_not_spoil_the_next(
-    path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+def test_a_journal_that_somebody_removed_is_an_error_when_it_has_to_grow(
+    little_room: None, path: Path, journal: Journal
 ) -> None:
-    def refuse(fd: int, length: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    with monkeypatch.context() as patch:
-        full_disk(20, patch)
-        patch.setattr(os, "ftruncate", refuse)
-        with pytest.raises(JournalFailed):
-            journal.append(domain("b"))
-    journal.append(shell("c"))
-    past = read_journal(path)
-    assert (list(past.shells), list(past.domains)) == (["c"], [])
+    fill_room(path, journal)
+    path.unlink()
+    with pytest.raises(JournalFailed):
+        journal.append(domain("b"))
 
 
 def test_a_rewrite_without_space_leaves_the_old_file_good(
@@ -199,7 +222,7 @@ def test_a_rewrite_without_space_leaves_the_old_file_good(
     journal.append(shell("a"))
     before = path.read_bytes()
     with monkeypatch.context() as patch:
-        full_disk(5, patch)
+        fill_disk(patch)
         with pytest.raises(JournalFailed):
             journal.rewrite()
     assert path.read_bytes() == before
@@ -224,7 +247,7 @@ def test_a_rewrite_without_space_leaves_no_descriptor_open(
     journal.append(shell("a"))
     before = len(os.listdir("/proc/self/fd"))
     with monkeypatch.context() as patch:
-        full_disk(5, patch)
+        fill_disk(patch)
         with pytest.raises(JournalFailed):
             journal.rewrite()
     assert len(os.listdir("/proc/self/fd")) == before
@@ -233,7 +256,7 @@ def test_a_rewrite_without_space_leaves_no_descriptor_open(
 def test_a_short_journal_is_not_compacted(path: Path, journal: Journal) -> None:
     journal.append(shell("a"))
     journal.append(GoneRecord(uuid="a"))
-    journal.compact()
+    journal.tend()
     assert path.read_bytes().count(b"\n") == 2
 
 
@@ -243,10 +266,10 @@ def test_a_long_journal_is_rewritten_with_what_lives(
     monkeypatch.setattr(journal_module, "COMPACT_BYTES", 500)
     journal.append(domain("keep"))
     journal.rewrite()
-    while path.stat().st_size <= 500:
+    while len(written(path)) <= 500:
         journal.append(shell("a"))
         journal.append(GoneRecord(uuid="a"))
-    journal.compact()
+    journal.tend()
     assert path.read_bytes().count(b"\n") == 1
     journal.append(shell("b"))
     past = read_journal(path)
@@ -262,7 +285,7 @@ def test_a_journal_that_is_long_with_what_lives_is_not_rewritten_again_and_again
     journal.rewrite()
     inode = path.stat().st_ino
     journal.append(shell("a"))
-    journal.compact()
+    journal.tend()
     assert path.stat().st_ino == inode
 
 
