@@ -105,7 +105,7 @@ def _nodes(
 ) -> Iterator[Finding]:
     live = {domain.record.domid for domain in registry.live.values()}
     existing = {info.domid for info in present.values()}
-    for domid in sorted(stored & names.written):
+    for domid in sorted(stored & names.written.keys()):
         what = f"/local/domain/{domid}"
         if domid in live:
             yield _finding("xenstore", Verdict.OK, what, "name")

@@ -19,9 +19,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
-OUTPUT_BUDGET = 16384
-"""Console bytes that a guest may write per `lightvm.daemon.pump.BUDGET_SECONDS`; then its channel is masked for a
-while, so that no guest can keep dom0 busy with its console."""
+EVENT_BUDGET = 16384
+"""Console bytes that a guest may write per `lightvm.daemon.pump.BUDGET_SECONDS`, each event counting for some; then its
+channels stay masked for a while, so that no guest can keep dom0 busy."""
 
 
 def check_name(name: str) -> None:
@@ -41,11 +41,12 @@ class LiveDomain:
     __slots__ = (
         "_lot",
         "console",
+        "corrupt",
         "destroyed",
+        "event_budget",
         "exit",
         "handle",
         "lock",
-        "output_budget",
         "paused",
         "ready",
         "record",
@@ -63,9 +64,11 @@ class LiveDomain:
         self.exit: Exit | None = None
         self.destroyed = False
         """Whether Xen has let go of it: from then on its domid may be somebody else's."""
+        self.corrupt = False
+        """Whether its console has had impossible indices."""
         self.stuck = False
         """Whether giving it back has failed."""
-        self.output_budget = OUTPUT_BUDGET
+        self.event_budget = EVENT_BUDGET
         self._lot = trio.lowlevel.ParkingLot()
 
     @property
@@ -126,6 +129,8 @@ class Registry:
     def __init__(self, *, keep_exited: int, keep_exited_seconds: float) -> None:
         self.live: dict[str, LiveDomain] = {}
         self.exited: OrderedDict[str, LiveDomain] = OrderedDict()
+        self.tokens: dict[str, LiveDomain | trio.Event] = {}
+        """Who has a token: a domain, or the request that is making one, as an event for those who wait for it."""
         self._by_name: dict[str, LiveDomain | None] = {}
         self._by_domid: dict[int, LiveDomain] = {}
         self._keep = keep_exited
@@ -151,16 +156,25 @@ class Registry:
         self.live[record.uuid] = domain
         self._by_name[record.name] = domain
         self._by_domid[record.domid] = domain
+        self._keep_token(domain)
+
+    def _keep_token(self, domain: LiveDomain) -> None:
+        if domain.record.token is not None:
+            self.tokens[domain.record.token] = domain
 
     def retire(self, domain: LiveDomain) -> None:
         """Move a domain from the live ones to the exited ones."""
         self._drop(domain)
         self.exited[domain.record.uuid] = domain
+        self._keep_token(domain)
 
     def forget(self, domain: LiveDomain) -> None:
         """Drop a domain altogether."""
         self._drop(domain)
         self.exited.pop(domain.record.uuid, None)
+        token = domain.record.token
+        if token is not None and self.tokens.get(token) is domain:
+            del self.tokens[token]
 
     def _drop(self, domain: LiveDomain) -> None:
         record = domain.record

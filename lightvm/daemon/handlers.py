@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from importlib.resources import files
+from typing import NoReturn
 
 import msgspec
 import trio
 
 from lightvm import __version__, calls
+from lightvm.daemon.caller import Caller, Send
 from lightvm.daemon.config import Config
+from lightvm.daemon.creator import Creator
 from lightvm.daemon.doctor import examine
-from lightvm.daemon.domains import Registry
+from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore import NameKeeper
-from lightvm.errors import BadRequest, LightVMError, ProtocolError
+from lightvm.errors import BadRequest, ConnectionLost, LightVMError, ProtocolError
 from lightvm.model import ConsoleChunk, CreateRequest, CreateResult, Failure, Version
 from lightvm.xen.hypervisor import Hypervisor
-
-Send = Callable[[msgspec.Struct], Awaitable[None]]
-"""Sends one more reply of a streaming call."""
 
 CONSOLE_CHUNK = 256 * 1024
 
@@ -37,48 +38,59 @@ class Service:
     hypervisor: Hypervisor
     registry: Registry
     pools: Pools
+    creator: Creator
     lifecycle: Lifecycle
     names: NameKeeper
     bus: EventBus
     journal: Journal
+    stop: trio.Event
     started: float
+    idle: set[socket.socket] = field(default_factory=set)
+    """Connections that wait for a call."""
 
 
 Handler = Callable[..., Awaitable[msgspec.Struct]]
-"""Takes service, parameters and `send`, which is None where the caller did not ask for `more`."""
+"""Takes service, parameters and caller."""
 
 
-async def create(service: Service, call: calls.CreateCall, send: Send | None) -> msgspec.Struct:
+async def create(service: Service, call: calls.CreateCall, caller: Caller) -> msgspec.Struct:
     """Create one domain."""
-    return calls.CreateReply(created=await service.lifecycle.create(call.request))
+    return calls.CreateReply(
+        created=await service.creator.create(call.request, caller.until_hangup)
+    )
 
 
 async def create_many(
-    service: Service, call: calls.CreateManyCall, send: Send | None
+    service: Service, call: calls.CreateManyCall, caller: Caller
 ) -> msgspec.Struct:
     """Create many, one after the other; a failure does not stop the others."""
     if len(call.requests) > service.config.limits.batch:
         raise BadRequest(f"at most {service.config.limits.batch} requests", "requests")
     results: list[CreateResult] = []
     for index, request in enumerate(call.requests):
-        result = await _create_one(service, index, request)
-        if send is not None and index < len(call.requests) - 1:
-            await send(calls.CreateManyReply(results=(result,)))
+        result = await _create_one(service, index, request, caller)
+        if caller.send is not None and index < len(call.requests) - 1:
+            await caller.send(calls.CreateManyReply(results=(result,)))
         else:
             results.append(result)
         await trio.lowlevel.checkpoint()
     return calls.CreateManyReply(results=tuple(results))
 
 
-async def _create_one(service: Service, index: int, request: CreateRequest) -> CreateResult:
+async def _create_one(
+    service: Service, index: int, request: CreateRequest, caller: Caller
+) -> CreateResult:
     try:
-        return CreateResult(index=index, created=await service.lifecycle.create(request))
+        created = await service.creator.create(request, caller.until_hangup)
+        return CreateResult(index=index, created=created)
+    except ConnectionLost:
+        raise
     except LightVMError as exc:
         failure = Failure(code=exc.code, message=exc.message, where=exc.where)
         return CreateResult(index=index, failure=failure)
 
 
-async def destroy(service: Service, call: calls.DestroyCall, send: Send | None) -> msgspec.Struct:
+async def destroy(service: Service, call: calls.DestroyCall, caller: Caller) -> msgspec.Struct:
     """Destroy a domain and forget it."""
     try:
         domain = service.registry.find(call.domain)
@@ -90,7 +102,7 @@ async def destroy(service: Service, call: calls.DestroyCall, send: Send | None) 
     return calls.DestroyReply(domain=domain.describe())
 
 
-async def list_domains(service: Service, call: calls.ListCall, send: Send | None) -> msgspec.Struct:
+async def list_domains(service: Service, call: calls.ListCall, caller: Caller) -> msgspec.Struct:
     """List the live domains, with `all` the exited ones too."""
     domains = list(service.registry.live.values())
     if call.all:
@@ -98,83 +110,95 @@ async def list_domains(service: Service, call: calls.ListCall, send: Send | None
     return calls.ListReply(domains=tuple(domain.describe() for domain in domains))
 
 
-async def info(service: Service, call: calls.DomainCall, send: Send | None) -> msgspec.Struct:
+async def info(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
     """Describe one domain."""
     return calls.DomainReply(domain=service.registry.find(call.domain).describe())
 
 
-async def pause(service: Service, call: calls.DomainCall, send: Send | None) -> msgspec.Struct:
+async def pause(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
     """Pause a domain."""
     domain = service.registry.find(call.domain)
     await service.lifecycle.pause(domain)
     return calls.DomainReply(domain=domain.describe())
 
 
-async def unpause(service: Service, call: calls.DomainCall, send: Send | None) -> msgspec.Struct:
+async def unpause(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
     """Unpause a domain."""
     domain = service.registry.find(call.domain)
     await service.lifecycle.unpause(domain)
     return calls.DomainReply(domain=domain.describe())
 
 
-async def console(service: Service, call: calls.ConsoleCall, send: Send | None) -> msgspec.Struct:
+async def console(service: Service, call: calls.ConsoleCall, caller: Caller) -> msgspec.Struct:
     """Read a console, with `follow` and `more` until the domain has ended."""
     if call.offset is not None and call.offset < 0:
         raise BadRequest("must not be negative", "offset")
-    if call.follow and send is None:
+    if call.follow and caller.send is None:
         raise BadRequest("following needs a call with `more`", "follow")
     domain = service.registry.find(call.domain)
-    wanted = call.offset
-    while True:
-        silent = domain.silent
-        offset, data = domain.console.read(wanted, CONSOLE_CHUNK)
-        reached = offset + len(data)
-        ended = silent and reached == domain.console.end
-        chunk = ConsoleChunk(
-            data=data,
-            offset=offset,
-            next=reached,
-            lost=offset - wanted if wanted is not None and wanted < offset else 0,
-            ended=ended,
-        )
-        if not call.follow or send is None or ended:
-            return chunk
+    chunk = _read_console(domain, call.offset)
+    if caller.send is None or not call.follow or chunk.ended:
+        return chunk
+    return await caller.until_hangup(_follow(domain, chunk, caller.send))
+
+
+async def _follow(domain: LiveDomain, chunk: ConsoleChunk, send: Send) -> ConsoleChunk:
+    """Send chunk after chunk; return the last."""
+    while not chunk.ended:
         await send(chunk)
-        wanted = reached
-        await domain.wait_output(reached)
+        await domain.wait_output(chunk.next)
+        chunk = _read_console(domain, chunk.next)
+    return chunk
 
 
-async def wait(service: Service, call: calls.WaitCall, send: Send | None) -> msgspec.Struct:
+def _read_console(domain: LiveDomain, wanted: int | None) -> ConsoleChunk:
+    silent = domain.silent
+    offset, data = domain.console.read(wanted, CONSOLE_CHUNK)
+    reached = offset + len(data)
+    return ConsoleChunk(
+        data=data,
+        offset=offset,
+        next=reached,
+        lost=offset - wanted if wanted is not None and wanted < offset else 0,
+        ended=silent and reached == domain.console.end,
+    )
+
+
+async def wait(service: Service, call: calls.WaitCall, caller: Caller) -> msgspec.Struct:
     """Wait for a state of a domain."""
     if call.timeout_ms is not None and call.timeout_ms < 0:
         raise BadRequest("must not be negative", "timeout_ms")
     domain = service.registry.find(call.domain)
     seconds = None if call.timeout_ms is None else call.timeout_ms / 1000
-    await service.lifecycle.wait(domain, call.until, seconds)
+    await caller.until_hangup(service.lifecycle.wait(domain, call.until, seconds))
     return calls.DomainReply(domain=domain.describe())
 
 
-async def watch(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+async def watch(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Tell what happens to all domains, until the caller goes away."""
-    if send is None:
+    if caller.send is None:
         raise BadRequest("watching needs a call with `more`", "more")
-    with service.bus.watch() as watcher:
+    return await caller.until_hangup(_tell_events(service.bus, caller.send))
+
+
+async def _tell_events(bus: EventBus, send: Send) -> NoReturn:
+    with bus.watch() as watcher:
         await send(calls.WatchReply())
         while True:
             await send(calls.WatchReply(event=await watcher.next()))
 
 
-async def flavors(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+async def flavors(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """List the flavors."""
     return calls.FlavorsReply(flavors=service.config.flavor_list())
 
 
-async def pool_status(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+async def pool_status(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Describe the pools."""
     return calls.PoolStatusReply(pools=tuple(pool.describe() for pool in service.pools))
 
 
-async def doctor(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+async def doctor(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Look for leaks."""
     findings = await examine(
         hypervisor=service.hypervisor,
@@ -187,7 +211,7 @@ async def doctor(service: Service, call: calls.Nothing, send: Send | None) -> ms
     return calls.DoctorReply(findings=findings)
 
 
-async def version(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+async def version(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Say what runs here."""
     versions = service.hypervisor.versions
     return Version(
@@ -201,7 +225,7 @@ async def version(service: Service, call: calls.Nothing, send: Send | None) -> m
     )
 
 
-async def get_info(service: Service, call: calls.Nothing, send: Send | None) -> msgspec.Struct:
+async def get_info(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Answer ``org.varlink.service.GetInfo``."""
     return calls.GetInfoReply(
         vendor="LightVM for Python",
@@ -213,7 +237,7 @@ async def get_info(service: Service, call: calls.Nothing, send: Send | None) -> 
 
 
 async def get_interface_description(
-    service: Service, call: calls.GetInterfaceDescriptionCall, send: Send | None
+    service: Service, call: calls.GetInterfaceDescriptionCall, caller: Caller
 ) -> msgspec.Struct:
     """Answer ``org.varlink.service.GetInterfaceDescription``."""
     if call.interface not in (calls.SERVICE, calls.INTERFACE):
@@ -240,6 +264,3 @@ HANDLERS: dict[str, Handler] = {
     calls.GET_INFO.name: get_info,
     calls.GET_INTERFACE_DESCRIPTION.name: get_interface_description,
 }
-
-LONG: Sequence[str] = (calls.CONSOLE.name, calls.WAIT.name, calls.WATCH.name)
-"""Methods that may wait long: they end when their caller hangs up."""

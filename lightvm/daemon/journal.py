@@ -37,7 +37,10 @@ class ShellRecord(_Record, frozen=True, kw_only=True, tag="shell"):
 
 
 class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
-    """A shell is about to become a domain. The ports are the guest's, for adoption."""
+    """A shell is about to become a domain, or a domain to be paused or unpaused by its owner.
+
+    The ports are the guest's, for adoption.
+    """
 
     domid: int
     console_port: int
@@ -50,6 +53,7 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     vcpus: int
     created: float
     token: str | None = None
+    paused: bool = False
 
 
 class ExitRecord(_Record, frozen=True, kw_only=True, tag="exit"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import structlog
 import trio
 
-from lightvm.daemon.domains import OUTPUT_BUDGET, LiveDomain, Registry
+from lightvm.daemon.domains import EVENT_BUDGET, LiveDomain, Registry
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.shells import Pools
 from lightvm.errors import LightVMError
 from lightvm.model import ExitReason
 from lightvm.xen.hypervisor import Hypervisor, exit_reason
@@ -20,6 +22,9 @@ EVENT_COST = 256
 """What one event counts for beside its bytes: many small writes cost dom0 as much as a few large ones."""
 
 SHORTEST_REAP, LONGEST_REAP = 0.25, 0.9
+SHELLS_EVERY = 10
+"""Every so many looks, the reaper looks at the shells too."""
+
 REAP_SHARE = 0.02
 """The reaper's share of time: it waits longer between two looks the longer a look takes, within the bounds."""
 
@@ -32,6 +37,7 @@ class EventPump:
         self._lifecycle = lifecycle
         self._spent: list[LiveDomain] = []
         self._throttled: list[tuple[LiveDomain, int]] = []
+        self._any_spent = trio.Event()
 
     async def pump_events(self) -> None:
         """Hear guests, for ever."""
@@ -49,57 +55,69 @@ class EventPump:
     def _hear(self, event: int) -> None:
         route = self._lifecycle.routes.get(event)
         try:
-            if route is not None and route[1]:
-                self._hear_console(route[0], event)
+            if route is None:  # a shell's, from the binding of its channels
+                self._hypervisor.unmask(event)
                 return
+            domain, is_console = route
+            if domain.event_budget <= 0:
+                # The channel stays masked, so the guest can raise no more events until it has a budget again.
+                self._throttled.append((domain, event))
+                return
+            self._charge(domain, EVENT_COST)
             self._hypervisor.unmask(event)
-            if route is not None:  # else a shell's, from the binding of its channels
-                self._lifecycle.hear_control(route[0])
+            if is_console:
+                before = domain.console.end
+                self._lifecycle.drain_console(domain)
+                self._charge(domain, domain.console.end - before)
+            else:
+                self._lifecycle.hear_control(domain)
         except LightVMError as exc:
             log.warning("event-failed", channel=event, error=str(exc))
 
-    def _hear_console(self, domain: LiveDomain, event: int) -> None:
-        if domain.output_budget <= 0:
-            # The channel stays masked, so the guest can raise no more events until it has a budget again.
-            self._throttled.append((domain, event))
-            return
-        before = domain.console.end
-        self._hypervisor.unmask(event)
-        self._lifecycle.drain_console(domain)
-        if domain.output_budget == OUTPUT_BUDGET:
+    def _charge(self, domain: LiveDomain, cost: int) -> None:
+        if domain.event_budget == EVENT_BUDGET:
             self._spent.append(domain)
-        domain.output_budget -= domain.console.end - before + EVENT_COST
+            self._any_spent.set()
+        domain.event_budget -= cost
 
     async def renew_budgets(self) -> None:
-        """Give domains that have written their output budget again, for ever."""
+        """Give domains that have used some of their budget a new one, for ever."""
         while True:
+            await self._any_spent.wait()
             await trio.sleep(BUDGET_SECONDS)
+            self._any_spent = trio.Event()
             spent, self._spent = self._spent, []
             for domain in spent:
-                domain.output_budget = OUTPUT_BUDGET
+                domain.event_budget = EVENT_BUDGET
             throttled, self._throttled = self._throttled, []
             for domain, event in throttled:
                 if domain.handle is not None:
                     self._hear(event)
 
 
-async def reap_ended(hypervisor: Hypervisor, registry: Registry, lifecycle: Lifecycle) -> None:
+async def reap_ended(
+    hypervisor: Hypervisor, registry: Registry, lifecycle: Lifecycle, pools: Pools
+) -> None:
     """Find domains that ended without a word, for ever: crashes, triple faults, and a foreign `xl destroy`.
 
-    One call covers all domains, so an end is noticed within a second however many there are.
+    One call covers all domains, so an end is noticed within a second however many there are. Shells, which nobody
+    should touch, are looked at now and then.
     """
-    while True:
+    for look in itertools.count():
         begun = trio.current_time()
-        watched = sorted((d.record.domid, bytes.fromhex(uuid)) for uuid, d in registry.live.items())
+        watched = [(d.record.domid, bytes.fromhex(uuid)) for uuid, d in registry.live.items()]
+        if look % SHELLS_EVERY == 0:
+            watched += [(s.handle.domid, bytes.fromhex(s.uuid)) for s in pools.shells()]
         try:
-            ended = await hypervisor.find_ended(watched)
+            ended = await hypervisor.find_ended(sorted(watched))
         except LightVMError as exc:
             log.error("reaper-failed", error=str(exc))
             ended = ()
         for info in ended:
             domain = registry.live.get(info.uuid.hex())
-            if domain is None:
-                continue  # ended by its own word meanwhile
+            if domain is None:  # ended by its own word meanwhile, or a shell
+                await pools.drop(info.uuid.hex())
+                continue
             gone = info.gone or (info.dying and not info.shutdown)
             if not gone:
                 # It may have said why: the event of its last word may still be on its way.

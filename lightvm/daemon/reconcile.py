@@ -66,7 +66,7 @@ class Reconciliation:
         domain = LiveDomain(record, None, ConsoleBuffer(self._console_bytes))
         # A domid that is used again is another domain's, and so is its node.
         if info is not None or record.domid not in self._domids:
-            self._names.written.add(record.domid)
+            self._names.written[record.domid] = record.name
         if exit_ is None:
             if info is not None and not info.dying and await self._adopt(domain, info):
                 return
@@ -92,8 +92,11 @@ class Reconciliation:
         except LightVMError as exc:
             log.error("not-adopted", domain=record.name, domid=record.domid, error=str(exc))
             return False
-        # A domain that was written down but never unpaused looks like one that its owner paused: it is shown as that.
         domain.paused = info.paused
+        if info.paused and not record.paused and info.cpu_ns == 0:
+            # The daemon before was killed between writing it down and letting it run.
+            self._hypervisor.unpause(domain.handle)
+            domain.paused = False
         self._lifecycle.enter(domain)
         if info.shutdown:
             self._lifecycle.hear_control(domain)

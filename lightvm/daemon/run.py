@@ -13,16 +13,16 @@ import structlog
 import trio
 
 from lightvm.daemon.config import Config
+from lightvm.daemon.creator import Creator
 from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
-from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.pump import EventPump, reap_ended
 from lightvm.daemon.reconcile import Reconciliation
-from lightvm.daemon.server import accept_connections
+from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.xenstore import NameKeeper, Store
 from lightvm.xen.hypervisor import Hypervisor
@@ -66,20 +66,25 @@ async def _serve(
     names = NameKeeper(store)
     bus = EventBus()
     housekeeper = Housekeeper(hypervisor, pools, names)
-    images = ImageCache(
-        image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
-    )
     async with trio.open_nursery() as background:
         lifecycle = Lifecycle(
+            hypervisor=hypervisor,
+            journal=journal,
+            registry=registry,
+            names=names,
+            bus=bus,
+            background=background,
+            wait_seconds=limits.wait_seconds,
+        )
+        creator = Creator(
             config=config,
             hypervisor=hypervisor,
             journal=journal,
             registry=registry,
             pools=pools,
             maker=maker,
-            images=images,
-            names=names,
             bus=bus,
+            lifecycle=lifecycle,
             housekeeper=housekeeper,
             background=background,
         )
@@ -89,7 +94,7 @@ async def _serve(
         ).run()
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)
-        background.start_soon(reap_ended, hypervisor, registry, lifecycle)
+        background.start_soon(reap_ended, hypervisor, registry, lifecycle, pools)
         background.start_soon(names.write_names)
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
@@ -100,10 +105,12 @@ async def _serve(
             hypervisor=hypervisor,
             registry=registry,
             pools=pools,
+            creator=creator,
             lifecycle=lifecycle,
             names=names,
             bus=bus,
             journal=journal,
+            stop=stop,
             started=time.monotonic(),
         )
         async with trio.open_nursery() as connections:
@@ -121,6 +128,7 @@ async def _serve(
                 task_status.started(service)
                 await stop.wait()
                 accepting.cancel_scope.cancel()
+            hang_up_idle(service)
             connections.cancel_scope.deadline = trio.current_time() + config.daemon.drain_seconds
         filling.cancel()
         await pools.drain()

@@ -8,7 +8,6 @@ through the event loop.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable
 
 import msgspec
 import structlog
@@ -16,7 +15,8 @@ import trio
 
 from lightvm import errors, wire
 from lightvm.calls import METHODS, SERVICE
-from lightvm.daemon.handlers import HANDLERS, LONG, Service
+from lightvm.daemon.caller import Caller, stopping
+from lightvm.daemon.handlers import HANDLERS, Service
 
 log = structlog.get_logger()
 
@@ -63,6 +63,12 @@ async def serve_connection(peer: socket.socket, service: Service, slots: trio.Se
         slots.release()
 
 
+def hang_up_idle(service: Service) -> None:
+    """Let go of the clients that wait for nothing. Those whose calls are still carried out get their replies."""
+    for peer in service.idle:
+        trio.lowlevel.notify_closing(peer)
+
+
 class Connection:
     """One client."""
 
@@ -71,6 +77,8 @@ class Connection:
         self._service = service
         self._framer = wire.Framer()
         self._answered = 0
+        self._caller = Caller(peer, None, service.stop)
+        self._more_caller = Caller(peer, self._send_more, service.stop)
 
     async def serve(self) -> None:
         """Answer calls, one after the other."""
@@ -81,17 +89,33 @@ class Connection:
                 await trio.lowlevel.checkpoint()
 
     async def _next_message(self) -> bytes | None:
-        """Return the next call, or None where the client has gone. No checkpoint where one is here already."""
+        """Return the next call, or None where the client has gone or the daemon stops.
+
+        No checkpoint where a call is here already.
+        """
         while (message := self._framer.next_message()) is None:
             try:
                 data = self._peer.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._peer)
+                if self._service.stop.is_set() or not await self._wait_call():
+                    return None
                 continue
             if not data:
                 return None
             self._framer.feed(data)
         return message
+
+    async def _wait_call(self) -> bool:
+        """Wait until the client says something; return False where `hang_up_idle` came first."""
+        idle = self._service.idle
+        idle.add(self._peer)
+        try:
+            await trio.lowlevel.wait_readable(self._peer)
+        except trio.ClosedResourceError:
+            return False
+        finally:
+            idle.discard(self._peer)
+        return True
 
     async def _answer(self, message: bytes) -> None:
         call = wire.decode_call(message)
@@ -112,13 +136,11 @@ class Connection:
     async def _carry_out(self, call: wire.Call) -> bytes:
         """Return the last reply to a call, an error included; raises `ConnectionLost` where nobody reads it."""
         try:
+            if self._service.stop.is_set():
+                raise stopping()
             parameters = wire.decode_parameters(call)
-            handler = HANDLERS[call.method]
-            send = self._send_more if call.more and not call.oneway else None
-            if call.method in LONG:
-                result = await self._until_hangup(handler(self._service, parameters, send))
-            else:
-                result = await handler(self._service, parameters, send)
+            caller = self._more_caller if call.more and not call.oneway else self._caller
+            result = await HANDLERS[call.method](self._service, parameters, caller)
             return wire.encode_reply(result)
         except errors.ConnectionLost:
             raise
@@ -128,21 +150,6 @@ class Connection:
             # The only place where an unforeseen error is caught: here it becomes a reply, and the daemon goes on.
             log.exception("internal-error", method=call.method)
             return wire.encode_error(errors.InternalError("a defect in the daemon; see its log"))
-
-    async def _until_hangup(self, work: Awaitable[msgspec.Struct]) -> msgspec.Struct:
-        """Do a long piece of work, but not for a client that has gone: then raise `ConnectionLost`."""
-        result: msgspec.Struct | None = None
-        failure: errors.LightVMError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_on_hangup, nursery.cancel_scope)
-            try:
-                result = await work
-            except errors.LightVMError as exc:  # out of the nursery as itself, not in a group
-                failure = exc
-            nursery.cancel_scope.cancel()
-        if result is None:
-            raise failure or errors.ConnectionLost("the client has gone")
-        return result
 
     async def _send_more(self, result: msgspec.Struct) -> None:
         try:
@@ -165,18 +172,6 @@ class Connection:
                     view = view[self._peer.send(view) :]
                 except BlockingIOError:
                     continue
-
-    async def _cancel_on_hangup(self, scope: trio.CancelScope) -> None:
-        """Cancel a long call when its client has gone; one that sends its next call early is no reason."""
-        await trio.lowlevel.wait_readable(self._peer)
-        try:
-            gone = not self._peer.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            gone = False
-        except OSError:
-            gone = True
-        if gone:
-            scope.cancel()
 
 
 def _encode_error(call: wire.Call, error: errors.LightVMError) -> bytes:

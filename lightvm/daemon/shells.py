@@ -149,15 +149,35 @@ class Pools:
             shell = pool.shells.pop()
         else:
             pool.misses += 1
+        self._want_shells(pool)
+        return shell
+
+    def _want_shells(self, pool: ShellPool) -> None:
         if len(pool.shells) < max(pool.flavor.low, 1) and not pool.filling:
             pool.filling = True
             self._wanted.set()
-        return shell
+
+    def shells(self) -> Iterator[Shell]:
+        """Yield all shells that wait."""
+        for pool in self:
+            yield from pool.shells
 
     @property
     def uuids(self) -> set[str]:
         """UUIDs of all shells that wait."""
-        return {shell.uuid for pool in self for shell in pool.shells}
+        return {shell.uuid for shell in self.shells()}
+
+    async def drop(self, uuid: str) -> None:
+        """Give back a shell that is of no use any more; one that has been taken meanwhile is left alone."""
+        for pool in self:
+            for shell in pool.shells:
+                if shell.uuid == uuid:
+                    pool.shells.remove(shell)
+                    pool.discarded += 1
+                    log.warning("shell-lost", flavor=pool.flavor.name, domid=shell.handle.domid)
+                    self._want_shells(pool)
+                    await self._discard(shell)
+                    return
 
     def in_work(self, uuid: str) -> bool:
         """Whether a shell is being made or given back just now."""
@@ -244,7 +264,10 @@ class Pools:
     async def _drain(self) -> None:
         for pool in self:
             while pool.shells:
-                try:
-                    await self._maker.discard(pool.shells.pop())
-                except LightVMError as exc:
-                    log.error("shell-not-discarded", flavor=pool.flavor.name, error=str(exc))
+                await self._discard(pool.shells.pop())
+
+    async def _discard(self, shell: Shell) -> None:
+        try:
+            await self._maker.discard(shell)
+        except LightVMError as exc:
+            log.error("shell-not-discarded", uuid=shell.uuid, error=str(exc))

@@ -66,9 +66,7 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         raise BadRequest("must be an absolute path", "request.image")
     name = request.name
     if name is None:
-        name = (
-            f"vm-{random.getrandbits(40):010x}"  # no secret; a system call less than `os.urandom`
-        )
+        name = f"vm-{random.getrandbits(40):010x}"  # no secret, and no system call
     else:
         check_name(name)
     cmdline = request.cmdline or ""
@@ -80,11 +78,13 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         raise BadRequest(f"at most {MODULES_MAX} modules", "request.modules")
     if request.wait is WaitFor.EXITED:
         raise BadRequest("a create can wait for running or ready", "request.wait")
-    if request.paused and request.wait is WaitFor.READY:
-        raise BadRequest("a paused guest cannot become ready", "request.wait")
+    if request.paused and request.wait is not None:
+        raise BadRequest("a paused guest does not get that far", "request.wait")
     timeout = request.timeout_ms
     if timeout is not None and not 0 < timeout <= MAX_TIMEOUT_MS:
         raise BadRequest(f"1 to {MAX_TIMEOUT_MS} ms", "request.timeout_ms")
+    if timeout is not None and request.wait is None:
+        raise BadRequest("goes with `wait` only, which it bounds", "request.timeout_ms")
     if request.token is not None and not 0 < len(request.token) <= MAX_TOKEN:
         raise BadRequest(f"1 to {MAX_TOKEN} characters", "request.token")
     return Wish(

@@ -37,6 +37,10 @@ class Store(Protocol):
         """Remove a node and all below it; one that is not there is no error."""
         ...
 
+    def read(self, path: str) -> str | None:
+        """Return a node's value, or None where there is none."""
+        ...
+
     def children(self, path: str) -> Sequence[str]:
         """Return the names below a node."""
         ...
@@ -81,6 +85,11 @@ class PyxsStore:
         """Remove a node and all below it."""
         self._call(lambda client: client.delete(path.encode()), None)
 
+    def read(self, path: str) -> str | None:
+        """Return a node's value."""
+        value = self._call(lambda client: client.read(path.encode()), None)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
+
     def children(self, path: str) -> Sequence[str]:
         """Return the names below a node."""
         names = self._call(lambda client: client.list(path.encode()), [])
@@ -117,6 +126,11 @@ class MemoryStore:
             if node == path or node.startswith(path + "/"):
                 del self.nodes[node]
 
+    def read(self, path: str) -> str | None:
+        """Return a node's value."""
+        self._check()
+        return self.nodes.get(path)
+
     def children(self, path: str) -> Sequence[str]:
         """Return the names below a node."""
         self._check()
@@ -125,7 +139,10 @@ class MemoryStore:
 
 
 class NameKeeper:
-    """Keeps ``/local/domain/DOMID/name`` of our domains."""
+    """Keeps ``/local/domain/DOMID/name`` of our domains.
+
+    A node is removed only while it has the name that was written: the domid may be another toolstack's domain by then.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -133,8 +150,8 @@ class NameKeeper:
         self._wake = trio.Event()
         self._done = trio.lowlevel.ParkingLot()
         self._limiter = trio.CapacityLimiter(MOST_THREADS)
-        self.written: set[int] = set()
-        """Domids that have, or may have, a node of ours."""
+        self.written: dict[int, str] = {}
+        """Domids that have, or may have, a node of ours, and its name."""
 
     def set_name(self, domid: int, name: str) -> None:
         """Note a name to be written soon."""
@@ -168,7 +185,8 @@ class NameKeeper:
 
     async def _attempt(self, batch: dict[int, str | None]) -> dict[int, Exception]:
         """Carry a batch out; return what failed."""
-        self.written |= batch.keys()  # before the attempt: a part of it may have been carried out
+        # Before the attempt: a part of it may have been carried out.
+        self.written |= {domid: name for domid, name in batch.items() if name is not None}
         given_up = threading.Event()
         try:
             with trio.fail_after(ATTEMPT_SECONDS):
@@ -189,12 +207,17 @@ class NameKeeper:
                 break  # what is left is done by a later attempt, and may be out of date by then
             try:
                 if name is None:
-                    self._store.remove(f"/local/domain/{domid}")
+                    self._remove(domid)
                 else:
                     self._store.write(f"/local/domain/{domid}/name", name)
             except OSError as exc:
                 failures[domid] = exc
         return failures
+
+    def _remove(self, domid: int) -> None:
+        path, name = f"/local/domain/{domid}", self.written.get(domid)
+        if name is not None and self._store.read(f"{path}/name") == name:
+            self._store.remove(path)
 
     def _settle(self, batch: dict[int, str | None], failed: Collection[int]) -> None:
         for domid, name in batch.items():
@@ -202,7 +225,7 @@ class NameKeeper:
                 self._wanted[domid] = self._wanted.pop(domid)  # to the end: others first
                 continue
             if name is None:
-                self.written.discard(domid)
+                self.written.pop(domid, None)
             if self._wanted.get(domid, self) == name:
                 del self._wanted[domid]
         self._done.unpark_all()

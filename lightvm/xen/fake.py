@@ -413,7 +413,7 @@ def _describe(domain: FakeDomain) -> DomainInfo:
         uuid=domain.uuid,
         memory_kib=domain.shape.memory_kib,
         vcpus=domain.shape.vcpus,
-        cpu_ns=0,
+        cpu_ns=int(domain.started),
         paused=domain.paused,
         dying=False,
         shutdown=domain.shutdown_code is not None,

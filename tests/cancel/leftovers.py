@@ -60,7 +60,7 @@ def leftovers(lvm: InMemory, foreign: Collection[int] = ()) -> Iterator[str]:
     yield from _compare("names that may be written", lvm.service.names.written, live)
     taken = dict(registry._by_name)
     yield from _compare("reserved names", {n for n, d in taken.items() if d is None}, set())
-    tokens = lvm.service.lifecycle._tokens
+    tokens = lvm.service.registry.tokens
     yield from _compare(
         "tokens held", {t for t, d in tokens.items() if isinstance(d, trio.Event)}, set()
     )

@@ -103,7 +103,7 @@ async def test_a_create_that_is_cancelled_before_the_unpause_makes_no_domain(
     go_on = lvm.hypervisor.hang("prepare")
     request = CreateRequest(image=lvm.noop, name="new", token="t", memory_kib=memory)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lvm.service.lifecycle.create, request)
+        nursery.start_soon(lvm.service.creator.create, request)
         await settle(1)
         nursery.cancel_scope.cancel()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -120,9 +120,7 @@ async def test_a_create_that_is_cancelled_at_once_makes_no_domain(
 ) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        await lvm.service.lifecycle.create(
-            CreateRequest(image=lvm.noop, name="new", memory_kib=8192)
-        )
+        await lvm.service.creator.create(CreateRequest(image=lvm.noop, name="new", memory_kib=8192))
     assert scope.cancelled_caught
     assert await client.list(all=True) == ()
     await assert_nothing_left(lvm)
@@ -135,7 +133,7 @@ async def test_a_create_that_is_cancelled_while_it_waits_leaves_the_domain(
         image=lvm.misbehave, name="new", token="t", cmdline="loop", wait=WaitFor.READY
     )
     with trio.move_on_after(1) as scope:
-        await lvm.service.lifecycle.create(request)
+        await lvm.service.creator.create(request)
     assert scope.cancelled_caught
     assert [domain.name for domain in await client.list()] == ["new"]
     await assert_nothing_left(lvm)
@@ -147,10 +145,10 @@ async def test_a_waiter_for_a_token_that_is_cancelled_does_not_take_it(
     go_on = lvm.hypervisor.hang("prepare")
     request = CreateRequest(image=lvm.noop, token="t", memory_kib=8192)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lvm.service.lifecycle.create, request)
+        nursery.start_soon(lvm.service.creator.create, request)
         await settle(1)
         with trio.move_on_after(1):
-            await lvm.service.lifecycle.create(request)
+            await lvm.service.creator.create(request)
         go_on.set()
     assert len(await client.list()) == 1
     await assert_nothing_left(lvm)

@@ -205,9 +205,6 @@ async def _start(directory: Path, hypervisor: FakeHypervisor, store: MemoryStore
         pass
 
 
-@pytest.mark.xfail(
-    strict=True, reason="whether a paused domain was meant to be is not written down"
-)
 async def test_a_create_that_was_killed_before_the_unpause_is_carried_out_when_asked_for_again(
     tmp_path: Path,
 ) -> None:
@@ -219,3 +216,20 @@ async def test_a_create_that_was_killed_before_the_unpause_is_carried_out_when_a
             created = await client.create(lvm.noop, name="new", token="t")
             assert created.source is Source.EXISTING
             assert created.domain.state is not State.PAUSED
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_domain_that_its_owner_paused_stays_paused_over_a_kill(
+    tmp_path: Path, at_once: bool
+) -> None:
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    async with serving(tmp_path, hypervisor, store) as lvm, open_client(lvm.socket) as client:
+        await client.create(lvm.noop, name="web", paused=at_once)
+        if not at_once:
+            await client.pause("web")
+            hypervisor.domains[lvm.service.registry.find("web").record.domid].started = False
+    hypervisor.forget_handles()
+    async with serving(tmp_path, hypervisor, store) as lvm, open_client(lvm.socket) as client:
+        assert (await client.info("web")).state is State.PAUSED
+        await client.unpause("web")
+        assert (await client.info("web")).state is not State.PAUSED

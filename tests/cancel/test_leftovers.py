@@ -60,7 +60,7 @@ async def test_a_thing_that_nobody_owns_is_found(
         case "name":
             lvm.store.nodes["/local/domain/99/name"] = "x"
         case "written":
-            lvm.service.names.written.add(99)
+            lvm.service.names.written[99] = "x"
         case "reserved":
             lvm.service.registry.reserve("x")
         case "route":

@@ -21,8 +21,9 @@ from lightvm.errors import (
     NameTaken,
     NoSuchDomain,
     NotPossibleNow,
+    TimedOut,
 )
-from lightvm.model import Created, ExitReason, Source, WaitFor
+from lightvm.model import Created, ExitReason, Source, State, WaitFor
 from tests.cancel.leftovers import assert_nothing_left
 from tests.stateful.model import Model, ModelDomain
 from tests.stateful.stage import Stage, T
@@ -106,6 +107,8 @@ class DaemonMachine(RuleBasedStateMachine):
         """Create a domain; return it where it is new."""
         existing = self.model.by_token(token)
         taken = existing is None and name is not None and self.model.named(name) is not None
+        stands = existing is not None and existing.state is State.PAUSED and not existing.ready
+        error = NameTaken if taken else TimedOut if stands and not paused else None
 
         async def create(client: Client) -> Created:
             return await client.create(
@@ -118,7 +121,7 @@ class DaemonMachine(RuleBasedStateMachine):
                 wait=None if paused else WaitFor.READY,
             )
 
-        created = self.attempt(create, NameTaken if taken else None)
+        created = self.attempt(create, error)
         if created is None:
             return None
         if existing is not None:

@@ -54,7 +54,6 @@ async def test_a_hang_up_in_a_long_call_ends_it(
     assert not lvm.service.bus.watched
 
 
-@pytest.mark.xfail(strict=True, reason="a create notices a hang-up only when its wait has ended")
 async def test_a_hang_up_while_a_create_waits_for_its_guest_ends_the_wait(
     lvm: InMemory, client: Client
 ) -> None:

@@ -114,7 +114,7 @@ async def test_a_guest_that_does_not_become_ready_is_left_running(
             lvm.misbehave, name="web", cmdline="loop", wait=WaitFor.READY, timeout_ms=1500
         )
     assert trio.current_time() - begun == pytest.approx(1.5, abs=0.1)
-    assert caught.value.where == "domain web"
+    assert caught.value.where == "web"
     assert (await client.info("web")).state is State.RUNNING
 
 
@@ -125,6 +125,35 @@ async def test_without_a_timeout_the_daemon_s_own_limit_holds(
     with pytest.raises(errors.TimedOut):
         await client.create(lvm.misbehave, cmdline="loop", wait=WaitFor.READY)
     assert trio.current_time() - begun == pytest.approx(5.0, abs=0.1)
+
+
+async def test_a_shell_that_somebody_destroyed_costs_nobody_a_create(
+    lvm: InMemory, client: Client
+) -> None:
+    shells = lvm.service.pools["tiny"].shells
+    for shell in list(shells)[1:]:
+        lvm.hypervisor.kill(shell.handle.domid)
+    created = await client.create(lvm.noop, wait=WaitFor.READY)
+    assert created.source is Source.POOL
+    assert (await client.create(lvm.noop, wait=WaitFor.READY)).domain.ready is not None
+    await settle()
+    assert lvm.service.pools["tiny"].discarded == 3
+
+
+async def test_with_all_shells_destroyed_a_create_is_cold(lvm: InMemory, client: Client) -> None:
+    for shell in lvm.service.pools["tiny"].shells:
+        lvm.hypervisor.kill(shell.handle.domid)
+    created = await client.create(lvm.noop, wait=WaitFor.READY)
+    assert created.source is Source.COLD
+
+
+async def test_shells_that_somebody_destroyed_are_replaced(lvm: InMemory, client: Client) -> None:
+    pool = lvm.service.pools["tiny"]
+    for shell in pool.shells:
+        lvm.hypervisor.kill(shell.handle.domid)
+    await settle(10)
+    assert (len(pool.shells), pool.discarded) == (4, 4)
+    assert {shell.handle.domid for shell in pool.shells} == set(lvm.hypervisor.domains)
 
 
 @pytest.mark.parametrize("cmdline", ["crash", "triple-fault", "shutdown", "", "control crash"])

@@ -44,8 +44,8 @@ async def test_a_foreign_domain_is_told_as_that(lvm: InMemory, client: Client) -
 
 async def test_a_shell_in_work_is_no_leak(lvm: InMemory, client: Client) -> None:
     go_on = lvm.hypervisor.hang("release")
-    lifecycle, shell = lvm.service.lifecycle, lvm.service.pools["tiny"].shells.pop()
-    lifecycle._background.start_soon(lifecycle._discard, shell)
+    creator, shell = lvm.service.creator, lvm.service.pools["tiny"].shells.pop()
+    creator._background.start_soon(creator._discard, shell)
     await settle()
     findings = await client.doctor()
     assert told(findings, Verdict.LEAKED) == told(findings, Verdict.FOREIGN) == []
@@ -115,7 +115,7 @@ async def test_a_node_of_a_domain_that_is_gone_is_a_leak(lvm: InMemory, client: 
     domid = created.domain.domid
     await client.destroy("web")
     await settle()
-    lvm.service.names.written.add(domid)
+    lvm.service.names.written[domid] = "x"
     lvm.store.nodes[f"/local/domain/{domid}/name"] = "web"
     assert told(await client.doctor(), Verdict.LEAKED) == [("xenstore", f"/local/domain/{domid}")]
 

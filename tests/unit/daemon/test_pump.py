@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
+from structlog.testing import CapturingLogger
 
 from lightvm.client import Client
-from lightvm.daemon.domains import OUTPUT_BUDGET
+from lightvm.daemon.domains import EVENT_BUDGET
 from lightvm.daemon.pump import BUDGET_SECONDS, EVENT_COST
 from lightvm.errors import HypercallError, OutOfMemory
-from lightvm.model import WaitFor
+from lightvm.model import ExitReason, WaitFor
 from lightvm.testing import InMemory
 from tests.waits import settle
 
@@ -23,7 +24,7 @@ async def test_a_flood_is_throttled(lvm: InMemory, client: Client) -> None:
     await settle(10)
     taken = (lvm.hypervisor.calls["take_console"] - before) / 10
     full = 340 * 6  # bytes that a flooding guest has ready each time
-    most = (OUTPUT_BUDGET / (full + EVENT_COST) + 1) / BUDGET_SECONDS
+    most = (EVENT_BUDGET / (full + EVENT_COST) + 1) / BUDGET_SECONDS
     assert 0.5 * most <= taken <= most
 
 
@@ -34,9 +35,46 @@ async def test_many_small_writes_are_throttled_too(lvm: InMemory, client: Client
         lvm.hypervisor.say(created.domain.domid, b".")
         await trio.sleep(0.0001)
     taken = lvm.hypervisor.calls["take_console"] - before
-    assert taken <= (OUTPUT_BUDGET / EVENT_COST + 2) * (1 / BUDGET_SECONDS + 1)
+    assert taken <= (EVENT_BUDGET / EVENT_COST + 2) * (1 / BUDGET_SECONDS + 1)
     await settle()
     assert (await client.console_read("drip")).next == 10_000
+
+
+async def test_a_guest_that_notifies_for_nothing_is_throttled_too(
+    lvm: InMemory, client: Client
+) -> None:
+    created = await client.create(lvm.noop, name="nag", wait=WaitFor.READY)
+    guest = lvm.hypervisor.domains[created.domain.domid]
+    before = lvm.hypervisor.calls["read_control"]
+    for _ in range(10_000):
+        lvm.hypervisor._signal(guest, console=False)
+        await trio.sleep(0.0001)
+    taken = lvm.hypervisor.calls["read_control"] - before
+    assert 1 / BUDGET_SECONDS < taken <= (EVENT_BUDGET / EVENT_COST + 2) * (1 / BUDGET_SECONDS + 1)
+    lvm.hypervisor.end(guest.domid, ExitReason.POWEROFF, 3)
+    domain = await client.wait("nag", timeout_ms=1000)
+    assert domain.exit is not None
+    assert domain.exit.status == 3
+
+
+async def test_a_console_that_stays_corrupt_is_told_once(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = CapturingLogger()
+    monkeypatch.setattr("lightvm.daemon.lifecycle.log", log)
+    created = await client.create(lvm.noop, name="liar")
+    guest = lvm.hypervisor.domains[created.domain.domid]
+    for _ in range(10):
+        guest.corrupt = True
+        lvm.hypervisor._signal(guest, console=True)
+        await settle()
+    assert [call.args for call in log.calls] == [("console-corrupt",)]
+
+
+async def test_a_daemon_with_nothing_to_do_sleeps(lvm: InMemory, client: Client) -> None:
+    await settle()
+    statistics = trio.lowlevel.current_statistics()
+    assert statistics.seconds_to_next_deadline > 0.1
 
 
 async def test_a_quiet_guest_is_heard_at_once_beside_a_flood(lvm: InMemory, client: Client) -> None:

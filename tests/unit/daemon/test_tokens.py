@@ -20,6 +20,18 @@ async def test_the_same_token_gives_the_same_domain(lvm: InMemory, client: Clien
     assert len(await client.list()) == 1
 
 
+async def test_a_create_that_is_asked_for_again_waits_as_it_is_told(
+    lvm: InMemory, client: Client
+) -> None:
+    await client.create(lvm.misbehave, token="t", name="slow", cmdline="loop")
+    with pytest.raises(errors.TimedOut):
+        await client.create(lvm.misbehave, token="t", wait=WaitFor.READY, timeout_ms=100)
+    await client.create(lvm.hello, token="u", name="job")
+    await client.wait("job")
+    again = await client.create(lvm.hello, token="u", wait=WaitFor.READY)
+    assert again.domain.exit is not None  # told as it is: it may have been ready
+
+
 async def test_another_token_gives_another_domain(lvm: InMemory, client: Client) -> None:
     first = await client.create(lvm.noop, token="t")
     second = await client.create(lvm.noop, token="u")

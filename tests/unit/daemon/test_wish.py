@@ -151,17 +151,22 @@ def test_a_create_does_not_wait_for_an_exit(ask: Ask) -> None:
 
 
 def test_a_paused_guest_is_not_waited_for(ask: Ask) -> None:
-    assert ask.refused(wait=WaitFor.READY, paused=True) == "request.wait"
-    assert ask(wait=WaitFor.RUNNING, paused=True).paused
+    for wait in WaitFor.READY, WaitFor.RUNNING:
+        assert ask.refused(wait=wait, paused=True) == "request.wait"
+    assert ask(paused=True).paused
 
 
 @pytest.mark.parametrize("timeout", [0, -1, MAX_TIMEOUT_MS + 1])
 def test_a_bad_timeout_is_refused(ask: Ask, timeout: int) -> None:
-    assert ask.refused(timeout_ms=timeout) == "request.timeout_ms"
+    assert ask.refused(timeout_ms=timeout, wait=WaitFor.READY) == "request.timeout_ms"
+
+
+def test_a_timeout_without_a_wait_bounds_nothing_and_is_refused(ask: Ask) -> None:
+    assert ask.refused(timeout_ms=1500) == "request.timeout_ms"
 
 
 def test_a_timeout_is_kept_in_seconds(ask: Ask) -> None:
-    assert ask(timeout_ms=1500).timeout == 1.5
+    assert ask(timeout_ms=1500, wait=WaitFor.READY).timeout == 1.5
 
 
 @pytest.mark.parametrize("token", ["", "x" * 129])

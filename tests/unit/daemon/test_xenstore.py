@@ -44,7 +44,7 @@ async def test_a_name_is_written(keeper: Open) -> None:
         names.set_name(7, "web")
         await settle()
         assert store.nodes == {"/local/domain/7/name": "web"}
-        assert names.written == {7}
+        assert set(names.written) == {7}
 
 
 async def test_a_name_is_removed_with_all_below_the_domain(keeper: Open) -> None:
@@ -55,7 +55,21 @@ async def test_a_name_is_removed_with_all_below_the_domain(keeper: Open) -> None
         await settle()
         await names.remove(7)
         assert store.nodes == {"/local/domain/77/name": "other"}
-        assert names.written == set()
+        assert not names.written
+
+
+async def test_a_domain_of_somebody_else_that_has_the_domid_now_keeps_its_node(
+    keeper: Open,
+) -> None:
+    store = MemoryStore()
+    async with keeper(store) as names:
+        names.set_name(7, "web")
+        await settle()
+        theirs = {"/local/domain/7/name": "theirs", "/local/domain/7/device/vif": "0"}
+        store.nodes = dict(theirs)
+        await names.remove(7)
+        assert store.nodes == theirs
+        assert not names.written
 
 
 async def test_removing_what_was_never_written_does_not_wait(keeper: Open) -> None:
@@ -73,7 +87,7 @@ async def test_a_name_that_is_removed_before_it_is_written_leaves_nothing(keeper
         names.set_name(7, "web")
         await names.remove(7)
         assert store.nodes == {}
-        assert names.written == set()
+        assert not names.written
 
 
 async def test_a_broken_store_is_tried_again_until_it_works(keeper: Open) -> None:

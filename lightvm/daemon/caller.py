@@ -1,0 +1,70 @@
+"""Whoever made a call, as its handler sees him: somebody to tell more, and who may go away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from lightvm import errors
+
+T = TypeVar("T")
+
+Send = Callable[[msgspec.Struct], Awaitable[None]]
+"""Sends one more reply of a streaming call."""
+
+
+class Caller:
+    """The other side of one connection; `send` is None where a call did not ask for `more`."""
+
+    __slots__ = ("_peer", "_stop", "send")
+
+    def __init__(self, peer: socket.socket, send: Send | None, stop: trio.Event) -> None:
+        self._peer = peer
+        self._stop = stop
+        self.send = send
+
+    async def until_hangup(self, work: Awaitable[T]) -> T:
+        """Await something long, but not for a caller who has gone, and not when the daemon stops.
+
+        Raises `ConnectionLost` or `StoppingNow` then; the work is cancelled.
+        """
+        result: list[T] = []
+        failure: errors.LightVMError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_on_hangup, nursery.cancel_scope)
+            nursery.start_soon(self._cancel_on_stop, nursery.cancel_scope)
+            try:
+                result.append(await work)
+            except errors.LightVMError as exc:  # out of the nursery as itself, not in a group
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if result:
+            return result[0]
+        if failure is None and self._stop.is_set():
+            failure = stopping()
+        raise failure or errors.ConnectionLost("the client has gone")
+
+    async def _cancel_on_hangup(self, scope: trio.CancelScope) -> None:
+        """Cancel when the caller has gone; one that sends its next call early is no reason."""
+        await trio.lowlevel.wait_readable(self._peer)
+        try:
+            gone = not self._peer.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            gone = False
+        except OSError:
+            gone = True
+        if gone:
+            scope.cancel()
+
+    async def _cancel_on_stop(self, scope: trio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.cancel()
+
+
+def stopping() -> errors.StoppingNow:
+    """Return the error for a call that comes, or still waits, while the daemon stops."""
+    return errors.StoppingNow("the daemon is on its way down; ask again after its restart")

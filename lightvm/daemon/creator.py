@@ -1,0 +1,243 @@
+"""From request to running domain.
+
+``docs/walkthroughs/create.md`` follows a create through this file. It is a row of small steps, each with its undo: a
+create that fails or is cancelled leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from lightvm import errors
+from lightvm.daemon.config import Config
+from lightvm.daemon.console import ConsoleBuffer
+from lightvm.daemon.domains import LiveDomain, Registry
+from lightvm.daemon.events import EventBus
+from lightvm.daemon.housekeeping import Housekeeper
+from lightvm.daemon.images import ImageCache
+from lightvm.daemon.journal import DomainRecord, Journal
+from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.shells import Pools, Shell, ShellMaker
+from lightvm.daemon.spinner import Spinner
+from lightvm.daemon.wish import Wish, check_request
+from lightvm.model import Created, CreateRequest, EventKind, Phases, Source, WaitFor
+from lightvm.xen.hypervisor import Boot, Hypervisor
+
+log = structlog.get_logger()
+
+_now = time.perf_counter_ns
+NO_PHASES = Phases(prepare_us=0, load_us=0, journal_us=0, unpause_us=0, total_us=0)
+
+Patiently = Callable[[Awaitable[None]], Awaitable[None]]
+"""Awaits a long wait, but no longer than there is somebody who wants to know."""
+
+
+async def in_any_case(wait: Awaitable[None]) -> None:
+    """Await a long wait to its end."""
+    await wait
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Moments of one create, in nanoseconds."""
+
+    begun: int
+    taken: int = 0
+    loaded: int = 0
+    journalled: int = 0
+    running: int = 0
+
+    def phases(self, *, cold: bool, ready: bool) -> Phases:
+        """Return the phases so far, in microseconds."""
+        now = _now()
+        return Phases(
+            prepare_us=(self.taken - self.begun) // 1000 if cold else 0,
+            load_us=(self.loaded - self.taken) // 1000,
+            journal_us=(self.journalled - self.loaded) // 1000,
+            unpause_us=(self.running - self.journalled) // 1000,
+            ready_us=(now - self.running) // 1000 if ready else None,
+            total_us=(now - self.begun) // 1000,
+        )
+
+
+class Creator:
+    """Creates domains."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        hypervisor: Hypervisor,
+        journal: Journal,
+        registry: Registry,
+        pools: Pools,
+        maker: ShellMaker,
+        bus: EventBus,
+        lifecycle: Lifecycle,
+        housekeeper: Housekeeper,
+        background: trio.Nursery,
+    ) -> None:
+        limits = self._limits = config.limits
+        self._hypervisor = hypervisor
+        self._journal = journal
+        self._registry = registry
+        self._pools = pools
+        self._maker = maker
+        self._images = ImageCache(
+            image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
+        )
+        self._bus = bus
+        self._lifecycle = lifecycle
+        self._housekeeper = housekeeper
+        self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
+        self._background = background
+
+    async def create(self, request: CreateRequest, patiently: Patiently = in_any_case) -> Created:
+        """Create a domain, from the pool where it can be.
+
+        Raises `BadRequest`, `BadImage`, `NameTaken`, `NoSuchFlavor`, `OutOfMemory`, `HypercallError`,
+        `JournalFailed`; and when told to wait for ready, `TimedOut` and `GuestExited`, which leave the domain be, and
+        whatever `patiently` raises. Cancelled before the unpause, it leaves nothing behind; after it, the domain
+        stays.
+        """
+        watch = Stopwatch(_now())
+        wish = check_request(request, self._pools)
+        if wish.token is None:
+            return await self._create(wish, watch, patiently)
+        async with self._token(wish.token) as existing:
+            if existing is None:
+                return await self._create(wish, watch, patiently)
+        if wish.wait is not None and existing.exit is None:
+            await patiently(self._lifecycle.wait(existing, wish.wait, self._patience(wish)))
+        return Created(domain=existing.describe(), source=Source.EXISTING, phases=NO_PHASES)
+
+    @asynccontextmanager
+    async def _token(self, token: str) -> AsyncIterator[LiveDomain | None]:
+        """Hold a token: yields its domain, or None to him who is to make it; the others wait for him."""
+        tokens = self._registry.tokens
+        while isinstance(holder := tokens.get(token), trio.Event):
+            await holder.wait()
+        if holder is not None:
+            yield holder
+            return
+        settled = tokens[token] = trio.Event()
+        try:
+            yield None
+        finally:
+            if tokens.get(token) is settled:
+                del tokens[token]
+            settled.set()
+
+    async def _create(self, wish: Wish, watch: Stopwatch, patiently: Patiently) -> Created:
+        image = self._images.get_nowait(wish.image) or await self._images.get(wish.image)
+        boot = await wish.boot(image, self._limits.image_mib << 20)
+        if wish.pool is not None:
+            wish.pool.fit_window(image.end)
+        watched = wish.wait is WaitFor.READY and self._spinner.pays()
+        self._registry.reserve(wish.name)
+        self._pools.begin_request()
+        try:
+            domain, source = await self._make(wish, boot, watch, watched=watched)
+        finally:
+            self._pools.end_request()
+            self._registry.unreserve(wish.name)
+        if watched and domain.handle is not None and self._spinner.spin(domain.handle):
+            self._lifecycle.hear_control(domain)
+        if wish.wait is WaitFor.READY and domain.ready is None:
+            await patiently(self._lifecycle.wait(domain, wish.wait, self._patience(wish)))
+        return Created(
+            domain=domain.describe(),
+            source=source,
+            phases=watch.phases(cold=source is Source.COLD, ready=wish.wait is WaitFor.READY),
+        )
+
+    def _patience(self, wish: Wish) -> float:
+        return self._limits.ready_seconds if wish.timeout is None else wish.timeout
+
+    async def _make(
+        self, wish: Wish, boot: Boot, watch: Stopwatch, *, watched: bool
+    ) -> tuple[LiveDomain, Source]:
+        """Make a domain of a shell from the pool, or of a new one where there is none."""
+        while True:
+            shell = self._pools.take(wish.pool) if wish.pool else None
+            if shell is None:
+                shell = await self._make_cold(wish)
+                watch.taken = _now()
+                return self._finish(shell, wish, boot, watch, watched=watched), Source.COLD
+            watch.taken = _now()
+            try:
+                return self._finish(shell, wish, boot, watch, watched=watched), Source.POOL
+            except errors.HypercallError as exc:
+                if exc.errno != errno.ESRCH:
+                    raise
+                log.warning("shell-lost", flavor=shell.flavor, domid=shell.handle.domid)
+
+    async def _make_cold(self, wish: Wish) -> Shell:
+        """Prepare a shell for one request; cancelled or too late, it leaves none."""
+        try:
+            with trio.fail_after(self._limits.create_seconds):
+                shell = await self._maker.make(wish.flavor, wish.shape)
+                try:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                except trio.Cancelled:
+                    await self._discard(shell)
+                    raise
+                return shell
+        except trio.TooSlowError:
+            raise errors.TimedOut(
+                f"no shell after {self._limits.create_seconds:g} s; nothing was created"
+            ) from None
+
+    def _finish(
+        self, shell: Shell, wish: Wish, boot: Boot, watch: Stopwatch, *, watched: bool
+    ) -> LiveDomain:
+        """Make a shell a running domain. Nothing else runs meanwhile, so there are no half-way states."""
+        handle = shell.handle
+        try:
+            self._hypervisor.load(handle, boot, watched=watched)
+            watch.loaded = _now()
+            record = DomainRecord(
+                uuid=shell.uuid,
+                domid=handle.domid,
+                console_port=handle.console_port,
+                control_port=handle.control_port,
+                name=wish.name,
+                flavor=shell.flavor,
+                image=wish.image,
+                cmdline=wish.cmdline,
+                memory_kib=shell.shape.memory_kib,
+                vcpus=shell.shape.vcpus,
+                created=time.time(),
+                token=wish.token,
+                paused=wish.paused,
+            )
+            domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
+            self._journal.append(record)
+            watch.journalled = _now()
+            if not wish.paused:
+                self._hypervisor.unpause(handle)
+            watch.running = _now()
+        except BaseException:
+            if wish.pool is not None:
+                wish.pool.discarded += 1
+            self._background.start_soon(self._discard, shell)
+            raise
+        domain.paused = wish.paused
+        self._lifecycle.enter(domain)
+        if self._bus.watched:
+            self._bus.publish(EventKind.CREATED, domain.describe())
+        self._housekeeper.settle_later(domain)
+        return domain
+
+    async def _discard(self, shell: Shell) -> None:
+        try:
+            await self._maker.discard(shell)
+        except errors.LightVMError as exc:
+            log.error("shell-not-discarded", uuid=shell.uuid, error=str(exc))
