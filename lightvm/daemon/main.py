@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = load_config(options.config)
         if options.check_config:
-            print(f"{options.config or DEFAULT_PATH}: good")
+            path = options.config or DEFAULT_PATH
+            print(f"{path}: good" if path.exists() else f"{path}: not there; the defaults hold")
         else:
             _run(config)
     except* LightVMError as group:

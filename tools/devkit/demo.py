@@ -10,6 +10,7 @@ from xenlab.errors import LabError
 from xenlab.lab import Lab
 
 VMS = 100
+SHELLS = 128  # so that the pool serves them all
 GUESTS = "$(/opt/lightvm/bin/python -c 'import lightvm, os; print(os.path.dirname(lightvm.__file__))')/guests"
 
 
@@ -33,11 +34,19 @@ def main() -> int:
     return 0
 
 
-START = """
+START = f"""
+mkdir -p /etc/lightvm
+cat > /etc/lightvm/lightvm.toml <<EOF
+[flavors.tiny]
+memory_kib = 4096
+low = 32
+high = {SHELLS}
+EOF
+lightvmd --check-config
 systemctl daemon-reload
 systemctl start lightvmd
 systemctl --no-pager --lines=0 status lightvmd | head -5
-for i in $(seq 120); do lightvm pool | grep -q ' 32 ' && break; sleep 0.5; done
+for i in $(seq 120); do lightvm pool | grep -q ' {SHELLS} ' && break; sleep 0.5; done
 lightvm pool
 """
 CREATE = f"""

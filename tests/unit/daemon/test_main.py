@@ -57,6 +57,16 @@ def stop_when_ready(monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> 
     return told
 
 
+def test_a_missing_default_configuration_is_said_to_be_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "lightvm.toml"
+    monkeypatch.setattr("lightvm.daemon.config.DEFAULT_PATH", missing)
+    monkeypatch.setattr("lightvm.daemon.main.DEFAULT_PATH", missing)
+    assert main(["--check-config"]) == 0
+    assert capsys.readouterr().out == f"{missing}: not there; the defaults hold\n"
+
+
 def test_a_good_configuration_is_good(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(config), "--check-config"]) == 0
     assert capsys.readouterr() == (f"{config}: good\n", "")
