@@ -9,16 +9,20 @@
     │   ├── BadConfig               bad-config: the daemon's configuration; never travels on the wire
     │   ├── NoSuchDomain            no-such-domain
     │   ├── NoSuchFlavor            no-such-flavor
-    │   └── NameTaken               name-taken: another domain has that name
+    │   ├── NoSuchNetwork           no-such-network
+    │   ├── NameTaken               name-taken: another domain has that name
+    │   └── AddressTaken            address-taken: another domain has that MAC or IP address
     ├── StateError                  the world was not in the state the request needs; it may be later
     │   ├── NotPossibleNow          not-possible-now: e.g. pausing a domain that has exited
     │   ├── OutOfMemory             out-of-memory: Xen has no room for the domain
+    │   ├── OutOfAddresses          out-of-addresses: the network has no free address
     │   ├── TimedOut                timed-out: what was waited for did not happen; nothing was undone
     │   ├── GuestExited             guest-exited: the guest ended before it was ready
     │   └── StoppingNow             stopping-now: the daemon is on its way down; ask again after its restart
     ├── HostError                   something below LightVM failed
     │   ├── HypercallError          hypercall-failed: also an OSError, with the operation's name in `where`
     │   ├── UnsupportedXen          unsupported-xen: unknown interface version, or no Xen at all
+    │   ├── LinkFailed              link-failed: a bridge or a network device could not be set up
     │   ├── JournalFailed           journal-failed: the state file could not be written; nothing was started
     │   └── AlreadyRunning          already-running: another daemon holds the state directory; never on the wire
     ├── ConnectionLost              connection-lost: the daemon went away in the middle of a call (client side)
@@ -94,6 +98,18 @@ class NameTaken(RequestError):
     code = "name-taken"
 
 
+class AddressTaken(RequestError):
+    """Another domain has that MAC or IP address, or it is none for a domain of that network."""
+
+    code = "address-taken"
+
+
+class NoSuchNetwork(RequestError):
+    """The configuration has no network of that name."""
+
+    code = "no-such-network"
+
+
 class StateError(LightVMError):
     """The world is not in the state that the request needs."""
 
@@ -108,6 +124,12 @@ class OutOfMemory(StateError):
     """Xen has no room for the domain: destroy some, or ask for less memory."""
 
     code = "out-of-memory"
+
+
+class OutOfAddresses(StateError):
+    """The network has no free address: destroy some domains, or configure a larger range."""
+
+    code = "out-of-addresses"
 
 
 class TimedOut(StateError):
@@ -149,6 +171,12 @@ class UnsupportedXen(HostError):
     """There is no Xen here, or its interface version is not one that this release knows."""
 
     code = "unsupported-xen"
+
+
+class LinkFailed(HostError):
+    """The host's network devices could not be set up; `where` names the bridge or the device."""
+
+    code = "link-failed"
 
 
 class JournalFailed(HostError):

@@ -95,6 +95,22 @@ class Exit(_Value, frozen=True, kw_only=True):
     status: int | None = None
 
 
+class Vif(_Value, frozen=True, kw_only=True):
+    """A network device of a domain: `mac` with colons, `ipv4` with the length of its prefix."""
+
+    network: str
+    mac: str
+    ipv4: str | None = None
+
+
+class NetRequest(_Asked, frozen=True, kw_only=True):
+    """One network device that a create asks for; what is None the daemon chooses."""
+
+    network: str
+    mac: str | None = None
+    ipv4: str | None = None
+
+
 class Domain(_Value, frozen=True, kw_only=True):
     """A Xen domain that LightVM made for a caller."""
 
@@ -108,6 +124,7 @@ class Domain(_Value, frozen=True, kw_only=True):
     memory_kib: int
     vcpus: int
     created: float
+    vifs: tuple[Vif, ...]
     ready: float | None = None
     exit: Exit | None = None
 
@@ -125,6 +142,8 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     vcpus: int | None = None
     cmdline: str | None = None
     modules: tuple[str, ...] | None = None
+    nets: tuple[NetRequest, ...] | None = None
+    metadata: bytes | None = None
     paused: bool | None = None
     wait: WaitFor | None = None
     timeout_ms: int | None = None
@@ -174,6 +193,7 @@ class Flavor(_Value, frozen=True, kw_only=True):
     vcpus: int
     low: int
     high: int
+    networks: tuple[str, ...]
 
 
 class Pool(_Value, frozen=True, kw_only=True):

@@ -26,11 +26,19 @@ import trio
 from lightvm.daemon.config import Config, Daemon, FlavorSection, Limits, PoolLimits
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.listen import lock_state, open_listeners
+from lightvm.daemon.net.links import MemoryPorts
 from lightvm.daemon.run import serve_daemon
 from lightvm.daemon.xenstore import MemoryStore
 from lightvm.xen.fake import FakeHypervisor
 
-__all__ = ["FakeHypervisor", "InMemory", "MemoryStore", "make_image", "serve_in_memory"]
+__all__ = [
+    "FakeHypervisor",
+    "InMemory",
+    "MemoryPorts",
+    "MemoryStore",
+    "make_image",
+    "serve_in_memory",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +48,7 @@ class InMemory:
     socket: str
     hypervisor: FakeHypervisor
     store: MemoryStore
+    ports: MemoryPorts
     service: Service
     images: Path
 
@@ -66,6 +75,7 @@ async def serve_in_memory(
     config: Config | None = None,
     hypervisor: FakeHypervisor | None = None,
     store: MemoryStore | None = None,
+    ports: MemoryPorts | None = None,
 ) -> AsyncIterator[InMemory]:
     """Serve in memory for the length of a block; leaving it stops the daemon in order.
 
@@ -75,13 +85,18 @@ async def serve_in_memory(
     if directory is None:
         with tempfile.TemporaryDirectory(prefix="lightvm-") as temporary:
             async with serve_in_memory(
-                Path(temporary), config=config, hypervisor=hypervisor, store=store
+                Path(temporary),
+                config=config,
+                hypervisor=hypervisor,
+                store=store,
+                ports=ports,
             ) as served:
                 yield served
         return
     config = config or default_config(directory)
     hypervisor = hypervisor or FakeHypervisor()
     store = store or MemoryStore()
+    ports = ports or MemoryPorts()
     for name in ("noop", "hello", "misbehave"):
         (directory / name).write_bytes(make_image())
     stop = trio.Event()
@@ -95,12 +110,13 @@ async def serve_in_memory(
         ):
             async with trio.open_nursery() as nursery:
                 service = await nursery.start(
-                    serve_daemon, config, hypervisor, store, listeners, stop
+                    serve_daemon, config, hypervisor, store, ports, listeners, stop
                 )
                 yield InMemory(
                     socket=config.daemon.socket,
                     hypervisor=hypervisor,
                     store=store,
+                    ports=ports,
                     service=service,
                     images=directory,
                 )

@@ -12,7 +12,9 @@ from lightvm.cli.verbs import VERBS
 
 TYPE_CHECKING = False  # type checkers take this name for true; the import from typing costs time
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import NoReturn, TypeVar
+
+    T = TypeVar("T")
 
 USAGE = 2
 """Exit code for a command line that makes no sense."""
@@ -72,10 +74,10 @@ def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     )
 
 
-def quantity(parse: Callable[[str], int]) -> Callable[[str], int]:
+def quantity(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Return an argument type that says why a value is refused."""
 
-    def parse_argument(text: str) -> int:
+    def parse_argument(text: str) -> T:
         try:
             return parse(text)
         except ValueError as exc:

@@ -29,6 +29,21 @@ def parse_offset(text: str) -> int:
     return int(text)
 
 
+def parse_net(text: str) -> dict[str, str]:
+    """Return a network device as ``--net`` has it: ``NETWORK[,mac=MAC][,ip=ADDRESS]``."""
+    network, *options = text.split(",")
+    net = {"network": network}
+    for option in options:
+        key, _, value = option.partition("=")
+        field = {"mac": "mac", "ip": "ipv4"}.get(key)
+        if field is None or not value or field in net:
+            raise ValueError(f"{option!r} is neither mac=MAC nor ip=ADDRESS, or is there twice")
+        net[field] = value
+    if not network:
+        raise ValueError(f"{text!r} does not begin with the name of a network")
+    return net
+
+
 def parse_seconds(text: str) -> int:
     """Return milliseconds for a positive number of seconds, such as ``5`` or ``0.25``."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text) or float(text) == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ def read_source(path: str) -> Source:
         raise BadRequest(f"not TOML: {exc}", path) from exc
     if "memory" in values:
         values = _with_memory(values, path)
+    if isinstance(metadata := values.get("metadata"), str):
+        values["metadata"] = metadata.encode()
     folder = os.path.dirname(os.path.abspath(path))
     if isinstance(image := values.get("image"), str):
         values["image"] = os.path.normpath(os.path.join(folder, image))
@@ -58,6 +61,17 @@ def build_request(source: Source, options: dict[str, object]) -> CreateRequest:
         message, _, key = str(exc).partition(" - at ")
         place = [source.where, key.strip("`").removeprefix("$.")]
         raise BadRequest(message, ": ".join(filter(None, place)) or None) from exc
+
+
+def read_metadata(path: str) -> bytes:
+    """Return the content of a file, or of standard input for ``-``; raises `BadRequest`."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read()
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise BadRequest(f"cannot read the metadata: {exc.strerror}", path) from exc
 
 
 def numbered(request: CreateRequest, count: int) -> tuple[CreateRequest, ...]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from lightvm.daemon.net.addresses import parse_ranges
 from lightvm.errors import BadConfig
 from lightvm.model import Flavor
+from lightvm.xen.device_page import VIFS_MAX
 
 T = TypeVar("T")
 
@@ -27,6 +30,7 @@ NotNegative = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\0]*\Z")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+BridgeName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z")]
 MemoryKib = Annotated[int, Meta(ge=1024, le=1 << 34, multiple_of=4)]
 Vcpus = Annotated[int, Meta(ge=1, le=128)]
 
@@ -77,6 +81,18 @@ class FlavorSection(_Section, frozen=True, kw_only=True):
     vcpus: Vcpus = 1
     low: NotNegative = 8
     high: NotNegative = 32
+    networks: Annotated[tuple[Name, ...], Meta(max_length=VIFS_MAX)] = ()
+
+
+class NetworkSection(_Section, frozen=True, kw_only=True):
+    """``[networks.NAME]``: a bridge, and the addresses of the domains in it."""
+
+    bridge: BridgeName = "xenbr0"
+    address: str = ""
+    gateway: str = ""
+    ranges: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    mtu: Annotated[int, Meta(ge=576, le=65535)] = 1500
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -85,6 +101,7 @@ class Config(_Section, frozen=True, kw_only=True):
     daemon: Daemon = Daemon()
     limits: Limits = Limits()
     pool: PoolLimits = PoolLimits()
+    networks: dict[Name, NetworkSection] = {}
     flavors: dict[Name, FlavorSection] = msgspec.field(
         default_factory=lambda: {"tiny": FlavorSection()}
     )
@@ -92,10 +109,19 @@ class Config(_Section, frozen=True, kw_only=True):
     def flavor_list(self) -> tuple[Flavor, ...]:
         """Return the flavors, the smallest first."""
         flavors = (
-            Flavor(name=name, memory_kib=f.memory_kib, vcpus=f.vcpus, low=f.low, high=f.high)
+            Flavor(
+                name=name,
+                memory_kib=f.memory_kib,
+                vcpus=f.vcpus,
+                low=f.low,
+                high=f.high,
+                networks=f.networks,
+            )
             for name, f in self.flavors.items()
         )
-        return tuple(sorted(flavors, key=lambda f: (f.memory_kib, f.vcpus, f.name)))
+        return tuple(
+            sorted(flavors, key=lambda f: (f.memory_kib, f.vcpus, len(f.networks), f.name))
+        )
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -114,7 +140,29 @@ def parse_config(text: str, where: str) -> Config:
     for name, flavor in config.flavors.items():
         if flavor.low > flavor.high:
             raise BadConfig("`low` is above `high`", f"{where}: flavors.{name}")
+        for network in flavor.networks:
+            if network not in config.networks:
+                raise BadConfig(f"there is no network {network}", f"{where}: flavors.{name}")
+    for name, section in config.networks.items():
+        _check_network(section, f"{where}: networks.{name}")
     return config
+
+
+def _check_network(section: NetworkSection, where: str) -> None:
+    try:
+        address = IPv4Interface(section.address) if section.address else None
+        gateway = IPv4Address(section.gateway) if section.gateway else None
+        for dns in section.dns:
+            IPv4Address(dns)
+    except ValueError as exc:
+        raise BadConfig(f"not an IPv4 address: {exc}", where) from exc
+    if address is None:
+        if section.ranges or gateway:
+            raise BadConfig("`ranges` and `gateway` need an `address`", where)
+        return
+    if gateway is not None and gateway not in address.network:
+        raise BadConfig(f"the gateway does not lie in {address.network}", where)
+    parse_ranges(section.ranges, address.network, where)
 
 
 def load_config(path: Path | None) -> Config:

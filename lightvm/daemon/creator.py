@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 import trio
@@ -24,10 +25,11 @@ from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.net.networks import NOTHING, Networks
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request
-from lightvm.model import Created, CreateRequest, EventKind, Phases, Source, WaitFor
+from lightvm.model import Created, CreateRequest, EventKind, Phases, Source, Vif, WaitFor
 from lightvm.xen.hypervisor import Boot, Hypervisor
 
 log = structlog.get_logger()
@@ -67,6 +69,15 @@ class Stopwatch:
         )
 
 
+class Plan(NamedTuple):
+    """What a shell is to become."""
+
+    wish: Wish
+    boot: Boot
+    vifs: tuple[Vif, ...]
+    watched: bool
+
+
 class Creator:
     """Creates domains."""
 
@@ -79,6 +90,7 @@ class Creator:
         registry: Registry,
         pools: Pools,
         maker: ShellMaker,
+        networks: Networks,
         bus: EventBus,
         lifecycle: Lifecycle,
         housekeeper: Housekeeper,
@@ -90,6 +102,7 @@ class Creator:
         self._registry = registry
         self._pools = pools
         self._maker = maker
+        self._networks = networks
         self._images = ImageCache(
             image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
         )
@@ -137,17 +150,23 @@ class Creator:
 
     async def _create(self, wish: Wish, watch: Stopwatch, patiently: Patiently) -> Created:
         image = self._images.get_nowait(wish.image) or await self._images.get(wish.image)
-        boot = await wish.boot(image, self._limits.image_mib << 20)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
         watched = wish.wait is WaitFor.READY and self._spinner.pays()
         self._registry.reserve(wish.name)
         self._pools.begin_request()
+        assignment = NOTHING
+        domain = None
         try:
-            domain, source = await self._make(wish, boot, watch, watched=watched)
+            assignment = self._networks.assign(wish.nets)
+            boot = await wish.boot(image, self._limits.image_mib << 20, assignment.packed)
+            plan = Plan(wish, boot, assignment.vifs, watched)
+            domain, source = await self._make(plan, watch)
         finally:
             self._pools.end_request()
             self._registry.unreserve(wish.name)
+            if domain is None:
+                self._networks.release(assignment.vifs)
         if watched and domain.handle is not None and self._spinner.spin(domain.handle):
             self._lifecycle.hear_control(domain)
         if wish.wait is WaitFor.READY and domain.ready is None:
@@ -161,19 +180,17 @@ class Creator:
     def _patience(self, wish: Wish) -> float:
         return self._limits.ready_seconds if wish.timeout is None else wish.timeout
 
-    async def _make(
-        self, wish: Wish, boot: Boot, watch: Stopwatch, *, watched: bool
-    ) -> tuple[LiveDomain, Source]:
+    async def _make(self, plan: Plan, watch: Stopwatch) -> tuple[LiveDomain, Source]:
         """Make a domain of a shell from the pool, or of a new one where there is none."""
         while True:
-            shell = self._pools.take(wish.pool) if wish.pool else None
+            shell = self._pools.take(plan.wish.pool) if plan.wish.pool else None
             if shell is None:
-                shell = await self._make_cold(wish)
+                shell = await self._make_cold(plan.wish)
                 watch.taken = _now()
-                return self._finish(shell, wish, boot, watch, watched=watched), Source.COLD
+                return self._finish(shell, plan, watch), Source.COLD
             watch.taken = _now()
             try:
-                return self._finish(shell, wish, boot, watch, watched=watched), Source.POOL
+                return self._finish(shell, plan, watch), Source.POOL
             except errors.HypercallError as exc:
                 if exc.errno != errno.ESRCH:
                     raise
@@ -183,7 +200,8 @@ class Creator:
         """Prepare a shell for one request; cancelled or too late, it leaves none."""
         try:
             with trio.fail_after(self._limits.create_seconds):
-                shell = await self._maker.make(wish.flavor, wish.shape)
+                networks = tuple(net.network for net in wish.nets)
+                shell = await self._maker.make(wish.flavor, wish.shape, networks)
                 try:
                     await trio.lowlevel.checkpoint_if_cancelled()
                 except trio.Cancelled:
@@ -195,13 +213,11 @@ class Creator:
                 f"no shell after {self._limits.create_seconds:g} s; nothing was created"
             ) from None
 
-    def _finish(
-        self, shell: Shell, wish: Wish, boot: Boot, watch: Stopwatch, *, watched: bool
-    ) -> LiveDomain:
+    def _finish(self, shell: Shell, plan: Plan, watch: Stopwatch) -> LiveDomain:
         """Make a shell a running domain. Nothing else runs meanwhile, so there are no half-way states."""
-        handle = shell.handle
+        handle, wish = shell.handle, plan.wish
         try:
-            self._hypervisor.load(handle, boot, watched=watched)
+            self._hypervisor.load(handle, plan.boot, watched=plan.watched)
             watch.loaded = _now()
             record = DomainRecord(
                 uuid=shell.uuid,
@@ -217,6 +233,7 @@ class Creator:
                 created=time.time(),
                 token=wish.token,
                 paused=wish.paused,
+                vifs=plan.vifs,
             )
             domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
             self._journal.append(record)
@@ -233,6 +250,8 @@ class Creator:
         self._lifecycle.enter(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.CREATED, domain.describe())
+        if plan.vifs:
+            self._background.start_soon(self._networks.open, handle.domid, len(plan.vifs))
         self._housekeeper.settle_later(domain)
         return domain
 

@@ -51,6 +51,7 @@ class LiveDomain:
         "ready",
         "record",
         "stuck",
+        "unplugged",
     )
 
     def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
@@ -68,6 +69,8 @@ class LiveDomain:
         """Whether its console has had impossible indices."""
         self.stuck = False
         """Whether giving it back has failed."""
+        self.unplugged = False
+        """Whether its vifs are gone and its addresses free."""
         self.event_budget = EVENT_BUDGET
         self._lot = trio.lowlevel.ParkingLot()
 
@@ -96,6 +99,7 @@ class LiveDomain:
             created=record.created,
             ready=self.ready,
             exit=self.exit,
+            vifs=record.vifs,
         )
 
     @property

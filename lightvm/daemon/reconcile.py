@@ -10,6 +10,7 @@ from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.xenstore import NameKeeper
 from lightvm.errors import LightVMError
 from lightvm.model import Exit, ExitReason
@@ -28,6 +29,7 @@ class Reconciliation:
         registry: Registry,
         lifecycle: Lifecycle,
         names: NameKeeper,
+        networks: Networks,
         console_bytes: int,
     ) -> None:
         self._hypervisor = hypervisor
@@ -35,6 +37,7 @@ class Reconciliation:
         self._registry = registry
         self._lifecycle = lifecycle
         self._names = names
+        self._networks = networks
         self._console_bytes = console_bytes
         self._domids: set[int] = set()
         self.adopted = self.removed = self.ended = 0
@@ -48,12 +51,14 @@ class Reconciliation:
             await self._remove_shell(uuid, present.get(uuid))
         for uuid, record in list(past.domains.items()):
             await self._take_over(record, past.exits.get(uuid), present.get(uuid))
+        await self._networks.remove_leftovers(self._domids)
         log.info("reconciled", adopted=self.adopted, removed=self.removed, ended=self.ended)
 
     async def _remove_shell(self, uuid: str, info: DomainInfo | None) -> None:
         if info is not None:
             try:
                 await self._hypervisor.destroy(info.domid)
+                await self._networks.disconnect(info.domid, uuid)
             except LightVMError as exc:
                 log.error("shell-not-removed", uuid=uuid, domid=info.domid, error=str(exc))
                 return  # it stays in the journal: the next start tries again
@@ -76,6 +81,7 @@ class Reconciliation:
             self._journal.append(ExitRecord(uuid=record.uuid, exit=exit_))
         domain.exit = exit_
         domain.destroyed = info is None
+        self._networks.keep(record.vifs)
         if exit_.reason is ExitReason.DESTROYED:
             self._lifecycle.forget(domain)  # whoever asked for that does not want to see it again
         else:
@@ -92,6 +98,7 @@ class Reconciliation:
         except LightVMError as exc:
             log.error("not-adopted", domain=record.name, domid=record.domid, error=str(exc))
             return False
+        self._networks.keep(record.vifs)
         domain.paused = info.paused
         if info.paused and not record.paused and info.cpu_ns == 0:
             # The daemon before was killed between writing it down and letting it run.
@@ -104,6 +111,8 @@ class Reconciliation:
             self.ended += 1
         else:
             self._names.set_name(record.domid, record.name)
+            if record.vifs:
+                await self._networks.open(record.domid, len(record.vifs))
             self.adopted += 1
         return True
 

@@ -20,6 +20,7 @@ from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.net.networks import Networks, Ports
 from lightvm.daemon.pump import EventPump, reap_ended
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
@@ -34,6 +35,7 @@ async def serve_daemon(
     config: Config,
     hypervisor: Hypervisor,
     store: Store,
+    ports: Ports,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     *,
@@ -45,13 +47,14 @@ async def serve_daemon(
     domains are never touched: the next daemon adopts them.
     """
     with contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal:
-        await _serve(config, hypervisor, store, listeners, stop, journal, task_status)
+        await _serve(config, hypervisor, store, ports, listeners, stop, journal, task_status)
 
 
 async def _serve(
     config: Config,
     hypervisor: Hypervisor,
     store: Store,
+    ports: Ports,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     journal: Journal,
@@ -61,7 +64,8 @@ async def _serve(
     registry = Registry(
         keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
     )
-    maker = ShellMaker(hypervisor, journal)
+    networks = Networks(config, store, ports)
+    maker = ShellMaker(hypervisor, journal, networks)
     pools = Pools(config, hypervisor, maker)
     names = NameKeeper(store)
     bus = EventBus()
@@ -72,6 +76,7 @@ async def _serve(
             journal=journal,
             registry=registry,
             names=names,
+            networks=networks,
             bus=bus,
             background=background,
             wait_seconds=limits.wait_seconds,
@@ -83,14 +88,16 @@ async def _serve(
             registry=registry,
             pools=pools,
             maker=maker,
+            networks=networks,
             bus=bus,
             lifecycle=lifecycle,
             housekeeper=housekeeper,
             background=background,
         )
+        await networks.start()
         pump = EventPump(hypervisor, lifecycle)
         await Reconciliation(
-            hypervisor, journal, registry, lifecycle, names, limits.console_kib * 1024
+            hypervisor, journal, registry, lifecycle, names, networks, limits.console_kib * 1024
         ).run()
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)

@@ -12,8 +12,9 @@ import trio
 
 from lightvm.daemon.config import Config
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
+from lightvm.daemon.net.networks import Networks
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
-from lightvm.model import Flavor, Pool
+from lightvm.model import Flavor, NetRequest, Pool
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
 
 log = structlog.get_logger()
@@ -33,6 +34,8 @@ class Shell:
     flavor: str
     shape: Shape
     handle: Handle
+    networks: tuple[str, ...] = ()
+    """Of each of its vifs, in order."""
 
 
 class ShellPool:
@@ -40,7 +43,9 @@ class ShellPool:
 
     def __init__(self, flavor: Flavor) -> None:
         self.flavor = flavor
-        self.shape = Shape.of(flavor.memory_kib, flavor.vcpus)
+        self.shape = Shape.of(flavor.memory_kib, flavor.vcpus, len(flavor.networks))
+        self.nets = tuple(NetRequest(network=name) for name in flavor.networks)
+        """What a create in this flavor asks for that says nothing about networks."""
         self.shells: deque[Shell] = deque()
         self.hits = self.misses = self.prepared = self.discarded = 0
         self.last_error: str | None = None
@@ -73,14 +78,19 @@ class ShellPool:
 class ShellMaker:
     """Makes shells and gives them back, each step journalled so that a crash leaks nothing."""
 
-    def __init__(self, hypervisor: Hypervisor, journal: Journal) -> None:
+    def __init__(self, hypervisor: Hypervisor, journal: Journal, networks: Networks) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
+        self._networks = networks
         self.in_work: set[str] = set()
         """UUIDs of shells that are being made or given back just now."""
 
-    async def make(self, flavor: str, shape: Shape) -> Shell:
-        """Prepare one shell. Not interrupted by cancellation, which comes at the next checkpoint."""
+    async def make(self, flavor: str, shape: Shape, networks: tuple[str, ...] = ()) -> Shell:
+        """Prepare one shell, its vifs connected.
+
+        Not interrupted by cancellation, which comes at the next checkpoint. Raises `HypercallError`, `OutOfMemory`,
+        `JournalFailed`, `LinkFailed` and `TimedOut`, with nothing left behind.
+        """
         uuid = os.urandom(16)
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
         self.in_work.add(uuid.hex())
@@ -91,7 +101,14 @@ class ShellMaker:
             raise
         finally:
             self.in_work.discard(uuid.hex())
-        return Shell(uuid.hex(), flavor, shape, handle)
+        shell = Shell(uuid.hex(), flavor, shape, handle, networks)
+        if networks:
+            try:
+                await self._networks.connect(handle.domid, shell.uuid, handle.vif_ports, networks)
+            except BaseException:
+                await self.discard(shell)
+                raise
+        return shell
 
     async def discard(self, shell: Shell) -> None:
         """Give a shell back, shielded and bounded.
@@ -103,6 +120,8 @@ class ShellMaker:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
                 await self._hypervisor.release(shell.handle)
                 await self._hypervisor.destroy(shell.handle.domid)
+                if shell.networks:
+                    await self._networks.disconnect(shell.handle.domid, shell.uuid)
                 self._journal.append(GoneRecord(uuid=shell.uuid))
                 return
             raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
@@ -133,11 +152,17 @@ class Pools:
         except KeyError:
             raise NoSuchFlavor("the configuration has no such flavor", name) from None
 
-    def matching(self, memory_kib: int | None, vcpus: int | None) -> ShellPool | None:
+    def matching(
+        self, memory_kib: int | None, vcpus: int | None, networks: tuple[str, ...]
+    ) -> ShellPool | None:
         """Return the smallest pool whose flavor has exactly the asked shape; without a wish, the smallest."""
         for pool in self._pools.values():
             flavor = pool.flavor
-            if memory_kib in (None, flavor.memory_kib) and vcpus in (None, flavor.vcpus):
+            if (
+                memory_kib in (None, flavor.memory_kib)
+                and vcpus in (None, flavor.vcpus)
+                and networks == flavor.networks
+            ):
                 return pool
         return None
 
@@ -214,7 +239,7 @@ class Pools:
                 self._note_failure(pool, "refill stopped at the memory floor")
                 return False
             async with self._making:
-                pool.shells.append(await self._maker.make(pool.flavor.name, pool.shape))
+                pool.shells.append(await self._make(pool))
         except LightVMError as exc:
             pool.discarded += 1
             self._note_failure(pool, f"{exc.code}: {exc}")
@@ -222,6 +247,10 @@ class Pools:
         pool.prepared += 1
         pool.last_error = None
         return True
+
+    async def _make(self, pool: ShellPool) -> Shell:
+        flavor = pool.flavor
+        return await self._maker.make(flavor.name, pool.shape, flavor.networks)
 
     def _note_failure(self, pool: ShellPool, reason: str) -> None:
         if pool.last_error != reason:

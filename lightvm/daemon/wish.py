@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+from ipaddress import IPv4Address
 
 import msgspec
 import trio
@@ -12,9 +14,12 @@ from lightvm.daemon.domains import check_name
 from lightvm.daemon.images import read_file
 from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.errors import BadImage, BadRequest
-from lightvm.model import CreateRequest, WaitFor
+from lightvm.model import CreateRequest, NetRequest, WaitFor
+from lightvm.xen.device_page import METADATA_MAX, VIFS_MAX
 from lightvm.xen.hypervisor import Boot, Shape
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, check_fits, place_modules
+
+_MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 MAX_TOKEN = 128
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
@@ -32,21 +37,26 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     shape: Shape
     cmdline: str
     modules: tuple[str, ...]
+    nets: tuple[NetRequest, ...]
+    metadata: bytes
     paused: bool
     wait: WaitFor | None
     timeout: float | None
     token: str | None
 
-    async def boot(self, image: Image, module_bytes: int) -> Boot:
+    async def boot(self, image: Image, module_bytes: int, vifs: bytes) -> Boot:
         """Return what is to be copied into the shell; reads the modules. Raises `BadImage`.
+
+        `vifs` are the packed addresses.
 
         No checkpoint where there are no modules.
         """
         ram = self.shape.memory_kib * 1024
         check_fits(image, ram)
         cmdline = self.cmdline.encode()
+        name = self.name.encode()
         if not self.modules:
-            return Boot(image=image, cmdline=cmdline)
+            return Boot(image=image, cmdline=cmdline, name=name, metadata=self.metadata, vifs=vifs)
         contents = []
         for path in self.modules:
             _, content = await trio.to_thread.run_sync(read_file, path, module_bytes)
@@ -54,7 +64,14 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
                 raise BadImage("the module is empty", path)
             contents.append((path, content))
         placed = place_modules(image, tuple(contents), ram)
-        return Boot(image=image, cmdline=cmdline, modules=placed)
+        return Boot(
+            image=image,
+            cmdline=cmdline,
+            modules=placed,
+            name=name,
+            metadata=self.metadata,
+            vifs=vifs,
+        )
 
 
 def check_request(request: CreateRequest, pools: Pools) -> Wish:
@@ -72,7 +89,12 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
     cmdline = request.cmdline or ""
     if len(cmdline.encode()) > CMDLINE_MAX or "\0" in cmdline:
         raise BadRequest(f"at most {CMDLINE_MAX} bytes without NUL", "request.cmdline")
-    pool, shape, flavor = _choose(request, pools)
+    pool, shape, flavor, nets = _choose(request, pools)
+    for index, net in enumerate(request.nets or ()):
+        _check_net(net, f"request.nets[{index}]")
+    metadata = request.metadata or b""
+    if len(metadata) > METADATA_MAX:
+        raise BadRequest(f"at most {METADATA_MAX} bytes", "request.metadata")
     modules = request.modules or ()
     if len(modules) > MODULES_MAX:
         raise BadRequest(f"at most {MODULES_MAX} modules", "request.modules")
@@ -95,6 +117,8 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         shape=shape,
         cmdline=cmdline,
         modules=modules,
+        nets=nets,
+        metadata=metadata,
         paused=bool(request.paused),
         wait=request.wait,
         timeout=None if timeout is None else timeout / 1000,
@@ -102,18 +126,39 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
     )
 
 
-def _choose(request: CreateRequest, pools: Pools) -> tuple[ShellPool | None, Shape, str]:
+def _check_net(net: NetRequest, where: str) -> None:
+    if net.mac is not None:
+        if not _MAC.fullmatch(net.mac):
+            raise BadRequest("six pairs of hexadecimal digits with colons", f"{where}.mac")
+        if int(net.mac[:2], 16) & 1:
+            raise BadRequest("a multicast address is nobody's own", f"{where}.mac")
+    if net.ipv4 is not None:
+        try:
+            IPv4Address(net.ipv4)
+        except ValueError as exc:
+            raise BadRequest(f"not an IPv4 address: {exc}", f"{where}.ipv4") from None
+
+
+def _choose(
+    request: CreateRequest, pools: Pools
+) -> tuple[ShellPool | None, Shape, str, tuple[NetRequest, ...]]:
     memory, vcpus = request.memory_kib, request.vcpus
     if memory is not None and (not 1024 <= memory <= MAX_MEMORY_KIB or memory % 4):
         raise BadRequest(f"a multiple of 4 from 1024 to {MAX_MEMORY_KIB} KiB", "request.memory_kib")
     if vcpus is not None and not 1 <= vcpus <= MAX_VCPUS:
         raise BadRequest(f"1 to {MAX_VCPUS}", "request.vcpus")
+    nets = request.nets or ()
+    networks = tuple(net.network for net in nets)
     if request.flavor is not None:
         pool = pools[request.flavor]
         if memory not in (None, pool.flavor.memory_kib) or vcpus not in (None, pool.flavor.vcpus):
             raise BadRequest("memory or vcpus differ from the flavor's", "request.flavor")
-        return pool, pool.shape, pool.flavor.name
-    match = pools.matching(memory, vcpus)
+        if request.nets is not None and networks != pool.flavor.networks:
+            raise BadRequest("networks differ from the flavor's", "request.nets")
+        return pool, pool.shape, pool.flavor.name, nets or pool.nets
+    match = pools.matching(memory, vcpus, networks)
     if match is not None:
-        return match, match.shape, match.flavor.name
-    return None, Shape.of(memory or 4096, vcpus or 1), ""
+        return match, match.shape, match.flavor.name, nets
+    if len(nets) > VIFS_MAX:
+        raise BadRequest(f"at most {VIFS_MAX} networks", "request.nets")
+    return None, Shape.of(memory or 4096, vcpus or 1, len(nets)), "", nets

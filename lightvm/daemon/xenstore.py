@@ -117,6 +117,8 @@ class MemoryStore:
     def write(self, path: str, value: str) -> None:
         """Write a node."""
         self._check()
+        if value == "1" and path.endswith("/state"):
+            value = "4"  # as a back-end does that finds its front-end connected
         self.nodes[path] = value
 
     def remove(self, path: str) -> None:

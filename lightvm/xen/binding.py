@@ -12,6 +12,7 @@ import trio
 
 from lightvm.errors import HostError, HypercallError, OutOfMemory, UnsupportedXen
 from lightvm.xen._native import ffi, lib
+from lightvm.xen.device_page import VIF_CONFIG
 from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Handle, Host, Shape, Versions
 from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
 
@@ -35,10 +36,12 @@ class XenHandle:
         "control_port",
         "domid",
         "pointer",
+        "vif_ports",
     )
 
-    def __init__(self, pointer: Any) -> None:
+    def __init__(self, pointer: Any, vifs: int = 0) -> None:
         self.pointer = pointer
+        self.vif_ports: tuple[int, ...] = tuple(lib.lvm_vif_port(pointer, i) for i in range(vifs))
         self.domid: int = lib.lvm_domid(pointer)
         self.console_port: int = lib.lvm_console_port(pointer)
         self.control_port: int = lib.lvm_control_port(pointer)
@@ -107,12 +110,13 @@ class XenHypervisor:
         native.vcpus = shape.vcpus
         native.max_evtchn = shape.max_evtchn
         native.max_grant_frames = shape.max_grant_frames
+        native.nr_vifs = shape.vifs
         ffi.memmove(native.uuid, uuid, 16)
 
         def call() -> XenHandle:
             out = ffi.new("struct lvm_domain **")
             _check(lib.lvm_prepare(self._xen, native, out))
-            return XenHandle(out[0])
+            return XenHandle(out[0], shape.vifs)
 
         return await self._slow(call)
 
@@ -137,6 +141,14 @@ class XenHypervisor:
         native.cmdline = ffi.from_buffer(boot.cmdline)
         native.cmdline_len = len(boot.cmdline)
         native.watched = watched
+        native.name = ffi.from_buffer(boot.name)
+        native.name_len = len(boot.name)
+        native.metadata_len = len(boot.metadata)
+        if boot.metadata:
+            native.metadata = ffi.from_buffer("uint8_t[]", boot.metadata)
+        native.nr_vifs = len(boot.vifs) // VIF_CONFIG.size
+        if boot.vifs:
+            native.vifs = ffi.from_buffer("struct lvm_vif_config[]", boot.vifs)
         _check(lib.lvm_load(_pointer(handle), native))
 
     def unpause(self, handle: Handle) -> None:

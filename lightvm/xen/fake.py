@@ -17,6 +17,7 @@ import trio
 
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason
+from lightvm.xen.device_page import METADATA_MAX, NAME_MAX, VIF_CONFIG, VIFS_MAX
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -68,6 +69,7 @@ class FakeHandle:
     control_event: int
     console_port: int = 1
     control_port: int = 2
+    vif_ports: tuple[int, ...] = ()
     window: bool = True
 
 
@@ -160,7 +162,14 @@ class FakeHypervisor:
         return domain
 
     def _hold(self, domain: FakeDomain, *, window: bool) -> FakeHandle:
-        handle = FakeHandle(domain.domid, self._next_event, self._next_event + 1, window=window)
+        ports = tuple(range(3, 3 + domain.shape.vifs)) if window else ()
+        handle = FakeHandle(
+            domain.domid,
+            self._next_event,
+            self._next_event + 1,
+            vif_ports=ports,
+            window=window,
+        )
         self._next_event += 2
         self._masked |= {handle.console_event: False, handle.control_event: False}
         domain.handle = handle
@@ -195,6 +204,10 @@ class FakeHypervisor:
             raise HypercallError(os.strerror(22), "load", errno=22)
         if len(boot.cmdline) > CMDLINE_MAX or len(boot.modules) > _MODULES_ROOM:
             raise HypercallError(os.strerror(7), "command line or modules", errno=7)
+        if len(boot.name) > NAME_MAX or len(boot.metadata) > METADATA_MAX:
+            raise HypercallError(os.strerror(7), "name or metadata", errno=7)
+        if len(boot.vifs) > domain.shape.vifs * VIF_CONFIG.size:
+            raise HypercallError(os.strerror(19), "vifs", errno=19)
         if boot.image.end > top or any(module.end > top for module in boot.modules):
             raise HypercallError(os.strerror(34), "place segment", errno=34)
         domain.boot, domain.watched = boot, watched
@@ -397,8 +410,15 @@ def _is_good(shape: Shape) -> bool:
     memory = shape.memory_kib >= 1024 and shape.memory_kib % 4 == 0
     window = 8 <= shape.window_kib <= shape.memory_kib and shape.window_kib % 4 == 0
     pool = shape.pool_kib >= 64 and shape.pool_kib % 4 == 0
-    tables = shape.max_evtchn >= 3 and shape.max_grant_frames >= 1
-    return memory and window and pool and tables and 1 <= shape.vcpus <= 128
+    tables = shape.max_evtchn >= 3 + shape.vifs and shape.max_grant_frames >= 1
+    return (
+        memory
+        and window
+        and pool
+        and tables
+        and 1 <= shape.vcpus <= 128
+        and 0 <= shape.vifs <= VIFS_MAX
+    )
 
 
 def _number(text: str) -> int:

@@ -69,9 +69,10 @@ class Shape:
     pool_kib: int
     max_evtchn: int = 63
     max_grant_frames: int = 4
+    vifs: int = 0
 
     @classmethod
-    def of(cls, memory_kib: int, vcpus: int) -> Shape:
+    def of(cls, memory_kib: int, vcpus: int, vifs: int = 0) -> Shape:
         """Return the shape of a domain of that size, with a window and a HAP pool to suit.
 
         The pool holds the page tables: one page per 2 MiB of RAM where no superpage was to be had, a few for the
@@ -83,15 +84,22 @@ class Shape:
             vcpus=vcpus,
             window_kib=min(memory_kib, FIRST_WINDOW_KIB),
             pool_kib=128 + 32 * (vcpus - 1) + 4 * (memory_kib // 1024),
+            vifs=vifs,
         )
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
-    """What finish copies into a shell; `modules` are placed already (`lightvm.xen.image.place_modules`)."""
+    """What finish copies into a shell; `modules` are placed already (`lightvm.xen.image.place_modules`).
+
+    `vifs` has one packed `VifConfig` per vif, one after the other.
+    """
 
     image: Image
     cmdline: bytes = b""
     modules: tuple[Segment, ...] = ()
+    name: bytes = b""
+    metadata: bytes = b""
+    vifs: bytes = b""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -123,7 +131,8 @@ class DomainInfo:
 class Handle(Protocol):
     """A domain that is held: mapped, with its event channels bound.
 
-    `console_port` and `control_port` are the guest's port numbers, by which a later process adopts the domain;
+    `console_port` and `control_port` are the guest's port numbers, by which a later process adopts the domain, and
+    `vif_ports` those that back-ends bind, unknown for an adopted one;
     `console_event` and `control_event` are ours, as `Hypervisor.take_events` reports them.
     """
 
@@ -140,6 +149,11 @@ class Handle(Protocol):
     @property
     def control_port(self) -> int:
         """The guest's control port."""
+        ...
+
+    @property
+    def vif_ports(self) -> tuple[int, ...]:
+        """The guest's ports of its vifs."""
         ...
 
     @property

@@ -34,6 +34,8 @@ struct lvm_domain {
     uint32_t console_port, control_port; /* the guest's numbering */
     int console_local, control_local;    /* ours, -1 while unbound */
     uint32_t console_consumed;
+    uint32_t nr_vifs;
+    uint32_t vif_ports[LVM_VIFS_MAX]; /* the guest's numbering; for the back-ends */
 };
 
 /* Remember where a call failed, and pass the error on. */
@@ -52,20 +54,38 @@ void *lvm_map(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, size_t n);
 /* The parts of prepare and adopt that they share. */
 int lvm_map_special(struct lvm_domain *domain);
 int lvm_bind_ports(struct lvm_domain *domain);
+int lvm_alloc_port(struct lvm_xen *xen, uint32_t domid, uint32_t *ret_port);
+/* The guest's half of the handshake with network back-ends: rings, their grants, event channels. */
+int lvm_make_vifs(struct lvm_domain *domain, uint32_t n);
 int lvm_populate(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, uint64_t n);
 int lvm_set_first_context(struct lvm_domain *domain);
 void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shape);
 void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *shape);
 
+static inline void *lvm_special(const struct lvm_domain *domain, uint32_t gfn)
+{
+    return domain->special + LVM_PAGE_SIZE * (gfn - LVM_SPECIAL_GFN);
+}
+
 static inline struct lvm_console_ring *lvm_console(const struct lvm_domain *domain)
 {
-    return (struct lvm_console_ring *)domain->special;
+    return lvm_special(domain, LVM_CONSOLE_GFN);
 }
 
 static inline struct lvm_control_page *lvm_control_page(const struct lvm_domain *domain)
 {
-    return (struct lvm_control_page *)(domain->special
-                                       + LVM_PAGE_SIZE * (LVM_CONTROL_GFN - LVM_SPECIAL_GFN));
+    return lvm_special(domain, LVM_CONTROL_GFN);
+}
+
+static inline struct lvm_device_page *lvm_device_page(const struct lvm_domain *domain)
+{
+    return lvm_special(domain, LVM_DEVICE_GFN);
+}
+
+/* Vifs come after the console and the control page. */
+static inline struct lvm_vif_entry *lvm_vif_entry(const struct lvm_domain *domain, uint32_t i)
+{
+    return (struct lvm_vif_entry *)(lvm_device_page(domain) + 1) + 2 + i;
 }
 
 /* From here on ready comes with an event, unless it is there already. */

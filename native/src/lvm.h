@@ -44,6 +44,7 @@ struct lvm_shape {
     uint32_t vcpus;
     uint32_t max_evtchn; /* highest event channel port */
     uint32_t max_grant_frames;
+    uint32_t nr_vifs; /* at most LVM_VIFS_MAX */
     uint8_t uuid[16]; /* Xen's domain handle: by it a domain is known to be ours */
 };
 
@@ -65,6 +66,12 @@ struct lvm_boot {
     uint64_t cmdline_len;          /* less than LVM_CMDLINE_SIZE */
     uint32_t announce_device_page; /* 1: the device page is the first module */
     uint32_t watched;              /* 1: lvm_control_spin follows, so that ready needs no event */
+    const char *name;              /* need not end in NUL */
+    uint64_t name_len;             /* less than LVM_NAME_SIZE */
+    const uint8_t *metadata;
+    uint64_t metadata_len; /* at most LVM_PAGE_SIZE */
+    uint64_t nr_vifs;      /* at most as many as the shell has */
+    const struct lvm_vif_config *vifs;
 };
 
 struct lvm_domain_info {
@@ -138,6 +145,8 @@ uint32_t lvm_domid(const struct lvm_domain *domain);
 /* Ports in the guest's numbering, for adoption; and in ours, as lvm_take_events reports them. */
 uint32_t lvm_console_port(const struct lvm_domain *domain);
 uint32_t lvm_control_port(const struct lvm_domain *domain);
+/* The guest's port of its vif `i`, for the back-end to bind; 0 where it has no such vif, or was adopted. */
+uint32_t lvm_vif_port(const struct lvm_domain *domain, uint32_t i);
 uint32_t lvm_console_local(const struct lvm_domain *domain);
 uint32_t lvm_control_local(const struct lvm_domain *domain);
 

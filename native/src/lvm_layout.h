@@ -17,10 +17,22 @@
 /* Special pages below 4 GiB, in this order. */
 #define LVM_SPECIAL_GFN 0xff000u
 #define LVM_CONSOLE_GFN (LVM_SPECIAL_GFN + 0u)
-#define LVM_DEVICE_GFN (LVM_SPECIAL_GFN + 1u)
-#define LVM_CONTROL_GFN (LVM_SPECIAL_GFN + 2u)
-#define LVM_SPECIAL_PAGES 3u
-#define LVM_SPECIAL_RESERVED 256u /* kept free for rings, and reserved in the guest's memory map */
+#define LVM_CONTROL_GFN (LVM_SPECIAL_GFN + 1u)
+#define LVM_DEVICE_GFN (LVM_SPECIAL_GFN + 2u)   /* read-only to the guest */
+#define LVM_METADATA_GFN (LVM_SPECIAL_GFN + 3u) /* read-only to the guest */
+#define LVM_SPECIAL_PAGES 4u
+#define LVM_RING_GFN (LVM_SPECIAL_GFN + 16u)
+#define LVM_SPECIAL_RESERVED 256u /* with the rings; reserved in the guest's memory map */
+
+/* Rings of devices: transmit, then receive, one page each, of one vif after the other. */
+#define LVM_VIFS_MAX 8u
+#define LVM_VIF_TX_GFN(i) (LVM_RING_GFN + 2u * (i))
+#define LVM_VIF_RX_GFN(i) (LVM_RING_GFN + 2u * (i) + 1u)
+
+/* Grant references of rings; the first eight are reserved by custom (grant_table.h). */
+#define LVM_FIRST_REF 8u
+#define LVM_VIF_TX_REF(i) (LVM_FIRST_REF + 2u * (i))
+#define LVM_VIF_RX_REF(i) (LVM_FIRST_REF + 2u * (i) + 1u)
 
 /* The boot page is RAM: its guest may take it back once it has read it. */
 #define LVM_BOOT_GFN 1u
@@ -37,6 +49,7 @@
 /* Device page: read-only to the guest. */
 #define LVM_DEVICE_MAGIC 0x444d564cu /* "LVMD" */
 #define LVM_DEVICE_VERSION 1u
+#define LVM_NAME_SIZE 64u /* with the NUL */
 
 struct lvm_device_page {
     uint32_t magic;
@@ -47,13 +60,18 @@ struct lvm_device_page {
     uint8_t uuid[16];
     uint64_t memory_kib;
     uint32_t vcpus;
-    uint32_t reserved[53]; /* zero */
+    uint32_t metadata_gfn;       /* bytes for the guest's program, as the creator gave them */
+    uint32_t metadata_size;      /* how many of them; 0: none */
+    uint32_t first_free_ref;     /* the guest's own grants start here */
+    uint64_t reserved1;          /* zero */
+    uint8_t name[LVM_NAME_SIZE]; /* text, ending in NUL */
+    uint32_t reserved2[32];      /* zero */
 };
 
 #define LVM_ENTRY_NONE 0u
 #define LVM_ENTRY_CONSOLE 1u
 #define LVM_ENTRY_CONTROL 2u
-#define LVM_ENTRY_VIF 3u /* reserved */
+#define LVM_ENTRY_VIF 3u
 #define LVM_ENTRY_VBD 4u /* reserved */
 
 struct lvm_device_entry {
@@ -62,6 +80,34 @@ struct lvm_device_entry {
     uint32_t evtchn;       /* the guest's port */
     uint32_t gfn;          /* of the ring or page */
     uint32_t reserved[28]; /* zero */
+};
+
+/* What of a vif is known when the shell is taken. All zero: the guest may find out by itself. */
+struct lvm_vif_config {
+    uint8_t mac[6];
+    uint16_t mtu;
+    uint8_t ipv4[4]; /* addresses in network order */
+    uint8_t ipv4_gateway[4];
+    uint8_t ipv4_dns[2][4];
+    uint8_t ipv4_prefix;
+    uint8_t ipv6_prefix;
+    uint8_t reserved[6]; /* zero */
+    uint8_t ipv6[16];
+    uint8_t ipv6_gateway[16];
+};
+
+/* An entry of type LVM_ENTRY_VIF; the back-end is connected to its rings already. */
+struct lvm_vif_entry {
+    uint32_t type;
+    uint32_t index;
+    uint32_t evtchn; /* of both rings */
+    uint32_t tx_gfn;
+    uint32_t rx_gfn;
+    uint32_t tx_ref; /* grant references that the back-end holds: not to be used again */
+    uint32_t rx_ref;
+    uint32_t reserved1; /* zero */
+    struct lvm_vif_config config;
+    uint32_t reserved2[8]; /* zero */
 };
 
 /* Control page: the guest writes it; dom0 reads each word once and trusts none. */
@@ -98,6 +144,8 @@ struct lvm_console_ring {
 
 _Static_assert(sizeof(struct lvm_device_page) == 256, "layout");
 _Static_assert(sizeof(struct lvm_device_entry) == 128, "layout");
+_Static_assert(sizeof(struct lvm_vif_config) == 64, "layout");
+_Static_assert(sizeof(struct lvm_vif_entry) == 128, "layout");
 _Static_assert(sizeof(struct lvm_control_page) == 256, "layout");
 _Static_assert(sizeof(struct lvm_console_ring) == 3088, "layout");
 

@@ -55,23 +55,33 @@ void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shap
 void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *shape)
 {
     memset(domain->special, 0, LVM_SPECIAL_PAGES * LVM_PAGE_SIZE);
-    uint8_t *page = domain->special + LVM_PAGE_SIZE * (LVM_DEVICE_GFN - LVM_SPECIAL_GFN);
-    struct lvm_device_page *device = (void *)page;
+    struct lvm_device_page *device = lvm_device_page(domain);
     device->magic = LVM_DEVICE_MAGIC;
     device->version = LVM_DEVICE_VERSION;
     device->header_size = sizeof(*device);
-    device->nr_entries = 2;
+    device->nr_entries = 2 + domain->nr_vifs;
     device->entry_size = sizeof(struct lvm_device_entry);
     memcpy(device->uuid, shape->uuid, sizeof(device->uuid));
     device->memory_kib = shape->memory_kib;
     device->vcpus = shape->vcpus;
-    struct lvm_device_entry *entries = (void *)(page + sizeof(*device));
+    device->metadata_gfn = LVM_METADATA_GFN;
+    device->first_free_ref = LVM_FIRST_REF + 2 * domain->nr_vifs;
+    struct lvm_device_entry *entries = (void *)(device + 1);
     entries[0] = (struct lvm_device_entry){.type = LVM_ENTRY_CONSOLE,
                                            .evtchn = domain->console_port,
                                            .gfn = LVM_CONSOLE_GFN};
     entries[1] = (struct lvm_device_entry){.type = LVM_ENTRY_CONTROL,
                                            .evtchn = domain->control_port,
                                            .gfn = LVM_CONTROL_GFN};
+    for (uint32_t i = 0; i < domain->nr_vifs; i++) {
+        *lvm_vif_entry(domain, i) = (struct lvm_vif_entry){.type = LVM_ENTRY_VIF,
+                                                           .index = i,
+                                                           .evtchn = domain->vif_ports[i],
+                                                           .tx_gfn = LVM_VIF_TX_GFN(i),
+                                                           .rx_gfn = LVM_VIF_RX_GFN(i),
+                                                           .tx_ref = LVM_VIF_TX_REF(i),
+                                                           .rx_ref = LVM_VIF_RX_REF(i)};
+    }
 
     struct lvm_control_page *control = lvm_control_page(domain);
     control->magic = LVM_CONTROL_MAGIC;
@@ -142,6 +152,26 @@ static void write_modules(struct lvm_domain *domain, const struct lvm_boot *boot
     info->nr_modules = n;
 }
 
+static void copy(void *to, const void *from, uint64_t n)
+{
+    if (n) { /* memcpy wants pointers even for nothing */
+        memcpy(to, from, n);
+    }
+}
+
+/* What of the special pages is known only now. */
+static void write_late_bound(struct lvm_domain *domain, const struct lvm_boot *boot)
+{
+    struct lvm_device_page *device = lvm_device_page(domain);
+    copy(device->name, boot->name, boot->name_len);
+    copy(lvm_special(domain, LVM_METADATA_GFN), boot->metadata, boot->metadata_len);
+    device->metadata_size = (uint32_t)boot->metadata_len;
+    for (uint32_t i = 0; i < boot->nr_vifs; i++) {
+        lvm_vif_entry(domain, i)->config = boot->vifs[i];
+    }
+    lvm_control_page(domain)->watched = boot->watched;
+}
+
 int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
 {
     if (!domain->window) {
@@ -152,6 +182,12 @@ int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
     }
     if (boot->nr_modules > boot->nr_segments || boot->nr_modules >= LVM_BOOT_MODULES_MAX) {
         return lvm_fail("modules", -E2BIG);
+    }
+    if (boot->name_len >= LVM_NAME_SIZE || boot->metadata_len > LVM_PAGE_SIZE) {
+        return lvm_fail("name or metadata", -E2BIG);
+    }
+    if (boot->nr_vifs > domain->nr_vifs) {
+        return lvm_fail("vifs", -ENODEV);
     }
     if (boot->entry >= domain->low_bytes) {
         return lvm_fail("entry point", -ERANGE);
@@ -168,6 +204,6 @@ int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
     write_modules(domain, boot);
     uint32_t entry = (uint32_t)boot->entry;
     memcpy(page + LVM_BOOT_ENTRY, &entry, sizeof(entry));
-    lvm_control_page(domain)->watched = boot->watched;
+    write_late_bound(domain, boot);
     return 0;
 }

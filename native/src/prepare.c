@@ -48,6 +48,12 @@ static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uin
     return 0;
 }
 
+/* Pages beside the guest's RAM. */
+static uint64_t extra_pages(const struct lvm_shape *shape)
+{
+    return LVM_SPECIAL_PAGES + 2 * shape->nr_vifs;
+}
+
 static int set_limits(struct lvm_xen *xen, uint32_t domid, const struct lvm_shape *shape)
 {
     struct abi_domctl vcpus = {.cmd = ABI_DOMCTL_MAX_VCPUS, .domain = (uint16_t)domid};
@@ -57,7 +63,7 @@ static int set_limits(struct lvm_xen *xen, uint32_t domid, const struct lvm_shap
         return lvm_fail("max_vcpus", rc);
     }
     struct abi_domctl memory = {.cmd = ABI_DOMCTL_MAX_MEM, .domain = (uint16_t)domid};
-    memory.u.max_mem.max_memkb = shape->memory_kib + LVM_SPECIAL_PAGES * 4 + SLACK_KIB;
+    memory.u.max_mem.max_memkb = shape->memory_kib + extra_pages(shape) * 4 + SLACK_KIB;
     rc = lvm_domctl(xen, &memory);
     if (rc) {
         return lvm_fail("max_mem", rc);
@@ -129,7 +135,7 @@ int lvm_populate(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, uint64_t n)
     return 0;
 }
 
-static int alloc_port(struct lvm_xen *xen, uint32_t domid, uint32_t *ret_port)
+int lvm_alloc_port(struct lvm_xen *xen, uint32_t domid, uint32_t *ret_port)
 {
     struct evtchn_alloc_unbound alloc = {.dom = (domid_t)domid, .remote_dom = DOMID_SELF};
     long rc = lvm_hypercall(xen, __HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, &alloc,
@@ -186,7 +192,8 @@ static int check_shape(const struct lvm_shape *shape)
                 && shape->window_kib >= 8 && shape->window_kib % 4 == 0
                 && shape->window_kib <= shape->memory_kib && shape->pool_kib >= 64
                 && shape->pool_kib % 4 == 0 && shape->vcpus >= 1 && shape->vcpus <= 128
-                && shape->max_evtchn >= 3 && shape->max_grant_frames >= 1;
+                && shape->nr_vifs <= LVM_VIFS_MAX && shape->max_evtchn >= 3 + shape->nr_vifs
+                && shape->max_grant_frames >= 1;
     return good ? 0 : lvm_fail("shape", -EINVAL);
 }
 
@@ -198,7 +205,7 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
 
     int rc = set_limits(xen, domain->domid, shape);
     if (!rc) {
-        rc = claim(xen, domain->domid, bytes / LVM_PAGE_SIZE + LVM_SPECIAL_PAGES);
+        rc = claim(xen, domain->domid, bytes / LVM_PAGE_SIZE + extra_pages(shape));
     }
     if (!rc) {
         rc = lvm_populate(xen, domain->domid, 0, domain->low_bytes / LVM_PAGE_SIZE);
@@ -211,13 +218,19 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
         rc = lvm_populate(xen, domain->domid, LVM_SPECIAL_GFN, LVM_SPECIAL_PAGES);
     }
     if (!rc) {
+        rc = lvm_populate(xen, domain->domid, LVM_RING_GFN, 2 * shape->nr_vifs);
+    }
+    if (!rc) {
         rc = claim(xen, domain->domid, 0);
     }
     if (!rc) {
-        rc = alloc_port(xen, domain->domid, &domain->console_port);
+        rc = lvm_alloc_port(xen, domain->domid, &domain->console_port);
     }
     if (!rc) {
-        rc = alloc_port(xen, domain->domid, &domain->control_port);
+        rc = lvm_alloc_port(xen, domain->domid, &domain->control_port);
+    }
+    if (!rc) {
+        rc = lvm_make_vifs(domain, shape->nr_vifs);
     }
     if (!rc) {
         rc = set_params(domain);
@@ -239,7 +252,7 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
     lvm_write_boot_page(domain, shape);
     lvm_write_special_pages(domain, shape);
     if (xendevicemodel_set_mem_type(xen->device_model, (domid_t)domain->domid, HVMMEM_ram_ro,
-                                    LVM_DEVICE_GFN, 1)
+                                    LVM_DEVICE_GFN, 2)
         < 0) {
         return lvm_fail("set_mem_type", -errno);
     }

@@ -7,6 +7,10 @@
 
 #include "../src/engine.h"
 
+#include <xen/xen.h>
+#include <xen/event_channel.h>
+#include <xen/grant_table.h>
+
 static int calls_until_failure = -1; /* the n-th call from now fails; -1: none */
 static int failure = ENOMEM;
 static int live_domains, mapped, bound, buffers;
@@ -15,6 +19,8 @@ static int superpages_left = 1000000;
 static struct abi_getdomaininfo listed[2000];
 static uint32_t n_listed;
 static int list_calls, destroy_again;
+static uint32_t ports; /* allocated so far */
+static grant_entry_v1_t granted[LVM_PAGE_SIZE / sizeof(grant_entry_v1_t)];
 
 static int fails(void)
 {
@@ -117,6 +123,9 @@ int xencall2(xencall_handle *call, unsigned int op, uint64_t command, uint64_t a
         superpages += n;
         return (int)n;
     }
+    if (op == __HYPERVISOR_event_channel_op && command == EVTCHNOP_alloc_unbound) {
+        ((struct evtchn_alloc_unbound *)(uintptr_t)argument)->port = ++ports;
+    }
     return 0;
 }
 
@@ -135,6 +144,27 @@ int xenforeignmemory_unmap(xenforeignmemory_handle *memory, void *address, size_
     (void)memory, (void)n;
     mapped--;
     free(address);
+    return 0;
+}
+xenforeignmemory_resource_handle *
+xenforeignmemory_map_resource(xenforeignmemory_handle *memory, domid_t domid, unsigned int type,
+                              unsigned int id, unsigned long frame, unsigned long n, void **address,
+                              int prot, int flags)
+{
+    (void)memory, (void)domid, (void)type, (void)id, (void)frame, (void)n, (void)prot, (void)flags;
+    if (fails()) {
+        return NULL;
+    }
+    mapped++;
+    memset(granted, 0, sizeof(granted));
+    *address = granted;
+    return (void *)granted;
+}
+int xenforeignmemory_unmap_resource(xenforeignmemory_handle *memory,
+                                    xenforeignmemory_resource_handle *mapping)
+{
+    (void)memory, (void)mapping;
+    mapped--;
     return 0;
 }
 xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle *evtchn, uint32_t domid,

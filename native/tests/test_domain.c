@@ -9,6 +9,7 @@
 #include "../src/engine.c"
 #include "../src/pages.c"
 #include "../src/prepare.c"
+#include "../src/vif.c"
 
 static struct abi_domctl hot;
 static struct lvm_xen xen = {.versions = {.domctl = ABI_DOMCTL_4_19, .sysctl = 0x15}, .hot = &hot};
@@ -17,7 +18,8 @@ static const struct lvm_shape shape = {.memory_kib = 5120,
                                        .pool_kib = 128,
                                        .vcpus = 1,
                                        .max_evtchn = 63,
-                                       .max_grant_frames = 4};
+                                       .max_grant_frames = 4,
+                                       .nr_vifs = 2};
 
 static void nothing_is_left(void)
 {
@@ -29,8 +31,13 @@ static void prepare_uses_superpages_where_they_fit(void)
     struct lvm_domain *domain;
     single_pages = superpages = 0;
     CHECK(lvm_prepare(&xen, &shape, &domain) == 0);
-    CHECK(superpages == 2 && single_pages == 256 + LVM_SPECIAL_PAGES); /* 4 MiB, 1 MiB, special */
-    CHECK(lvm_domid(domain) == 9 && lvm_console_local(domain) == 100);
+    CHECK(superpages == 2
+          && single_pages == 256 + LVM_SPECIAL_PAGES + 4); /* 4 MiB, 1 MiB, special, rings */
+    CHECK(lvm_domid(domain) == 9);
+    CHECK(lvm_console_local(domain) == lvm_console_port(domain) + 100);
+    CHECK(granted[8].flags == GTF_permit_access && granted[8].frame == LVM_RING_GFN);
+    CHECK(granted[11].frame == LVM_RING_GFN + 3 && granted[12].flags == 0);
+    CHECK(lvm_vif_port(domain, 1) != 0 && lvm_vif_port(domain, 2) == 0);
     lvm_release(domain);
     CHECK(lvm_destroy(&xen, 9) == 0);
     nothing_is_left();

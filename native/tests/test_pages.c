@@ -52,7 +52,9 @@ static struct lvm_domain fresh(void)
                                 .window_bytes = WINDOW,
                                 .special = special,
                                 .console_port = 1,
-                                .control_port = 2};
+                                .control_port = 2,
+                                .nr_vifs = 1,
+                                .vif_ports = {3}};
     lvm_write_boot_page(&domain, &shape);
     lvm_write_special_pages(&domain, &shape);
     return domain;
@@ -105,14 +107,50 @@ static void memory_above_the_hole_is_in_the_map(void)
 
 static void device_page_names_console_and_control(void)
 {
-    fresh();
-    const struct lvm_device_page *page = (const void *)(special + LVM_PAGE_SIZE);
-    const struct lvm_device_entry *entries =
-        (const void *)(special + LVM_PAGE_SIZE + page->header_size);
-    CHECK(page->magic == LVM_DEVICE_MAGIC && page->nr_entries == 2 && page->vcpus == 2);
+    struct lvm_domain domain = fresh();
+    const struct lvm_device_page *page = lvm_device_page(&domain);
+    const struct lvm_device_entry *entries = (const void *)((uint8_t *)page + page->header_size);
+    CHECK(page->magic == LVM_DEVICE_MAGIC && page->nr_entries == 3 && page->vcpus == 2);
     CHECK(memcmp(page->uuid, shape.uuid, 16) == 0);
     CHECK(entries[0].type == LVM_ENTRY_CONSOLE && entries[0].evtchn == 1);
     CHECK(entries[1].type == LVM_ENTRY_CONTROL && entries[1].gfn == LVM_CONTROL_GFN);
+}
+
+static void device_page_has_vifs_after_console_and_control(void)
+{
+    struct lvm_domain domain = fresh();
+    const struct lvm_vif_entry *vif = lvm_vif_entry(&domain, 0);
+    CHECK(vif->type == LVM_ENTRY_VIF && vif->index == 0 && vif->evtchn == 3);
+    CHECK(vif->tx_gfn == LVM_RING_GFN && vif->rx_gfn == LVM_RING_GFN + 1);
+    CHECK(vif->tx_ref == 8 && vif->rx_ref == 9);
+    CHECK(lvm_device_page(&domain)->first_free_ref == 10);
+}
+
+static void load_writes_name_metadata_and_addresses(void)
+{
+    struct lvm_domain domain = fresh();
+    struct lvm_vif_config vifs[2] = {{.mac = {2, 0, 0, 0, 0, 7}, .mtu = 1500, .ipv4_prefix = 24}};
+    struct lvm_boot boot = {.entry = 0x10000,
+                            .cmdline = "",
+                            .name = "web",
+                            .name_len = 3,
+                            .metadata = (const uint8_t *)"data",
+                            .metadata_len = 4,
+                            .vifs = vifs,
+                            .nr_vifs = 1};
+    CHECK(lvm_load(&domain, &boot) == 0);
+    const struct lvm_device_page *page = lvm_device_page(&domain);
+    CHECK(strcmp((const char *)page->name, "web") == 0 && page->metadata_size == 4);
+    CHECK(memcmp(lvm_special(&domain, page->metadata_gfn), "data", 4) == 0);
+    CHECK(memcmp(&lvm_vif_entry(&domain, 0)->config, vifs, sizeof(*vifs)) == 0);
+    boot.nr_vifs = 2;
+    CHECK(lvm_load(&domain, &boot) == -ENODEV);
+    boot.nr_vifs = 0;
+    boot.metadata_len = LVM_PAGE_SIZE + 1;
+    CHECK(lvm_load(&domain, &boot) == -E2BIG);
+    boot.metadata_len = 0;
+    boot.name_len = LVM_NAME_SIZE;
+    CHECK(lvm_load(&domain, &boot) == -E2BIG);
 }
 
 static void segment_in_the_window_is_copied_and_its_rest_zeroed_without_mapping(void)
@@ -231,6 +269,8 @@ int main(void)
     RUN(boot_page_has_start_info_memory_map_and_trampoline);
     RUN(memory_above_the_hole_is_in_the_map);
     RUN(device_page_names_console_and_control);
+    RUN(device_page_has_vifs_after_console_and_control);
+    RUN(load_writes_name_metadata_and_addresses);
     RUN(segment_in_the_window_is_copied_and_its_rest_zeroed_without_mapping);
     RUN(segment_beyond_the_window_is_mapped_filled_and_unmapped);
     RUN(mapping_goes_in_chunks);

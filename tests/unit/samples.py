@@ -25,6 +25,7 @@ DOMAIN = Domain(
     memory_kib=4096,
     vcpus=1,
     created=1_700_000_000.0,
+    vifs=(),
 )
 
 EXITED = Domain(
@@ -38,6 +39,7 @@ EXITED = Domain(
     memory_kib=524288,
     vcpus=2,
     created=1_700_000_000.0,
+    vifs=(),
     ready=1_700_000_001.5,
     exit=Exit(reason=ExitReason.POWEROFF, at=1_700_000_002.25, status=7),
 )

@@ -22,6 +22,7 @@ LOOSER_IN_PYTHON = {
     "CreateRequest.wait": "the enum is shared with Wait; the daemon refuses `exited`",
     "Finding.kind": "only read by people",
     "Console.data": "bytes here, base64 on the wire",
+    "CreateRequest.metadata": "bytes here, base64 on the wire",
 }
 """Fields whose Python type is not exactly that of the interface file, and why that is right."""
 

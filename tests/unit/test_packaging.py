@@ -28,6 +28,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "limits": config.Limits,
     "pool": config.PoolLimits,
     "flavors": config.FlavorSection,
+    "networks": config.NetworkSection,
 }
 METHODS = [name for name in calls.METHODS if name.startswith(f"{calls.INTERFACE}.")]
 
@@ -40,7 +41,7 @@ def uncommented(text: str) -> str:
 def defaults() -> dict[str, object]:
     """Return the default of every key, by section and name."""
     return {
-        f"{section}.{field.name}": field.default
+        f"{section}.{field.name}": list(d) if isinstance(d := field.default, tuple) else d
         for section, struct in SECTIONS.items()
         for field in msgspec.structs.fields(struct)
     }
@@ -51,12 +52,15 @@ def defaults() -> dict[str, object]:
 
 @pytest.mark.parametrize("text", [EXAMPLE, uncommented(EXAMPLE)], ids=["as it is", "uncommented"])
 def test_example_configuration_is_the_defaults(text: str) -> None:
-    assert config.parse_config(text, "lightvm.toml") == config.Config()
+    parsed = config.parse_config(text, "lightvm.toml")
+    assert all(network == config.NetworkSection() for network in parsed.networks.values())
+    assert msgspec.structs.replace(parsed, networks={}) == config.Config()
 
 
 def test_example_configuration_has_every_key() -> None:
     raw = tomllib.loads(uncommented(EXAMPLE))
     raw["flavors"] = raw["flavors"]["tiny"]
+    raw["networks"] = raw["networks"]["default"]
     keys = {f"{section}.{key}" for section, values in raw.items() for key in values}
     assert keys == set(defaults())
 

@@ -11,8 +11,8 @@ from lightvm.blocking import Client
 from lightvm.cli.output import milliseconds, print_error, print_json_line, printable
 from lightvm.cli.parser import UsageError, add_format, quantity
 from lightvm.cli.progress import Progress
-from lightvm.cli.quantities import parse_count, parse_seconds, parse_size
-from lightvm.cli.request import build_request, numbered, read_source
+from lightvm.cli.quantities import parse_count, parse_net, parse_seconds, parse_size
+from lightvm.cli.request import build_request, numbered, read_metadata, read_source
 from lightvm.model import Created, CreateRequest, Failure
 
 
@@ -36,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="a file for the guest, such as an initrd; may be given again",
     )
+    add(
+        "--net",
+        metavar="NETWORK[,mac=MAC][,ip=ADDRESS]",
+        action="append",
+        type=quantity(parse_net),
+        help="a network device in a network of the daemon; may be given again",
+    )
+    add("--metadata", metavar="FILE", help="bytes for the guest's program; - is standard input")
     add("--count", metavar="N", type=quantity(parse_count), help="create NAME-1 to NAME-N")
     add("--paused", action="store_true", default=None, help="do not let it run yet")
     add("--wait", choices=("running", "ready"), help="come back when the guest has got that far")
@@ -59,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         "vcpus": args.vcpus,
         "cmdline": args.cmdline,
         "modules": args.module and [os.path.abspath(module) for module in args.module],
+        "nets": args.net,
+        "metadata": None if args.metadata is None else read_metadata(args.metadata),
         "paused": args.paused,
         "wait": args.wait,
         "timeout_ms": args.timeout,

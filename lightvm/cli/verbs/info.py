@@ -40,6 +40,8 @@ def _fields(domain: Domain) -> list[tuple[str, str]]:
         ("cmdline", domain.cmdline),
         ("created", moment(domain.created)),
     ]
+    for vif in domain.vifs:
+        fields.append(("vif", " ".join(filter(None, (vif.network, vif.mac, vif.ipv4)))))
     if domain.ready is not None:
         fields.append(("ready", moment(domain.ready)))
     if domain.exit is not None:

@@ -21,13 +21,19 @@ struct lightvm_device_page {
     uint8_t uuid[16];
     uint64_t memory_kib;
     uint32_t vcpus;
-    uint32_t reserved[53];
+    uint32_t metadata_gfn;
+    uint32_t metadata_size;
+    uint32_t first_free_ref;
+    uint64_t reserved1;
+    char name[64];
+    uint32_t reserved2[32];
 };
 
 enum lightvm_entry_type {
     LIGHTVM_ENTRY_NONE = 0,
     LIGHTVM_ENTRY_CONSOLE = 1,
     LIGHTVM_ENTRY_CONTROL = 2,
+    LIGHTVM_ENTRY_VIF = 3,
 };
 
 struct lightvm_device_entry {
@@ -36,6 +42,35 @@ struct lightvm_device_entry {
     uint32_t evtchn;
     uint32_t gfn;
     uint32_t reserved[28];
+};
+
+#define LIGHTVM_VIFS_MAX 8u
+
+/* How to set a vif up; what is zero, the guest may find out by itself. Addresses in network order. */
+struct lightvm_vif_config {
+    uint8_t mac[6];
+    uint16_t mtu;
+    uint8_t ipv4[4];
+    uint8_t ipv4_gateway[4];
+    uint8_t ipv4_dns[2][4];
+    uint8_t ipv4_prefix;
+    uint8_t ipv6_prefix;
+    uint8_t reserved[6];
+    uint8_t ipv6[16];
+    uint8_t ipv6_gateway[16];
+};
+
+struct lightvm_vif_entry {
+    uint32_t type;
+    uint32_t index;
+    uint32_t evtchn;
+    uint32_t tx_gfn;
+    uint32_t rx_gfn;
+    uint32_t tx_ref;
+    uint32_t rx_ref;
+    uint32_t reserved1;
+    struct lightvm_vif_config config;
+    uint32_t reserved2[8];
 };
 
 /* Control page: the guest's word to the toolstack. Notify its event channel after each change of state. */
@@ -95,6 +130,43 @@ void lightvm_print(const char *text);
 /* Notify a channel by itself. */
 void lightvm_console_kick(void);
 void lightvm_control_kick(void);
+
+/* Clear an event before looking at what it announces. */
+void lightvm_clear_event(uint32_t port);
+/* Sleep until an event is pending on one of at most 16 ports, or until a moment of lightvm_now_ns (0: for ever). */
+void lightvm_wait_events(const uint32_t *ports, uint32_t n, uint64_t until_ns);
+
+/* Time since the host started, and since the epoch. */
+uint64_t lightvm_now_ns(void);
+uint32_t lightvm_now_ms(void);
+uint64_t lightvm_wall_seconds(void);
+/* The quotient must fit: what libgcc would do, which is not linked. */
+uint64_t lightvm_divide(uint64_t n, uint32_t by);
+
+/* Pages beyond the image, handed out once, or NULL; their content is not defined. */
+extern uint32_t lightvm_modules_start;
+void *lightvm_pages(uint32_t n);
+uint32_t lightvm_pages_left(void);
+/* Let a domain use a page; returns the reference, or 0 where the table is full. */
+uint32_t lightvm_grant(uint16_t domid, void *page);
+
+/* Network devices: frames as they are on the wire, checksums and all. */
+struct lightvm_vif;
+const struct lightvm_vif_entry *lightvm_vif_entry(uint32_t index);
+/* Start with vif `index`; NULL where there is none, or no memory. */
+struct lightvm_vif *lightvm_vif_open(uint32_t index);
+const struct lightvm_vif_config *lightvm_vif_config(const struct lightvm_vif *vif);
+uint32_t lightvm_vif_port(const struct lightvm_vif *vif);
+/* A page to write a frame into, or NULL while all are on their way; then send so many bytes of it. */
+void *lightvm_vif_tx_buffer(struct lightvm_vif *vif);
+void lightvm_vif_send(struct lightvm_vif *vif, uint32_t length);
+/* The next frame that has come, or NULL; release it before the next. */
+const void *lightvm_vif_receive(struct lightvm_vif *vif, uint32_t *ret_length);
+void lightvm_vif_release(struct lightvm_vif *vif);
+/* Tell the back-end what was sent and released. */
+void lightvm_vif_flush(struct lightvm_vif *vif);
+/* Before sleeping: have an event for the next frame. Returns 0 where one has come meanwhile. */
+int lightvm_vif_idle(struct lightvm_vif *vif);
 
 /* Value of `key=value` in a command line: a pointer into it, or NULL. `key` ends in '='. */
 const char *lightvm_option(const char *command_line, const char *key);

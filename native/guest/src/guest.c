@@ -1,31 +1,27 @@
 /* The guest's side of the boot contract: find the pages, talk to Xen, end in order. */
-#include "lightvm.h"
+#include "internal.h"
 
-#define HYPERVISOR_MEMORY_OP 12u
-#define HYPERVISOR_SCHED_OP 29u
-#define HYPERVISOR_EVENT_CHANNEL_OP 32u
 #define SCHEDOP_BLOCK 1u
 #define SCHEDOP_SHUTDOWN 2u
 #define SCHEDOP_POLL 3u
 #define EVTCHNOP_SEND 4u
 #define XENMEM_ADD_TO_PHYSMAP 7u
-#define XENMAPSPACE_SHARED_INFO 0u
 #define DOMID_SELF 0x7ff0u
 #define HYPERCALL_MSR 0x40000000u
 #define HYPERCALL_SLOT 32u
+#define MOST_PORTS 16u
 
 extern char hypercall_page[];
 
 const struct lightvm_device_page *lightvm_device_page;
 struct lightvm_control_page *lightvm_control;
 struct lightvm_console_ring *lightvm_console;
+uint32_t lightvm_modules_start = 0xffffffffu;
 static uint32_t console_port, control_port;
 
-/* Xen's shared info page, as a 32-bit guest sees it: the pending bits come after 32 vCPU records of 64 bytes. */
+/* A page of the image that Xen's shared info page takes the place of. */
 static struct {
-    uint8_t vcpus[32 * 64];
-    volatile uint32_t pending[32];
-    uint8_t rest[4096 - 32 * 64 - 32 * 4];
+    uint8_t bytes[4096];
 } shared_info __attribute__((aligned(4096)));
 
 /* The parts of hvm_start_info that are used here. */
@@ -34,7 +30,7 @@ struct start_info {
     uint64_t modlist_paddr, cmdline_paddr;
 };
 struct module {
-    uint64_t paddr, size;
+    uint64_t paddr, size, cmdline_paddr, reserved;
 };
 
 /* Xen fills the hypercall page when its address is written to the MSR: a trap, and so not before it is needed. */
@@ -47,7 +43,7 @@ static void fill_hypercall_page(void)
     }
 }
 
-static long hypercall(uint32_t number, uint32_t command, void *argument)
+long lightvm_hypercall(uint32_t number, uint32_t command, void *argument)
 {
     long result;
     fill_hypercall_page();
@@ -60,48 +56,73 @@ static long hypercall(uint32_t number, uint32_t command, void *argument)
 
 static void *at(uint64_t paddr) { return (void *)(uintptr_t)paddr; }
 
-static void write_barrier(void)
+void lightvm_notify(uint32_t port)
 {
-    __asm__ volatile("" ::: "memory"); /* x86 keeps stores in order; the compiler must too */
+    lightvm_hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port);
 }
 
-void lightvm_notify(uint32_t port) { hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port); }
-
-static void map_shared_info(void)
+void lightvm_place_page(uint32_t space, uint32_t index, void *page)
 {
     struct {
         uint16_t domid, size;
         uint32_t space, index, gfn;
-    } place = {DOMID_SELF, 0, XENMAPSPACE_SHARED_INFO, 0, (uint32_t)&shared_info >> 12};
-    hypercall(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &place);
+    } place = {DOMID_SELF, 0, space, index, (uint32_t)page >> 12};
+    lightvm_hypercall(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &place);
 }
 
-static void clear_event(uint32_t port)
+volatile struct shared_info *lightvm_shared_info(void)
 {
-    __atomic_fetch_and(&shared_info.pending[port / 32], ~(1u << (port % 32)), __ATOMIC_SEQ_CST);
+    static int mapped;
+    if (!mapped) {
+        lightvm_place_page(XENMAPSPACE_SHARED_INFO, 0, &shared_info);
+        mapped = 1;
+    }
+    return (volatile struct shared_info *)&shared_info;
 }
 
-/* Sleep until an event is pending on `port`; clear it before looking at what it announces. */
-static void wait_event(uint32_t port)
+void lightvm_clear_event(uint32_t port)
 {
+    volatile uint32_t *word = &lightvm_shared_info()->pending[port / 32];
+    __atomic_fetch_and(word, ~(1u << (port % 32)), __ATOMIC_SEQ_CST);
+}
+
+void lightvm_wait_events(const uint32_t *ports, uint32_t n, uint64_t until_ns)
+{
+    uint32_t copy[MOST_PORTS]; /* on the stack: Xen reads it */
+    for (uint32_t i = 0; i < n && i < MOST_PORTS; i++) {
+        copy[i] = ports[i];
+    }
     struct {
         uint32_t ports, n;
-        uint64_t timeout; /* 0: none */
-    } poll = {(uint32_t)&port, 1, 0};
-    hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, &poll);
+        uint64_t timeout;
+    } poll = {(uint32_t)copy, n, until_ns};
+    lightvm_hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, &poll);
+}
+
+const struct lightvm_vif_entry *lightvm_vif_entry(uint32_t index)
+{
+    const struct lightvm_device_page *page = lightvm_device_page;
+    for (uint32_t i = 0; page && i < page->nr_entries; i++) {
+        const struct lightvm_vif_entry *entry =
+            (const void *)((const uint8_t *)page + page->header_size + i * page->entry_size);
+        if (entry->type == LIGHTVM_ENTRY_VIF && entry->index == index) {
+            return entry;
+        }
+    }
+    return NULL;
 }
 
 _Noreturn void lightvm_sleep(void)
 {
     for (;;) {
-        hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_BLOCK, NULL);
+        lightvm_hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_BLOCK, NULL);
     }
 }
 
 _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason)
 {
     uint32_t code = reason;
-    hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, &code);
+    lightvm_hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, &code);
     lightvm_sleep();
 }
 
@@ -123,9 +144,9 @@ _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
     if (lightvm_control) {
         lightvm_control->exit_reason = reason;
         lightvm_control->exit_status = (uint32_t)status;
-        write_barrier(); /* pairs with the fence in the toolstack's lvm_control_read */
+        compiler_barrier(); /* pairs with the fence in the toolstack's lvm_control_read */
         lightvm_control->exiting = 1;
-        write_barrier();
+        compiler_barrier();
         lightvm_control_kick();
     }
     lightvm_shutdown(reason);
@@ -138,18 +159,13 @@ void lightvm_control_kick(void) { lightvm_notify(control_port); }
 /* Wait for room in the console ring. Asleep, not spinning: dom0 may be busy, or its daemon gone for a while. */
 static void wait_room(volatile struct lightvm_console_ring *ring, uint32_t produced)
 {
-    static int mapped;
-    if (!mapped) {
-        map_shared_info();
-        mapped = 1;
-    }
     for (;;) {
-        clear_event(console_port);
+        lightvm_clear_event(console_port);
         if (produced - ring->out_cons != sizeof(ring->out)) {
             return;
         }
         lightvm_console_kick();
-        wait_event(console_port);
+        lightvm_wait_events(&console_port, 1, 0);
     }
 }
 
@@ -165,7 +181,7 @@ void lightvm_write(const char *bytes, size_t n)
             wait_room(ring, produced);
         }
         ring->out[produced++ % sizeof(ring->out)] = (uint8_t)bytes[i];
-        write_barrier(); /* pairs with the fence in the toolstack's lvm_console_take */
+        compiler_barrier(); /* pairs with the fence in the toolstack's lvm_console_take */
         ring->out_prod = produced;
     }
     lightvm_console_kick();
@@ -186,6 +202,11 @@ static void find_pages(const struct start_info *info)
     const struct module *modules = at(info->modlist_paddr);
     if (info->nr_modules == 0) {
         return;
+    }
+    for (uint32_t i = 0; i < info->nr_modules; i++) {
+        if (modules[i].paddr < lightvm_modules_start) {
+            lightvm_modules_start = (uint32_t)modules[i].paddr;
+        }
     }
     const struct lightvm_device_page *page = at(modules[0].paddr);
     if (page->magic != LIGHTVM_DEVICE_MAGIC || page->version != LIGHTVM_DEVICE_VERSION) {
@@ -212,24 +233,4 @@ _Noreturn void lightvm_start(const struct start_info *info)
     find_pages(info);
     const char *command_line = info->cmdline_paddr ? at(info->cmdline_paddr) : "";
     lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(command_line));
-}
-
-/* gcc may call these even in freestanding code. */
-void *memcpy(void *to, const void *from, size_t n)
-{
-    uint8_t *t = to;
-    const uint8_t *f = from;
-    while (n--) {
-        *t++ = *f++;
-    }
-    return to;
-}
-
-void *memset(void *to, int value, size_t n)
-{
-    uint8_t *t = to;
-    while (n--) {
-        *t++ = (uint8_t)value;
-    }
-    return to;
 }

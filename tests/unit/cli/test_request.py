@@ -9,7 +9,7 @@ import pytest
 
 from lightvm.cli.request import build_request, numbered, read_source
 from lightvm.errors import BadRequest
-from lightvm.model import CreateRequest, WaitFor
+from lightvm.model import CreateRequest, NetRequest, WaitFor
 
 
 def request_of(path: Path, text: str, **options: object) -> CreateRequest:
@@ -34,6 +34,8 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         vcpus = 1
         cmdline = "quiet"
         modules = ["/m", "n"]
+        nets = [{network = "default", ipv4 = "10.0.0.2", mac = "02:00:00:00:00:01"}]
+        metadata = "text"
         paused = true
         wait = "ready"
         timeout_ms = 100
@@ -48,6 +50,8 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         vcpus=1,
         cmdline="quiet",
         modules=("/m", f"{tmp_path}/n"),
+        nets=(NetRequest(network="default", ipv4="10.0.0.2", mac="02:00:00:00:00:01"),),
+        metadata=b"text",
         paused=True,
         wait=WaitFor.READY,
         timeout_ms=100,

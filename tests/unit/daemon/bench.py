@@ -11,8 +11,9 @@ import trio
 
 from lightvm.daemon.config import Config, FlavorSection
 from lightvm.daemon.journal import Journal
+from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
-from lightvm.testing import FakeHypervisor
+from lightvm.testing import FakeHypervisor, MemoryPorts, MemoryStore
 from tests.unit.daemon.samples import make_config
 
 TINY = FlavorSection(memory_kib=4096, low=2, high=5)
@@ -47,9 +48,10 @@ async def open_bench(
 ) -> AsyncIterator[Bench]:
     """Fill pools for the length of a block."""
     hypervisor = hypervisor or FakeHypervisor()
+    config = config or make_config(tiny=TINY)
     journal = Journal(directory / "journal")
-    maker = ShellMaker(hypervisor, journal)
-    pools = Pools(config or make_config(tiny=TINY), hypervisor, maker)
+    maker = ShellMaker(hypervisor, journal, Networks(config, MemoryStore(), MemoryPorts()))
+    pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pools.refill_shells)
         yield Bench(hypervisor, journal, maker, pools)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from lightvm.daemon import config as config_module
 from lightvm.daemon.config import Config, FlavorSection, load_config, parse_config
 from lightvm.errors import BadConfig
 
@@ -190,37 +186,3 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BadConfig, match="cannot be read"):
         load_config(path)
-
-
-ROOT = Path(__file__).parents[3]
-SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "daemon": config_module.Daemon,
-    "limits": config_module.Limits,
-    "pool": config_module.PoolLimits,
-    "flavors": FlavorSection,
-}
-
-
-def test_the_packaged_file_has_every_key_with_its_default() -> None:
-    text = (ROOT / "packaging" / "lightvm.toml").read_text()
-    text = re.sub(r"^#(?=[a-z\[])", "", text, flags=re.MULTILINE)
-    assert parse_config(text, "/c.toml") == Config()
-    raw = tomllib.loads(text)
-    raw["flavors"] = raw["flavors"]["tiny"]
-    assert raw.keys() == SECTIONS.keys()
-    for name, section in SECTIONS.items():
-        assert raw[name].keys() == {field.name for field in msgspec.structs.fields(section)}
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_the_manual_has_every_key_with_its_default(section: str) -> None:
-    manual = (ROOT / "man" / "lightvm.toml.5").read_text()
-    defaults = SECTIONS[section]()
-    for field in msgspec.structs.fields(SECTIONS[section]):
-        default = getattr(defaults, field.name)
-        shown = f"{default}" if not isinstance(default, str) else f'"{default}"'
-        line = next(
-            (line for line in manual.splitlines() if re.match(rf"\.BR? {field.name}\b", line)), None
-        )
-        assert line is not None, field.name
-        assert shown in line.replace('""', '"').replace("\\(dq", '"'), line

@@ -19,6 +19,7 @@ from lightvm.model import WaitFor
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
+    MemoryPorts,
     MemoryStore,
     default_config,
     serve_in_memory,
@@ -181,17 +182,20 @@ async def test_two_daemons_do_not_share_a_state_directory(tmp_path: Path) -> Non
 async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.Event]]:
     """Serve, and let the block stop the daemon itself."""
     config, stop = default_config(directory), trio.Event()
-    hypervisor, store = FakeHypervisor(), MemoryStore()
+    hypervisor, store, ports = FakeHypervisor(), MemoryStore(), MemoryPorts()
     async with serve_in_memory(directory, hypervisor=hypervisor, store=store):
         pass  # for the images
     Path(config.daemon.state_dir).mkdir(exist_ok=True)
     with open_listeners(Path(config.daemon.socket), "") as listeners:
         async with trio.open_nursery() as nursery:
-            service = await nursery.start(serve_daemon, config, hypervisor, store, listeners, stop)
+            service = await nursery.start(
+                serve_daemon, config, hypervisor, store, ports, listeners, stop
+            )
             lvm = InMemory(
                 socket=config.daemon.socket,
                 hypervisor=hypervisor,
                 store=store,
+                ports=ports,
                 service=service,
                 images=directory,
             )

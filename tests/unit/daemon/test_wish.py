@@ -10,11 +10,12 @@ import pytest
 
 from lightvm.daemon.config import FlavorSection
 from lightvm.daemon.journal import Journal
+from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
 from lightvm.model import CreateRequest, WaitFor
-from lightvm.testing import FakeHypervisor
+from lightvm.testing import FakeHypervisor, MemoryPorts, MemoryStore
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, parse
 from tests.elf import make_kernel
 from tests.unit.daemon.samples import make_config
@@ -47,7 +48,8 @@ def ask(tmp_path: Path) -> Ask:
     )
     hypervisor = FakeHypervisor()
     journal = Journal(tmp_path / "journal")
-    pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal))
+    networks = Networks(config, MemoryStore(), MemoryPorts())
+    pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, networks))
     journal.close()
     return Ask(pools)
 
@@ -176,14 +178,14 @@ def test_a_bad_token_is_refused(ask: Ask, token: str) -> None:
 
 async def test_a_boot_without_modules_is_made_without_a_checkpoint(ask: Ask) -> None:
     image = parse(make_kernel(), "/k")
-    boot = await ask(cmdline="ü").boot(image, 1000)
+    boot = await ask(cmdline="ü").boot(image, 1000, b"")
     assert (boot.image, boot.cmdline, boot.modules) == (image, "ü".encode(), ())
 
 
 async def test_an_image_that_does_not_fit_is_refused(ask: Ask) -> None:
     image = parse(make_kernel(size=4 << 20), "/k")
     with pytest.raises(BadImage, match="too large"):
-        await ask().boot(image, 1000)
+        await ask().boot(image, 1000, b"")
 
 
 async def test_modules_are_read_and_placed_in_their_order(
@@ -192,7 +194,7 @@ async def test_modules_are_read_and_placed_in_their_order(
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode() * 10)
     wish = ask(modules=(str(tmp_path / "a"), str(tmp_path / "b")))
-    boot = await wish.boot(parse(make_kernel(), "/k"), 1000)
+    boot = await wish.boot(parse(make_kernel(), "/k"), 1000, b"")
     assert [bytes(module.data) for module in boot.modules] == [b"a" * 10, b"b" * 10]
 
 
@@ -207,10 +209,10 @@ async def test_a_bad_module_is_refused_with_its_path(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadImage, match=reason) as caught:
-        await ask(modules=(str(path),)).boot(parse(make_kernel(), "/k"), 1000)
+        await ask(modules=(str(path),)).boot(parse(make_kernel(), "/k"), 1000, b"")
     assert caught.value.where == str(path)
 
 
 async def test_a_relative_module_is_refused(ask: Ask, threadless: None) -> None:
     with pytest.raises(BadImage, match="not absolute"):
-        await ask(modules=("module",)).boot(parse(make_kernel(), "/k"), 1000)
+        await ask(modules=("module",)).boot(parse(make_kernel(), "/k"), 1000, b"")

@@ -1,0 +1,1 @@
+"""Networks of domains: addresses, bridges, and the back-ends of their vifs."""

@@ -1,0 +1,99 @@
+"""Who has which address: MAC and IPv4 addresses of the domains of each network.
+
+IPv4 addresses are plain numbers here: this is part of the hot path.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+from lightvm.errors import AddressTaken, BadConfig, OutOfAddresses
+
+MAC_PREFIX = b"\x02\x16\x3e"
+"""Locally administered; beside that bit Xen's own prefix, so that people recognise it."""
+
+
+class AddressPool:
+    """The IPv4 addresses of one network: handed out in turn, so that one that was given back rests for a while."""
+
+    def __init__(self, network: IPv4Network, ranges: Iterable[range], reserved: set[int]) -> None:
+        self._network = network
+        self._ranges = list(ranges)
+        self._size = sum(map(len, self._ranges))
+        self._reserved = {
+            int(network.network_address),
+            int(network.broadcast_address),
+            *reserved,
+        }
+        self._next = 0
+        self.taken: set[int] = set()
+        """The addresses that domains have."""
+
+    def take(self, network: str) -> int:
+        """Return a free address; raises `OutOfAddresses`, with the name of the network in `where`."""
+        for step in range(self._size):
+            address = self._at((self._next + step) % self._size)
+            if address not in self.taken and address not in self._reserved:
+                self._next = (self._next + step + 1) % self._size
+                self.taken.add(address)
+                return address
+        raise OutOfAddresses("the network has no free address", network)
+
+    def claim(self, address: int, where: str) -> int:
+        """Take just this address, which may lie outside of the ranges; raises `AddressTaken`."""
+        text = IPv4Address(address)
+        if text not in self._network or address in self._reserved:
+            raise AddressTaken(f"{text} is not for a domain of {self._network}", where)
+        if address in self.taken:
+            raise AddressTaken(f"{text} is another domain's", where)
+        self.taken.add(address)
+        return address
+
+    def _at(self, number: int) -> int:
+        for part in self._ranges:
+            if number < len(part):
+                return part[number]
+            number -= len(part)
+        raise IndexError(number)
+
+
+class MacPool:
+    """The MAC addresses of all domains of this host."""
+
+    def __init__(self) -> None:
+        self.taken: set[bytes] = set()
+
+    def take(self) -> bytes:
+        """Return a new, locally administered address that no domain here has."""
+        while (mac := MAC_PREFIX + random.getrandbits(24).to_bytes(3)) in self.taken:
+            pass
+        self.taken.add(mac)
+        return mac
+
+    def claim(self, mac: bytes, where: str) -> bytes:
+        """Take just this address; raises `AddressTaken`."""
+        if mac in self.taken:
+            raise AddressTaken(f"{mac.hex(':')} is another domain's", where)
+        self.taken.add(mac)
+        return mac
+
+
+def parse_ranges(texts: Iterable[str], network: IPv4Network, where: str) -> list[range]:
+    """Return ranges such as ``10.0.0.2-10.0.0.99`` or ``10.0.0.128/25``; raises `BadConfig`."""
+    ranges = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        try:
+            if dash:
+                low, high = IPv4Address(first), IPv4Address(last)
+            else:
+                part = IPv4Network(first)
+                low, high = part.network_address, part.broadcast_address
+        except ValueError as exc:
+            raise BadConfig(f"not a range of IPv4 addresses: {exc}", where) from exc
+        if low > high or low not in network or high not in network:
+            raise BadConfig(f"{text} does not lie in {network}", where)
+        ranges.append(range(int(low), int(high) + 1))
+    return ranges

@@ -1,0 +1,159 @@
+"""Network devices of this host, over netlink: bridges, and the ports of vifs in them. No program is ever executed.
+
+All methods block, and are for a worker thread, one at a time. They raise `LinkFailed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightvm.errors import LinkFailed
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
+PORT_MAC = "fe:ff:ff:ff:ff:ff"
+"""The host's end of a vif: so high that a bridge never takes it for its own address."""
+
+MAX_PORTS = 1023
+"""A Linux bridge has no more (``BR_MAX_PORTS``)."""
+
+IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x1, 0x80, 0x1000
+
+
+class Links:
+    """The host's network devices; the netlink socket is opened on first use."""
+
+    def __init__(self) -> None:
+        self._socket: IPRoute | None = None
+
+    @property
+    def _netlink(self) -> IPRoute:
+        if self._socket is None:
+            from pyroute2 import IPRoute
+
+            self._socket = IPRoute()
+        return self._socket
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def index(self, name: str) -> int:
+        """Return the number of a network device; raises `LinkFailed` where there is none."""
+        found = self._find(name)
+        if found is None:
+            raise LinkFailed("no such network device", name)
+        return found
+
+    def _find(self, name: str) -> int | None:
+        try:
+            return int(Path(f"/sys/class/net/{name}/ifindex").read_text())
+        except OSError:
+            return None
+
+    def ensure_bridge(self, name: str, address: IPv4Interface | None) -> None:
+        """Make sure that there is a bridge; where an address is given, make it if need be, up and with that address."""
+        with _failing("bridge", name):
+            if self._find(name) is None:
+                if address is None:
+                    raise LinkFailed(
+                        "there is no such bridge, and no address to make one with", name
+                    )
+                self._netlink.link("add", ifname=name, kind="bridge", br_stp_state=0)
+            if not Path(f"/sys/class/net/{name}/bridge").exists():
+                raise LinkFailed("this is not a bridge", name)
+            if address is not None:
+                index = self.index(name)
+                self._netlink.addr(
+                    "replace",
+                    index=index,
+                    address=str(address.ip),
+                    prefixlen=address.network.prefixlen,
+                )
+                self._netlink.link("set", index=index, state="up")
+
+    def ports(self, bridge: str) -> int:
+        """Return how many ports a bridge has."""
+        try:
+            return sum(1 for _ in Path(f"/sys/class/net/{bridge}/brif").iterdir())
+        except OSError:
+            return 0
+
+    def add_port(self, name: str, bridge: str, mtu: int) -> None:
+        """Put a vif into its bridge, up, but out of the way of traffic that is for nobody in particular.
+
+        What its guest sends goes out. What comes in waits for `open_port`: a shell has nobody to read it, and netback
+        takes the carrier from a port whose guest does not read.
+        """
+        if self.ports(bridge) >= MAX_PORTS:
+            raise LinkFailed(f"the bridge is full: it has {MAX_PORTS} ports", bridge)
+        with _failing("add port", name):
+            index = self.index(name)
+            self._netlink.link(
+                "set",
+                index=index,
+                address=PORT_MAC,
+                mtu=mtu,
+                flags=IFF_NOARP,
+                change=IFF_NOARP | IFF_MULTICAST,
+            )
+            self._netlink.link("set", index=index, master=self.index(bridge))
+            self._flood(index, 0)
+            self._netlink.link("set", index=index, state="up")
+
+    def open_port(self, name: str) -> None:
+        """Let a port have all traffic of its bridge."""
+        with _failing("open port", name):
+            self._flood(self.index(name), 1)
+
+    def _flood(self, index: int, value: int) -> None:
+        self._netlink.brport(
+            "set", index=index, unicast_flood=value, mcast_flood=value, bcast_flood=value
+        )
+
+
+@contextmanager
+def _failing(what: str, name: str) -> Iterator[None]:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        yield
+    except (NetlinkError, OSError) as exc:
+        raise LinkFailed(f"{what}: {exc}", name) from exc
+
+
+class MemoryPorts:
+    """Bridges and ports in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
+
+    def __init__(self) -> None:
+        self.bridges: dict[str, IPv4Interface | None] = {}
+        self.ports: dict[str, str] = {}
+        """Bridge by port."""
+        self.opened: set[str] = set()
+        self.broken = False
+
+    def _check(self) -> None:
+        if self.broken:
+            raise LinkFailed("injected")
+
+    def ensure_bridge(self, name: str, address: IPv4Interface | None) -> None:
+        """Note a bridge."""
+        self._check()
+        self.bridges[name] = address
+
+    def add_port(self, name: str, bridge: str, mtu: int) -> None:
+        """Note a port."""
+        self._check()
+        self.ports[name] = bridge
+
+    def open_port(self, name: str) -> None:
+        """Note that a port is open."""
+        self._check()
+        self.opened.add(name)

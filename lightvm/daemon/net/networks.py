@@ -1,0 +1,229 @@
+"""The networks of the configuration at work: who gets which addresses, and which vif is in which bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Protocol
+
+import msgspec
+import structlog
+import trio
+
+from lightvm.daemon.config import Config, NetworkSection
+from lightvm.daemon.net import backends
+from lightvm.daemon.net.addresses import AddressPool, MacPool, parse_ranges
+from lightvm.daemon.xenstore import Store
+from lightvm.errors import HostError, LinkFailed, NoSuchNetwork
+from lightvm.model import NetRequest, Vif
+from lightvm.xen.device_page import VifConfig
+
+log = structlog.get_logger()
+
+MOST_THREADS = 1
+"""Netlink and XenStore are used by one thread at a time."""
+
+
+class Ports(Protocol):
+    """The host's network devices, as far as they are needed here; `lightvm.daemon.net.links.Links` has them."""
+
+    def ensure_bridge(self, name: str, address: IPv4Interface | None) -> None:
+        """Make sure that there is a bridge."""
+        ...
+
+    def add_port(self, name: str, bridge: str, mtu: int) -> None:
+        """Put a device into its bridge, out of the way of traffic."""
+        ...
+
+    def open_port(self, name: str) -> None:
+        """Let a device have traffic."""
+        ...
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """The addresses of one create: as callers see them, and packed for the device page."""
+
+    vifs: tuple[Vif, ...] = ()
+    packed: bytes = b""
+
+
+NOTHING = Assignment()
+
+
+class Network:
+    """One network of the configuration."""
+
+    def __init__(self, name: str, section: NetworkSection, where: str) -> None:
+        self.name = name
+        self.bridge = section.bridge
+        self.mtu = section.mtu
+        self.address = IPv4Interface(section.address) if section.address else None
+        self.pool: AddressPool | None = None
+        gateway = None
+        if self.address is not None:
+            own = self.address.network
+            ranges = parse_ranges(section.ranges or (str(own),), own, where)
+            gateway = IPv4Address(section.gateway) if section.gateway else self.address.ip
+            self.pool = AddressPool(own, ranges, {int(self.address.ip), int(gateway)})
+        self._prefix = 0 if self.address is None else self.address.network.prefixlen
+        template = VifConfig(
+            mac=bytes(6),
+            mtu=self.mtu,
+            ipv4=self.address,
+            ipv4_gateway=gateway,
+            dns=tuple(map(IPv4Address, section.dns)),
+        ).pack()
+        self._before, self._after = template[6:8], template[12:]
+
+    def pack(self, mac: bytes, ipv4: int | None) -> bytes:
+        """Return a domain's part of the device page."""
+        if ipv4 is None:
+            return mac + self._before + bytes(56)
+        return mac + self._before + ipv4.to_bytes(4) + self._after
+
+    def describe(self, mac: bytes, ipv4: int | None) -> Vif:
+        """Return the addresses as callers see them."""
+        return Vif(
+            network=self.name,
+            mac=mac.hex(":"),
+            ipv4=None if ipv4 is None else f"{IPv4Address(ipv4)}/{self._prefix}",
+        )
+
+
+class Networks:
+    """All networks."""
+
+    def __init__(self, config: Config, store: Store, ports: Ports) -> None:
+        self._store = store
+        self._ports = ports
+        self._networks = {
+            name: Network(name, section, f"networks.{name}")
+            for name, section in config.networks.items()
+        }
+        self._macs = MacPool()
+        self._limiter = trio.CapacityLimiter(MOST_THREADS)
+
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self._networks.values())
+
+    def __getitem__(self, name: str) -> Network:
+        try:
+            return self._networks[name]
+        except KeyError:
+            raise NoSuchNetwork("the configuration has no such network", name) from None
+
+    # Addresses
+
+    def assign(self, wanted: Sequence[NetRequest]) -> Assignment:
+        """Hand out addresses for one domain, all or none; raises `NoSuchNetwork`, `OutOfAddresses`, `AddressTaken`."""
+        if not wanted:
+            return NOTHING
+        vifs: list[Vif] = []
+        packed = b""
+        try:
+            for index, request in enumerate(wanted):
+                network = self[request.network]
+                mac = self._take_mac(request, index)
+                try:
+                    ipv4 = _take_ipv4(network, request, index)
+                except BaseException:
+                    self._macs.taken.discard(mac)
+                    raise
+                vifs.append(network.describe(mac, ipv4))
+                packed += network.pack(mac, ipv4)
+        except BaseException:
+            self.release(vifs)
+            raise
+        return Assignment(vifs=tuple(vifs), packed=packed)
+
+    def _take_mac(self, request: NetRequest, index: int) -> bytes:
+        if request.mac is None:
+            return self._macs.take()
+        return self._macs.claim(
+            bytes.fromhex(request.mac.replace(":", "")), f"request.nets[{index}].mac"
+        )
+
+    def release(self, vifs: Sequence[Vif]) -> None:
+        """Take addresses back."""
+        for vif in vifs:
+            self._macs.taken.discard(bytes.fromhex(vif.mac.replace(":", "")))
+            network = self._networks.get(vif.network)
+            if network is not None and network.pool is not None and vif.ipv4 is not None:
+                network.pool.taken.discard(int(IPv4Interface(vif.ipv4).ip))
+
+    def keep(self, vifs: Sequence[Vif]) -> None:
+        """Note the addresses of a domain that was adopted."""
+        for vif in vifs:
+            self._macs.taken.add(bytes.fromhex(vif.mac.replace(":", "")))
+            network = self._networks.get(vif.network)
+            if network is not None and network.pool is not None and vif.ipv4 is not None:
+                network.pool.taken.add(int(IPv4Interface(vif.ipv4).ip))
+
+    # Devices
+
+    async def start(self) -> None:
+        """Make sure that all bridges are there; raises `LinkFailed`."""
+        for network in self:
+            await self._in_thread(self._ports.ensure_bridge, network.bridge, network.address)
+
+    async def connect(
+        self, domid: int, uuid: str, ports: Sequence[int], names: Sequence[str]
+    ) -> None:
+        """Connect a shell's vifs to their back-ends, and put them into their bridges.
+
+        Raises `LinkFailed` and `TimedOut`; `disconnect` then takes back what was done.
+        """
+        if not names:
+            return
+        await self._in_thread(self._connect, domid, uuid, ports, names)
+
+    def _connect(self, domid: int, uuid: str, ports: Sequence[int], names: Sequence[str]) -> None:
+        backends.connect(self._store, domid, uuid, ports)
+        for index, name in enumerate(names):
+            network = self[name]
+            self._ports.add_port(backends.device(domid, index), network.bridge, network.mtu)
+
+    async def open(self, domid: int, number: int) -> None:
+        """Let a running domain's vifs have the traffic of their bridges. A failure is logged."""
+        try:
+            await self._in_thread(self._open, domid, number)
+        except HostError as exc:
+            log.error("port-not-opened", domid=domid, error=str(exc))
+
+    def _open(self, domid: int, number: int) -> None:
+        for index in range(number):
+            self._ports.open_port(backends.device(domid, index))
+
+    async def disconnect(self, domid: int, uuid: str) -> None:
+        """Remove a domain's vifs, where it has any; raises `LinkFailed`. May be called again."""
+        if not self._networks:
+            return
+        await self._in_thread(backends.disconnect, self._store, domid, uuid)
+
+    async def remove_leftovers(self, present: Collection[int]) -> None:
+        """Remove vifs of ours whose domain is gone, as a daemon that was killed may leave them. A failure is logged."""
+        if not self._networks:
+            return
+        try:
+            await self._in_thread(self._remove_leftovers, present)
+        except LinkFailed as exc:
+            log.error("leftovers-not-removed", error=str(exc))
+
+    def _remove_leftovers(self, present: Collection[int]) -> None:
+        for domid, uuid in backends.find(self._store).items():
+            if domid not in present:
+                backends.disconnect(self._store, domid, uuid)
+
+    async def _in_thread(self, function: Callable[..., None], *args: object) -> None:
+        try:
+            await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+        except OSError as exc:
+            raise LinkFailed(f"XenStore: {exc}", None) from exc
+
+
+def _take_ipv4(network: Network, request: NetRequest, index: int) -> int | None:
+    if network.pool is None:
+        return None
+    if request.ipv4 is None:
+        return network.pool.take(network.name)
+    return network.pool.claim(int(IPv4Address(request.ipv4)), f"request.nets[{index}].ipv4")

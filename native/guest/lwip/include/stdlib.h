@@ -1,0 +1,2 @@
+/* lwIP includes it and uses nothing of it here. */
+#include <stddef.h>

@@ -1,0 +1,48 @@
+/* How lwIP is built for a guest: one thread, no heap but the guest's pages, IPv4, UDP and TCP. */
+#ifndef LIGHTVM_LWIPOPTS_H
+#define LIGHTVM_LWIPOPTS_H
+
+#define NO_SYS 1
+#define SYS_LIGHTWEIGHT_PROT 0
+#define LWIP_NETCONN 0
+#define LWIP_SOCKET 0
+#define LWIP_STATS 0
+#define LWIP_TIMERS 1
+
+/* All memory of lwIP comes from one block that the port gets from the guest's pages. */
+#define MEM_ALIGNMENT 4
+#define MEM_SIZE (640 * 1024)
+#define LWIP_RAM_HEAP_POINTER lightvm_lwip_heap
+#define MEMP_MEM_MALLOC 1
+#define PBUF_POOL_BUFSIZE 1536
+
+#define LWIP_IPV4 1
+#define LWIP_IPV6 0
+#define LWIP_ICMP 1
+#define LWIP_RAW 0
+#define LWIP_UDP 1
+#define LWIP_TCP 1
+#define LWIP_DHCP 0
+#define LWIP_AUTOIP 0
+#define LWIP_IGMP 0
+#define LWIP_DNS 0
+#define LWIP_ARP 1
+#define ARP_QUEUEING 1
+#define ETHARP_TRUST_IP_MAC 0
+#define IP_REASSEMBLY 1
+#define IP_FRAG 1
+
+#define TCP_MSS 1460
+#define TCP_WND (16 * TCP_MSS)
+#define TCP_SND_BUF (16 * TCP_MSS)
+#define TCP_SND_QUEUELEN (4 * TCP_SND_BUF / TCP_MSS)
+#define TCP_LISTEN_BACKLOG 1
+#define TCP_OVERSIZE TCP_MSS
+#define LWIP_TCP_KEEPALIVE 1
+
+#define LWIP_NETIF_STATUS_CALLBACK 0
+#define LWIP_NETIF_LINK_CALLBACK 0
+#define LWIP_NETIF_TX_SINGLE_PBUF 0
+#define LWIP_CHECKSUM_ON_COPY 1
+
+#endif

@@ -1,0 +1,167 @@
+/* lwIP over vifs: frames in, frames out, and the one loop that serves both. */
+#include "lightvm_net.h"
+
+#include "lwip/etharp.h"
+#include "lwip/init.h"
+#include "lwip/pbuf.h"
+#include "lwip/timeouts.h"
+#include "netif/ethernet.h"
+
+#include <string.h>
+
+#define BURST 32 /* frames of one vif before the others have their turn */
+#define HEAP_PAGES ((MEM_SIZE + 4095) / 4096 + 1)
+
+unsigned char *lightvm_lwip_heap;
+
+static struct netif netifs[LIGHTVM_VIFS_MAX];
+static int nr_netifs;
+
+_Noreturn void lightvm_lwip_failed(const char *message)
+{
+    lightvm_print("lwip: ");
+    lightvm_print(message);
+    lightvm_print("\n");
+    lightvm_exit(LIGHTVM_EXIT_CRASH, 1);
+}
+
+u32_t sys_now(void) { return lightvm_now_ms(); }
+
+/* For port numbers and sequence numbers; xorshift, seeded by the clock and the domain's UUID. */
+unsigned int lightvm_random(void)
+{
+    static uint32_t state;
+    if (!state) {
+        memcpy(&state, lightvm_device_page->uuid, sizeof(state));
+        state ^= (uint32_t)lightvm_now_ns() | 1;
+    }
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state;
+}
+
+static err_t send_frame(struct netif *netif, struct pbuf *frame)
+{
+    struct lightvm_vif *vif = netif->state;
+    void *buffer = lightvm_vif_tx_buffer(vif);
+    if (!buffer) {
+        return ERR_MEM; /* TCP sends it again; nobody else was promised anything */
+    }
+    pbuf_copy_partial(frame, buffer, frame->tot_len, 0);
+    lightvm_vif_send(vif, frame->tot_len);
+    return ERR_OK;
+}
+
+static err_t set_up(struct netif *netif)
+{
+    const struct lightvm_vif_config *config = lightvm_vif_config(netif->state);
+    netif->name[0] = 'v';
+    netif->name[1] = 'i';
+    netif->mtu = config->mtu;
+    netif->hwaddr_len = sizeof(config->mac);
+    memcpy(netif->hwaddr, config->mac, sizeof(config->mac));
+    netif->flags =
+        NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+    netif->output = etharp_output;
+    netif->linkoutput = send_frame;
+    return ERR_OK;
+}
+
+static ip4_addr_t address(const uint8_t bytes[4])
+{
+    ip4_addr_t ip;
+    memcpy(&ip.addr, bytes, sizeof(ip.addr));
+    return ip;
+}
+
+static ip4_addr_t netmask(uint32_t prefix)
+{
+    ip4_addr_t ip = {.addr = prefix ? lwip_htonl(0xffffffffu << (32 - prefix)) : 0};
+    return ip;
+}
+
+static int add_vif(struct lightvm_vif *vif, struct netif *netif)
+{
+    const struct lightvm_vif_config *config = lightvm_vif_config(vif);
+    ip4_addr_t ip = address(config->ipv4), gateway = address(config->ipv4_gateway);
+    ip4_addr_t mask = netmask(config->ipv4_prefix);
+    if (!netif_add(netif, &ip, &mask, &gateway, vif, set_up, ethernet_input)) {
+        return 0;
+    }
+    netif_set_up(netif); /* tells everybody our address, in a gratuitous ARP */
+    return 1;
+}
+
+int lightvm_net_start(void)
+{
+    lightvm_lwip_heap = lightvm_pages(HEAP_PAGES);
+    if (!lightvm_lwip_heap) {
+        return 0;
+    }
+    lwip_init();
+    for (uint32_t i = 0; i < LIGHTVM_VIFS_MAX; i++) {
+        struct lightvm_vif *vif = lightvm_vif_open(i);
+        if (!vif || !add_vif(vif, &netifs[nr_netifs])) {
+            break;
+        }
+        nr_netifs++;
+    }
+    if (nr_netifs) {
+        netif_set_default(&netifs[0]);
+    }
+    for (int i = 0; i < nr_netifs; i++) {
+        lightvm_vif_flush(netifs[i].state);
+    }
+    return nr_netifs;
+}
+
+/* Hand frames that have come to lwIP; returns how many. */
+static int take_frames(struct netif *netif)
+{
+    struct lightvm_vif *vif = netif->state;
+    int taken = 0;
+    uint32_t length;
+    const void *frame;
+    while (taken < BURST && (frame = lightvm_vif_receive(vif, &length))) {
+        struct pbuf *copy = pbuf_alloc(PBUF_RAW, (u16_t)length, PBUF_RAM);
+        if (copy) {
+            memcpy(copy->payload, frame, length);
+        }
+        lightvm_vif_release(vif);
+        if (copy && netif->input(copy, netif) != ERR_OK) {
+            pbuf_free(copy);
+        }
+        taken++;
+    }
+    return taken;
+}
+
+static void sleep_until_something_happens(const uint32_t *ports)
+{
+    u32_t ms = sys_timeouts_sleeptime();
+    uint64_t until = ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? 0 : lightvm_now_ns() + ms * 1000000ull;
+    lightvm_wait_events(ports, (uint32_t)nr_netifs, until);
+}
+
+_Noreturn void lightvm_net_run(void)
+{
+    uint32_t ports[LIGHTVM_VIFS_MAX];
+    for (int i = 0; i < nr_netifs; i++) {
+        ports[i] = lightvm_vif_port(netifs[i].state);
+    }
+    for (;;) {
+        int busy = 0;
+        for (int i = 0; i < nr_netifs; i++) {
+            lightvm_clear_event(ports[i]);
+            busy |= take_frames(&netifs[i]);
+        }
+        sys_check_timeouts();
+        for (int i = 0; i < nr_netifs; i++) {
+            busy |= !lightvm_vif_idle(netifs[i].state);
+        }
+        if (!busy) {
+            sleep_until_something_happens(ports);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+/* Grants: pages of ours that another domain may use (public/grant_table.h, version 1). */
+#include "internal.h"
+
+#define GTF_PERMIT_ACCESS 1u
+#define ENTRIES 512u /* of the one frame that is used */
+
+struct grant_entry {
+    uint16_t flags;
+    uint16_t domid;
+    uint32_t frame;
+};
+
+static volatile struct grant_entry *table;
+static uint32_t next_ref;
+
+uint32_t lightvm_grant(uint16_t domid, void *page)
+{
+    if (!table) {
+        table = lightvm_pages(1);
+        if (!table) {
+            return 0;
+        }
+        lightvm_place_page(XENMAPSPACE_GRANT_TABLE, 0, (void *)table);
+        next_ref = lightvm_device_page->first_free_ref;
+    }
+    if (next_ref >= ENTRIES) {
+        return 0;
+    }
+    volatile struct grant_entry *entry = &table[next_ref];
+    entry->domid = domid;
+    entry->frame = (uint32_t)page >> 12;
+    compiler_barrier();
+    entry->flags = GTF_PERMIT_ACCESS;
+    return next_ref++;
+}

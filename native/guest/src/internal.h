@@ -1,0 +1,51 @@
+/* What the library's files share, and guests need not know. */
+#ifndef LIGHTVM_INTERNAL_H
+#define LIGHTVM_INTERNAL_H
+
+#include "lightvm.h"
+
+#define HYPERVISOR_MEMORY_OP 12u
+#define HYPERVISOR_SCHED_OP 29u
+#define HYPERVISOR_EVENT_CHANNEL_OP 32u
+
+#define XENMAPSPACE_SHARED_INFO 0u
+#define XENMAPSPACE_GRANT_TABLE 1u
+
+/* Xen's shared info page as a 32-bit guest sees it (public/xen.h). */
+struct vcpu_time_info {
+    uint32_t version;
+    uint32_t pad0;
+    uint64_t tsc_timestamp;
+    uint64_t system_time;
+    uint32_t tsc_to_system_mul;
+    int8_t tsc_shift;
+    uint8_t flags;
+    uint8_t pad1[2];
+} __attribute__((packed));
+
+struct shared_info {
+    struct {
+        uint8_t events[32];
+        struct vcpu_time_info time;
+    } vcpus[32];
+    uint32_t pending[32];
+    uint32_t mask[32];
+    uint32_t wc_version, wc_sec, wc_nsec;
+};
+_Static_assert(sizeof(struct vcpu_time_info) == 32, "layout");
+_Static_assert(__builtin_offsetof(struct shared_info, pending) == 2048, "layout");
+
+long lightvm_hypercall(uint32_t number, uint32_t command, void *argument);
+
+/* Put one of Xen's own pages at a page of ours. */
+void lightvm_place_page(uint32_t space, uint32_t index, void *page);
+
+/* Mapped on first use. */
+volatile struct shared_info *lightvm_shared_info(void);
+
+static inline void full_barrier(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+/* x86 keeps loads in order among themselves, and stores; the compiler must too. */
+static inline void compiler_barrier(void) { __asm__ volatile("" ::: "memory"); }
+
+#endif

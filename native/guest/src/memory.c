@@ -1,0 +1,32 @@
+/* Memory beyond the image: handed out once, never taken back. Its content is not defined. */
+#include "internal.h"
+
+#define PAGE 4096u
+#define MIB (1024u * 1024u)
+
+extern char image_end[];
+
+static uint32_t next_page;
+
+/* Modules lie at the top of low RAM; what a guest may use ends below the lowest. */
+static uint32_t ram_end(void)
+{
+    uint64_t kib = lightvm_device_page ? lightvm_device_page->memory_kib : 1024;
+    uint64_t end = kib * 1024;
+    return end < lightvm_modules_start ? (uint32_t)end : lightvm_modules_start;
+}
+
+void *lightvm_pages(uint32_t n)
+{
+    if (!next_page) {
+        next_page = ((uint32_t)image_end + PAGE - 1) & ~(PAGE - 1);
+    }
+    if (n > (ram_end() - next_page) / PAGE) {
+        return NULL;
+    }
+    void *pages = (void *)next_page;
+    next_page += n * PAGE;
+    return pages;
+}
+
+uint32_t lightvm_pages_left(void) { return next_page ? (ram_end() - next_page) / PAGE : 0; }
