@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 PT_LOAD, PT_NOTE = 1, 4
 ENTRY_NOTE = 18
-CONTROL_READY = 0xFF00_2008
+CONTROL_READY = 0xFF00_1008
 """Guest address of the word `ready` of the control page (``native/src/lvm_layout.h``)."""
 
 
