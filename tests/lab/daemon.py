@@ -17,6 +17,7 @@ from lightvm.errors import NoDaemon
 BIN = Path(sys.executable).parent
 GUESTS = Path(lightvm.__file__).parent / "guests"
 NOOP, HELLO, MISBEHAVE = (str(GUESTS / name) for name in ("noop", "hello", "misbehave"))
+DAYTIME = str(GUESTS / "daytime")
 PATIENCE = 60.0
 
 
@@ -32,7 +33,9 @@ def eventually(reached: Callable[[], bool], what: str, seconds: float = PATIENCE
 class DaemonProcess:
     """One daemon with a state directory of its own."""
 
-    def __init__(self, directory: Path, *, low: int = 12, high: int = 12) -> None:
+    def __init__(
+        self, directory: Path, *, low: int = 12, high: int = 12, more: str = ""
+    ) -> None:
         self.socket = str(directory / "lightvm.sock")
         self.log = directory / "daemon.log"
         self.config = directory / "lightvm.toml"
@@ -42,6 +45,7 @@ class DaemonProcess:
             f'log_level = "debug"\nlog_format = "json"\n'
             f"[limits]\nready_seconds = 60.0\n"
             f"[flavors.tiny]\nmemory_kib = 4096\nlow = {low}\nhigh = {high}\n"
+            f"{more}"
         )
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -67,7 +71,10 @@ class DaemonProcess:
     def wait_full(self) -> None:
         """Wait until the pool is full."""
         with Client(self.socket) as client:
-            eventually(lambda: client.pool_status()[0].shells == self.high, "the pool is full")
+            eventually(
+                lambda: all(p.last_error or p.shells == self.high for p in client.pool_status()),
+                "the pools are full",
+            )
 
     @property
     def pid(self) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from .cache import build_once, hash_inputs
 from .errors import LabError
 from .host import require_packages
+from .lwip import open_lwip
 from .progress import step
 from .suites import Suite
 
@@ -59,13 +60,15 @@ def open_project_wheel() -> Path:
 def build_project_wheel(target: Path) -> None:
     """Build the wheel of a copy of the sources, in a clean environment, into `target`."""
     require_packages(find_missing_for_build())
+    lwip = open_lwip()
     with step("building the project's wheel"):
         sources = target / "sources"
         for path in list_inputs():
             copy = sources / path.relative_to(PROJECT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-        run_pip([*open_pip(), "wheel", "--no-deps", "-w", str(target), str(sources)])
+        wheel = [*open_pip(), "wheel", "--no-deps", "-w", str(target), str(sources)]
+        run_pip(wheel, LIGHTVM_LWIP=str(lwip))
         shutil.rmtree(sources)
     names = [path.name for path in target.glob("*.whl")]
     if len(names) != 1 or not ("-abi3-" in names[0] or names[0].endswith("-none-any.whl")):
@@ -181,8 +184,8 @@ def pip_command(venv: Path) -> list[str]:
     return [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
 
 
-def run_pip(command: list[str]) -> None:
-    """Run pip, whose complaint becomes the error."""
+def run_pip(command: list[str], **variables: str) -> None:
+    """Run pip, whose complaint becomes the error, with some more variables in its environment."""
     try:
         done = subprocess.run(
             command,
@@ -190,7 +193,7 @@ def run_pip(command: list[str]) -> None:
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=PIP_PATIENCE,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | variables,
         )
     except subprocess.TimeoutExpired:
         raise LabError("timeout", f"pip took over {PIP_PATIENCE:.0f} s") from None
