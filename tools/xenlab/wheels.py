@@ -20,6 +20,7 @@ from pathlib import Path
 from .cache import build_once, hash_inputs
 from .errors import LabError
 from .host import require_packages
+from .lwip import SHA256 as LWIP_SHA256
 from .lwip import open_lwip
 from .progress import step
 from .suites import Suite
@@ -45,7 +46,7 @@ def list_inputs(root: Path = PROJECT) -> Iterator[Path]:
 
 def hash_project() -> str:
     """Return a key of the sources as they are now."""
-    parts: list[str | bytes] = [sys.version]
+    parts: list[str | bytes] = [sys.version, LWIP_SHA256]
     for path in list_inputs():
         parts += [str(path.relative_to(PROJECT)), path.read_bytes()]
     return hash_inputs(*parts)
