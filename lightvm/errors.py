@@ -6,6 +6,7 @@
     ├── RequestError                the request itself is at fault; sending it again gives the same answer
     │   ├── BadRequest              bad-request: a field is missing, unknown, of the wrong type or out of range
     │   ├── BadImage                bad-image: the kernel file cannot be loaded; `where` has path and offset
+    │   ├── BadDisk                 bad-disk: a disk's file is none, or cannot be opened
     │   ├── BadConfig               bad-config: the daemon's configuration; never travels on the wire
     │   ├── NoSuchDomain            no-such-domain
     │   ├── NoSuchFlavor            no-such-flavor
@@ -15,6 +16,7 @@
     ├── StateError                  the world was not in the state the request needs; it may be later
     │   ├── NotPossibleNow          not-possible-now: e.g. pausing a domain that has exited
     │   ├── OutOfMemory             out-of-memory: Xen has no room for the domain
+    │   ├── DiskInUse               disk-in-use: another domain or this host uses the disk's file or device
     │   ├── OutOfAddresses          out-of-addresses: the network has no free address
     │   ├── TimedOut                timed-out: what was waited for did not happen; nothing was undone
     │   ├── GuestExited             guest-exited: the guest ended before it was ready
@@ -23,6 +25,8 @@
     │   ├── HypercallError          hypercall-failed: also an OSError, with the operation's name in `where`
     │   ├── UnsupportedXen          unsupported-xen: unknown interface version, or no Xen at all
     │   ├── LinkFailed              link-failed: a bridge or a network device could not be set up
+    │   ├── DiskFailed              disk-failed: a loop device could not be set up
+    │   ├── StoreFailed             store-failed: XenStore did not do what a device needs
     │   ├── JournalFailed           journal-failed: the state file could not be written; nothing was started
     │   └── AlreadyRunning          already-running: another daemon holds the state directory; never on the wire
     ├── ConnectionLost              connection-lost: the daemon went away in the middle of a call (client side)
@@ -72,6 +76,12 @@ class BadImage(RequestError):
     """A kernel file cannot be loaded; `where` is its path with the offset of the offending bytes."""
 
     code = "bad-image"
+
+
+class BadDisk(RequestError):
+    """What a disk is to stand for is not there, is neither file nor block device, or has an impossible size."""
+
+    code = "bad-disk"
 
 
 class BadConfig(RequestError):
@@ -126,6 +136,12 @@ class OutOfMemory(StateError):
     code = "out-of-memory"
 
 
+class DiskInUse(StateError):
+    """A disk has one writer or any number of readers, and this one has others already; `where` names it."""
+
+    code = "disk-in-use"
+
+
 class OutOfAddresses(StateError):
     """The network has no free address: destroy some domains, or configure a larger range."""
 
@@ -177,6 +193,18 @@ class LinkFailed(HostError):
     """The host's network devices could not be set up; `where` names the bridge or the device."""
 
     code = "link-failed"
+
+
+class DiskFailed(HostError):
+    """A loop device could not be set up or removed; `where` names the device or the file."""
+
+    code = "disk-failed"
+
+
+class StoreFailed(HostError):
+    """XenStore could not be read or written while a device was connected or removed."""
+
+    code = "store-failed"
 
 
 class JournalFailed(HostError):

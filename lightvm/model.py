@@ -111,6 +111,21 @@ class NetRequest(_Asked, frozen=True, kw_only=True):
     ipv4: str | None = None
 
 
+class Vbd(_Value, frozen=True, kw_only=True):
+    """A disk of a domain, by the file or block device that it stands for."""
+
+    path: str
+    size_bytes: int
+    readonly: bool
+
+
+class DiskRequest(_Asked, frozen=True, kw_only=True):
+    """One disk that a create asks for: an absolute path of a raw image or of a block device."""
+
+    path: str
+    readonly: bool | None = None
+
+
 class Domain(_Value, frozen=True, kw_only=True):
     """A Xen domain that LightVM made for a caller."""
 
@@ -125,6 +140,7 @@ class Domain(_Value, frozen=True, kw_only=True):
     vcpus: int
     created: float
     vifs: tuple[Vif, ...]
+    vbds: tuple[Vbd, ...]
     ready: float | None = None
     exit: Exit | None = None
 
@@ -143,6 +159,7 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     cmdline: str | None = None
     modules: tuple[str, ...] | None = None
     nets: tuple[NetRequest, ...] | None = None
+    disks: tuple[DiskRequest, ...] | None = None
     metadata: bytes | None = None
     paused: bool | None = None
     wait: WaitFor | None = None
@@ -194,6 +211,7 @@ class Flavor(_Value, frozen=True, kw_only=True):
     low: int
     high: int
     networks: tuple[str, ...]
+    disks: int
 
 
 class Pool(_Value, frozen=True, kw_only=True):

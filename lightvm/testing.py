@@ -24,6 +24,7 @@ import structlog
 import trio
 
 from lightvm.daemon.config import Config, Daemon, FlavorSection, Limits, PoolLimits
+from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.links import MemoryPorts
@@ -34,6 +35,7 @@ from lightvm.xen.fake import FakeHypervisor
 __all__ = [
     "FakeHypervisor",
     "InMemory",
+    "MemoryLoops",
     "MemoryPorts",
     "MemoryStore",
     "make_image",
@@ -49,6 +51,7 @@ class InMemory:
     hypervisor: FakeHypervisor
     store: MemoryStore
     ports: MemoryPorts
+    loops: MemoryLoops
     service: Service
     images: Path
 
@@ -76,6 +79,7 @@ async def serve_in_memory(
     hypervisor: FakeHypervisor | None = None,
     store: MemoryStore | None = None,
     ports: MemoryPorts | None = None,
+    loops: MemoryLoops | None = None,
 ) -> AsyncIterator[InMemory]:
     """Serve in memory for the length of a block; leaving it stops the daemon in order.
 
@@ -90,6 +94,7 @@ async def serve_in_memory(
                 hypervisor=hypervisor,
                 store=store,
                 ports=ports,
+                loops=loops,
             ) as served:
                 yield served
         return
@@ -97,6 +102,7 @@ async def serve_in_memory(
     hypervisor = hypervisor or FakeHypervisor()
     store = store or MemoryStore()
     ports = ports or MemoryPorts()
+    loops = loops or MemoryLoops()
     for name in ("noop", "hello", "misbehave"):
         (directory / name).write_bytes(make_image())
     stop = trio.Event()
@@ -110,13 +116,14 @@ async def serve_in_memory(
         ):
             async with trio.open_nursery() as nursery:
                 service = await nursery.start(
-                    serve_daemon, config, hypervisor, store, ports, listeners, stop
+                    serve_daemon, config, hypervisor, store, ports, loops, listeners, stop
                 )
                 yield InMemory(
                     socket=config.daemon.socket,
                     hypervisor=hypervisor,
                     store=store,
                     ports=ports,
+                    loops=loops,
                     service=service,
                     images=directory,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 _KIB = {"K": 1, "M": 1024, "G": 1024 * 1024, None: 1024}
@@ -42,6 +43,18 @@ def parse_net(text: str) -> dict[str, str]:
     if not network:
         raise ValueError(f"{text!r} does not begin with the name of a network")
     return net
+
+
+def parse_disk(text: str) -> dict[str, object]:
+    """Return a disk as ``--disk`` has it: a path, with ``,ro`` after it where it is only to be read."""
+    path, comma, mode = text.rpartition(",")
+    if comma and mode in ("ro", "rw"):
+        disk = {"path": os.path.abspath(path), "readonly": mode == "ro"}
+    else:
+        path, disk = text, {"path": os.path.abspath(text)}
+    if not path:
+        raise ValueError(f"{text!r} names no file")
+    return disk
 
 
 def parse_seconds(text: str) -> int:

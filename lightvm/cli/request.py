@@ -46,6 +46,8 @@ def read_source(path: str) -> Source:
         values["modules"] = [
             os.path.normpath(os.path.join(folder, m)) if isinstance(m, str) else m for m in modules
         ]
+    if isinstance(disks := values.get("disks"), list):
+        values["disks"] = [_with_path(disk, folder) for disk in disks]
     return Source(values=values, where=path)
 
 
@@ -84,6 +86,15 @@ def numbered(request: CreateRequest, count: int) -> tuple[CreateRequest, ...]:
         )
         for number in range(1, count + 1)
     )
+
+
+def _with_path(disk: object, folder: str) -> object:
+    """Return a disk with an absolute path; it may be given as nothing but its path."""
+    if isinstance(disk, str):
+        disk = {"path": disk}
+    if isinstance(disk, dict) and isinstance(path := disk.get("path"), str):
+        return disk | {"path": os.path.normpath(os.path.join(folder, path))}
+    return disk
 
 
 def _with_memory(values: dict[str, object], path: str) -> dict[str, object]:

@@ -52,7 +52,7 @@ _lightvm() {
     done
 
     case $previous in
-    --socket | --module | --metadata)
+    --socket | --module | --disk | --metadata)
         _lightvm_files "$current"
         return
         ;;
@@ -87,7 +87,7 @@ _lightvm() {
         return
         ;;
     create)
-        options+=" --name --flavor --memory --vcpus --cmdline --module --net --metadata --count --paused --wait
+        options+=" --name --flavor --memory --vcpus --cmdline --module --net --disk --metadata --count --paused --wait
             --timeout --token --format"
         ;;
     destroy) options+=" --missing-ok" ;;

@@ -19,7 +19,7 @@ from msgspec import Meta
 from lightvm.daemon.net.addresses import parse_ranges
 from lightvm.errors import BadConfig
 from lightvm.model import Flavor
-from lightvm.xen.device_page import VIFS_MAX
+from lightvm.xen.device_page import VBDS_MAX, VIFS_MAX
 
 T = TypeVar("T")
 
@@ -82,6 +82,7 @@ class FlavorSection(_Section, frozen=True, kw_only=True):
     low: NotNegative = 8
     high: NotNegative = 32
     networks: Annotated[tuple[Name, ...], Meta(max_length=VIFS_MAX)] = ()
+    disks: Annotated[int, Meta(ge=0, le=VBDS_MAX)] = 0
 
 
 class NetworkSection(_Section, frozen=True, kw_only=True):
@@ -116,11 +117,12 @@ class Config(_Section, frozen=True, kw_only=True):
                 low=f.low,
                 high=f.high,
                 networks=f.networks,
+                disks=f.disks,
             )
             for name, f in self.flavors.items()
         )
         return tuple(
-            sorted(flavors, key=lambda f: (f.memory_kib, f.vcpus, len(f.networks), f.name))
+            sorted(flavors, key=lambda f: (f.memory_kib, f.vcpus, len(f.networks), f.disks, f.name))
         )
 
 

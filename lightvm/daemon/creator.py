@@ -19,13 +19,15 @@ import trio
 from lightvm import errors
 from lightvm.daemon.config import Config
 from lightvm.daemon.console import ConsoleBuffer
+from lightvm.daemon.devices import Devices
+from lightvm.daemon.disk.disks import OpenDisk, close_disks, open_disks
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.networks import NOTHING, Networks
+from lightvm.daemon.net.networks import NOTHING
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request
@@ -75,6 +77,7 @@ class Plan(NamedTuple):
     wish: Wish
     boot: Boot
     vifs: tuple[Vif, ...]
+    disks: tuple[OpenDisk, ...]
     watched: bool
 
 
@@ -90,7 +93,7 @@ class Creator:
         registry: Registry,
         pools: Pools,
         maker: ShellMaker,
-        networks: Networks,
+        devices: Devices,
         bus: EventBus,
         lifecycle: Lifecycle,
         housekeeper: Housekeeper,
@@ -102,7 +105,7 @@ class Creator:
         self._registry = registry
         self._pools = pools
         self._maker = maker
-        self._networks = networks
+        self._devices = devices
         self._images = ImageCache(
             image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
         )
@@ -156,17 +159,26 @@ class Creator:
         self._registry.reserve(wish.name)
         self._pools.begin_request()
         assignment = NOTHING
+        disks: tuple[OpenDisk, ...] = ()
         domain = None
         try:
-            assignment = self._networks.assign(wish.nets)
-            boot = await wish.boot(image, self._limits.image_mib << 20, assignment.packed)
-            plan = Plan(wish, boot, assignment.vifs, watched)
+            if wish.disks:
+                disks = await trio.to_thread.run_sync(open_disks, wish.disks)
+            assignment = self._devices.networks.assign(wish.nets)
+            boot = await wish.boot(
+                image,
+                self._limits.image_mib << 20,
+                vifs=assignment.packed,
+                vbds=b"".join(disk.pack() for disk in disks),
+            )
+            plan = Plan(wish, boot, assignment.vifs, disks, watched)
             domain, source = await self._make(plan, watch)
         finally:
             self._pools.end_request()
             self._registry.unreserve(wish.name)
+            close_disks(disks)
             if domain is None:
-                self._networks.release(assignment.vifs)
+                self._devices.networks.release(assignment.vifs)
         if watched and domain.handle is not None and self._spinner.spin(domain.handle):
             self._lifecycle.hear_control(domain)
         if wish.wait is WaitFor.READY and domain.ready is None:
@@ -184,17 +196,28 @@ class Creator:
         """Make a domain of a shell from the pool, or of a new one where there is none."""
         while True:
             shell = self._pools.take(plan.wish.pool) if plan.wish.pool else None
+            source = Source.POOL
             if shell is None:
-                shell = await self._make_cold(plan.wish)
-                watch.taken = _now()
-                return self._finish(shell, plan, watch), Source.COLD
+                shell, source = await self._make_cold(plan.wish), Source.COLD
             watch.taken = _now()
+            if plan.disks:
+                await self._bind(shell, plan)
             try:
-                return self._finish(shell, plan, watch), Source.POOL
+                return self._finish(shell, plan, watch), source
             except errors.HypercallError as exc:
                 if exc.errno != errno.ESRCH:
                     raise
                 log.warning("shell-lost", flavor=shell.flavor, domid=shell.handle.domid)
+
+    async def _bind(self, shell: Shell, plan: Plan) -> None:
+        """Let a shell's disks stand for what was asked for; a shell that it fails on is given back."""
+        with self._maker.working_on(shell.uuid):
+            try:
+                await self._devices.bind(shell.loops, plan.disks)
+                await trio.lowlevel.checkpoint_if_cancelled()
+            except BaseException:
+                await self._discard(shell)
+                raise
 
     async def _make_cold(self, wish: Wish) -> Shell:
         """Prepare a shell for one request; cancelled or too late, it leaves none."""
@@ -234,6 +257,7 @@ class Creator:
                 token=wish.token,
                 paused=wish.paused,
                 vifs=plan.vifs,
+                vbds=tuple(disk.describe() for disk in plan.disks),
             )
             domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
             self._journal.append(record)
@@ -250,8 +274,6 @@ class Creator:
         self._lifecycle.enter(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.CREATED, domain.describe())
-        if plan.vifs:
-            self._background.start_soon(self._networks.open, handle.domid, len(plan.vifs))
         self._housekeeper.settle_later(domain)
         return domain
 

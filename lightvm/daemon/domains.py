@@ -70,7 +70,7 @@ class LiveDomain:
         self.stuck = False
         """Whether giving it back has failed."""
         self.unplugged = False
-        """Whether its vifs are gone and its addresses free."""
+        """Whether its devices are gone and its addresses free."""
         self.event_budget = EVENT_BUDGET
         self._lot = trio.lowlevel.ParkingLot()
 
@@ -100,6 +100,7 @@ class LiveDomain:
             ready=self.ready,
             exit=self.exit,
             vifs=record.vifs,
+            vbds=record.vbds,
         )
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from lightvm.errors import JournalFailed
-from lightvm.model import Exit, Vif
+from lightvm.model import Exit, Vbd, Vif
 
 COMPACT_BYTES = 8 * 1024 * 1024
 """A journal longer than this, and twice as long as when it was last rewritten, is rewritten with what still lives."""
@@ -55,6 +55,7 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     token: str | None = None
     paused: bool = False
     vifs: tuple[Vif, ...] = ()
+    vbds: tuple[Vbd, ...] = ()
 
 
 class ExitRecord(_Record, frozen=True, kw_only=True, tag="exit"):

@@ -15,10 +15,10 @@ import structlog
 import trio
 
 from lightvm import errors
+from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.journal import ExitRecord, GoneRecord, Journal
-from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import UNDO_SECONDS
 from lightvm.daemon.xenstore import NameKeeper
 from lightvm.model import EventKind, Exit, ExitReason, WaitFor
@@ -37,7 +37,7 @@ class Lifecycle:
         journal: Journal,
         registry: Registry,
         names: NameKeeper,
-        networks: Networks,
+        devices: Devices,
         bus: EventBus,
         background: trio.Nursery,
         wait_seconds: float,
@@ -46,7 +46,7 @@ class Lifecycle:
         self._journal = journal
         self._registry = registry
         self._names = names
-        self._networks = networks
+        self._devices = devices
         self._bus = bus
         self._background = background
         self._wait_seconds = wait_seconds
@@ -154,23 +154,23 @@ class Lifecycle:
                 domain.changed()
                 return
         domain.changed()
-        if record.vifs and not await self._unplug(domain):
+        if (record.vifs or record.vbds) and not await self._unplug(domain):
             return
         await self._names.remove(record.domid)
         if record.uuid not in self._registry.exited:
             self._journal_gone(domain)
 
     async def _unplug(self, domain: LiveDomain) -> bool:
-        """Remove an ended domain's vifs; return False where that failed, and the next start is to try again."""
+        """Remove an ended domain's devices; return False where that failed, and the next start is to try again."""
         record = domain.record
         try:
-            await self._networks.disconnect(record.domid, record.uuid)
+            await self._devices.disconnect(record.domid, record.uuid)
         except errors.LightVMError as exc:
-            log.error("vifs-not-removed", domain=record.name, domid=record.domid, error=str(exc))
+            log.error("devices-not-removed", domain=record.name, domid=record.domid, error=str(exc))
             return False
         if not domain.unplugged:
             domain.unplugged = True
-            self._networks.release(record.vifs)
+            self._devices.networks.release(record.vifs)
         return True
 
     async def _give_back(self, domain: LiveDomain) -> None:

@@ -15,6 +15,7 @@ import trio
 
 from lightvm import __version__
 from lightvm.daemon.config import DEFAULT_PATH, Config, load_config
+from lightvm.daemon.disk.loops import Loops
 from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.links import Links
 from lightvm.daemon.notify import notify
@@ -90,7 +91,7 @@ async def _serve(
         # From before the start on: a signal that comes meanwhile is obeyed after it.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             service = await nursery.start(
-                serve_daemon, config, hypervisor, PyxsStore(), Links(), listeners, stop
+                serve_daemon, config, hypervisor, PyxsStore(), Links(), Loops(), listeners, stop
             )
             log.info(
                 "ready",

@@ -7,10 +7,10 @@ import time
 import structlog
 
 from lightvm.daemon.console import ConsoleBuffer
+from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.xenstore import NameKeeper
 from lightvm.errors import LightVMError
 from lightvm.model import Exit, ExitReason
@@ -29,7 +29,7 @@ class Reconciliation:
         registry: Registry,
         lifecycle: Lifecycle,
         names: NameKeeper,
-        networks: Networks,
+        devices: Devices,
         console_bytes: int,
     ) -> None:
         self._hypervisor = hypervisor
@@ -37,7 +37,7 @@ class Reconciliation:
         self._registry = registry
         self._lifecycle = lifecycle
         self._names = names
-        self._networks = networks
+        self._devices = devices
         self._console_bytes = console_bytes
         self._domids: set[int] = set()
         self.adopted = self.removed = self.ended = 0
@@ -51,14 +51,14 @@ class Reconciliation:
             await self._remove_shell(uuid, present.get(uuid))
         for uuid, record in list(past.domains.items()):
             await self._take_over(record, past.exits.get(uuid), present.get(uuid))
-        await self._networks.remove_leftovers(self._domids)
+        await self._devices.remove_leftovers(present.keys())
         log.info("reconciled", adopted=self.adopted, removed=self.removed, ended=self.ended)
 
     async def _remove_shell(self, uuid: str, info: DomainInfo | None) -> None:
         if info is not None:
             try:
                 await self._hypervisor.destroy(info.domid)
-                await self._networks.disconnect(info.domid, uuid)
+                await self._devices.disconnect(info.domid, uuid)
             except LightVMError as exc:
                 log.error("shell-not-removed", uuid=uuid, domid=info.domid, error=str(exc))
                 return  # it stays in the journal: the next start tries again
@@ -81,7 +81,7 @@ class Reconciliation:
             self._journal.append(ExitRecord(uuid=record.uuid, exit=exit_))
         domain.exit = exit_
         domain.destroyed = info is None
-        self._networks.keep(record.vifs)
+        self._devices.networks.keep(record.vifs)
         if exit_.reason is ExitReason.DESTROYED:
             self._lifecycle.forget(domain)  # whoever asked for that does not want to see it again
         else:
@@ -98,7 +98,7 @@ class Reconciliation:
         except LightVMError as exc:
             log.error("not-adopted", domain=record.name, domid=record.domid, error=str(exc))
             return False
-        self._networks.keep(record.vifs)
+        self._devices.networks.keep(record.vifs)
         domain.paused = info.paused
         if info.paused and not record.paused and info.cpu_ns == 0:
             # The daemon before was killed between writing it down and letting it run.
@@ -111,8 +111,6 @@ class Reconciliation:
             self.ended += 1
         else:
             self._names.set_name(record.domid, record.name)
-            if record.vifs:
-                await self._networks.open(record.domid, len(record.vifs))
             self.adopted += 1
         return True
 

@@ -14,6 +14,8 @@ import trio
 
 from lightvm.daemon.config import Config
 from lightvm.daemon.creator import Creator
+from lightvm.daemon.devices import Devices
+from lightvm.daemon.disk.disks import LoopDevices
 from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.handlers import Service
@@ -36,6 +38,7 @@ async def serve_daemon(
     hypervisor: Hypervisor,
     store: Store,
     ports: Ports,
+    loops: LoopDevices,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     *,
@@ -47,7 +50,7 @@ async def serve_daemon(
     domains are never touched: the next daemon adopts them.
     """
     with contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal:
-        await _serve(config, hypervisor, store, ports, listeners, stop, journal, task_status)
+        await _serve(config, hypervisor, store, ports, loops, listeners, stop, journal, task_status)
 
 
 async def _serve(
@@ -55,6 +58,7 @@ async def _serve(
     hypervisor: Hypervisor,
     store: Store,
     ports: Ports,
+    loops: LoopDevices,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     journal: Journal,
@@ -64,8 +68,8 @@ async def _serve(
     registry = Registry(
         keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
     )
-    networks = Networks(config, store, ports)
-    maker = ShellMaker(hypervisor, journal, networks)
+    devices = Devices(store, Networks(config, ports), loops)
+    maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     names = NameKeeper(store)
     bus = EventBus()
@@ -76,7 +80,7 @@ async def _serve(
             journal=journal,
             registry=registry,
             names=names,
-            networks=networks,
+            devices=devices,
             bus=bus,
             background=background,
             wait_seconds=limits.wait_seconds,
@@ -88,16 +92,16 @@ async def _serve(
             registry=registry,
             pools=pools,
             maker=maker,
-            networks=networks,
+            devices=devices,
             bus=bus,
             lifecycle=lifecycle,
             housekeeper=housekeeper,
             background=background,
         )
-        await networks.start()
+        await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         await Reconciliation(
-            hypervisor, journal, registry, lifecycle, names, networks, limits.console_kib * 1024
+            hypervisor, journal, registry, lifecycle, names, devices, limits.console_kib * 1024
         ).run()
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)

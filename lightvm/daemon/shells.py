@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
 import trio
 
 from lightvm.daemon.config import Config
+from lightvm.daemon.devices import Devices
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
-from lightvm.daemon.net.networks import Networks
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
 from lightvm.model import Flavor, NetRequest, Pool
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
@@ -36,6 +37,8 @@ class Shell:
     handle: Handle
     networks: tuple[str, ...] = ()
     """Of each of its vifs, in order."""
+    loops: tuple[int, ...] = ()
+    """Numbers of the loop devices behind its disks, in order."""
 
 
 class ShellPool:
@@ -43,7 +46,7 @@ class ShellPool:
 
     def __init__(self, flavor: Flavor) -> None:
         self.flavor = flavor
-        self.shape = Shape.of(flavor.memory_kib, flavor.vcpus, len(flavor.networks))
+        self.shape = Shape.of(flavor.memory_kib, flavor.vcpus, len(flavor.networks), flavor.disks)
         self.nets = tuple(NetRequest(network=name) for name in flavor.networks)
         """What a create in this flavor asks for that says nothing about networks."""
         self.shells: deque[Shell] = deque()
@@ -78,55 +81,61 @@ class ShellPool:
 class ShellMaker:
     """Makes shells and gives them back, each step journalled so that a crash leaks nothing."""
 
-    def __init__(self, hypervisor: Hypervisor, journal: Journal, networks: Networks) -> None:
+    def __init__(self, hypervisor: Hypervisor, journal: Journal, devices: Devices) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
-        self._networks = networks
+        self._devices = devices
         self.in_work: set[str] = set()
         """UUIDs of shells that are being made or given back just now."""
 
     async def make(self, flavor: str, shape: Shape, networks: tuple[str, ...] = ()) -> Shell:
-        """Prepare one shell, its vifs connected.
+        """Prepare one shell, its devices connected.
 
         Not interrupted by cancellation, which comes at the next checkpoint. Raises `HypercallError`, `OutOfMemory`,
-        `JournalFailed`, `LinkFailed` and `TimedOut`, with nothing left behind.
+        `JournalFailed`, `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`, with nothing left behind.
         """
         uuid = os.urandom(16)
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
-        self.in_work.add(uuid.hex())
-        try:
-            handle = await self._hypervisor.prepare(shape, uuid)
-        except BaseException:
-            self._journal.append(GoneRecord(uuid=uuid.hex()))
-            raise
-        finally:
-            self.in_work.discard(uuid.hex())
-        shell = Shell(uuid.hex(), flavor, shape, handle, networks)
-        if networks:
+        with self.working_on(uuid.hex()):
             try:
-                await self._networks.connect(handle.domid, shell.uuid, handle.vif_ports, networks)
+                handle = await self._hypervisor.prepare(shape, uuid)
+            except BaseException:
+                self._journal.append(GoneRecord(uuid=uuid.hex()))
+                raise
+            shell = Shell(uuid.hex(), flavor, shape, handle, networks)
+            try:
+                loops = await self._devices.connect(handle, shell.uuid, networks, shape.vbds)
             except BaseException:
                 await self.discard(shell)
                 raise
-        return shell
+            return replace(shell, loops=loops)
+
+    @contextmanager
+    def working_on(self, uuid: str) -> Iterator[None]:
+        """Say that a shell in nobody's table is not lost."""
+        outer = uuid in self.in_work
+        self.in_work.add(uuid)
+        try:
+            yield
+        finally:
+            if not outer:
+                self.in_work.discard(uuid)
 
     async def discard(self, shell: Shell) -> None:
         """Give a shell back, shielded and bounded.
 
-        Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell.
+        Raises `HypercallError`, `StoreFailed`, `DiskFailed`, `TimedOut` and `JournalFailed`; the journal then keeps the
+        shell.
         """
-        self.in_work.add(shell.uuid)
-        try:
+        with self.working_on(shell.uuid):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
                 await self._hypervisor.release(shell.handle)
                 await self._hypervisor.destroy(shell.handle.domid)
-                if shell.networks:
-                    await self._networks.disconnect(shell.handle.domid, shell.uuid)
+                if shell.networks or shell.shape.vbds:
+                    await self._devices.disconnect(shell.handle.domid, shell.uuid)
                 self._journal.append(GoneRecord(uuid=shell.uuid))
                 return
             raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
-        finally:
-            self.in_work.discard(shell.uuid)
 
 
 class Pools:
@@ -153,7 +162,7 @@ class Pools:
             raise NoSuchFlavor("the configuration has no such flavor", name) from None
 
     def matching(
-        self, memory_kib: int | None, vcpus: int | None, networks: tuple[str, ...]
+        self, memory_kib: int | None, vcpus: int | None, networks: tuple[str, ...], disks: int
     ) -> ShellPool | None:
         """Return the smallest pool whose flavor has exactly the asked shape; without a wish, the smallest."""
         for pool in self._pools.values():
@@ -162,6 +171,7 @@ class Pools:
                 memory_kib in (None, flavor.memory_kib)
                 and vcpus in (None, flavor.vcpus)
                 and networks == flavor.networks
+                and disks == flavor.disks
             ):
                 return pool
         return None

@@ -14,8 +14,8 @@ from lightvm.daemon.domains import check_name
 from lightvm.daemon.images import read_file
 from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.errors import BadImage, BadRequest
-from lightvm.model import CreateRequest, NetRequest, WaitFor
-from lightvm.xen.device_page import METADATA_MAX, VIFS_MAX
+from lightvm.model import CreateRequest, DiskRequest, NetRequest, WaitFor
+from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.hypervisor import Boot, Shape
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, check_fits, place_modules
 
@@ -38,25 +38,33 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     cmdline: str
     modules: tuple[str, ...]
     nets: tuple[NetRequest, ...]
+    disks: tuple[DiskRequest, ...]
     metadata: bytes
     paused: bool
     wait: WaitFor | None
     timeout: float | None
     token: str | None
 
-    async def boot(self, image: Image, module_bytes: int, vifs: bytes) -> Boot:
+    async def boot(
+        self, image: Image, module_bytes: int, *, vifs: bytes = b"", vbds: bytes = b""
+    ) -> Boot:
         """Return what is to be copied into the shell; reads the modules. Raises `BadImage`.
 
-        `vifs` are the packed addresses.
-
-        No checkpoint where there are no modules.
+        `vifs` and `vbds` are packed for the device page. No checkpoint where there are no modules.
         """
         ram = self.shape.memory_kib * 1024
         check_fits(image, ram)
         cmdline = self.cmdline.encode()
         name = self.name.encode()
         if not self.modules:
-            return Boot(image=image, cmdline=cmdline, name=name, metadata=self.metadata, vifs=vifs)
+            return Boot(
+                image=image,
+                cmdline=cmdline,
+                name=name,
+                metadata=self.metadata,
+                vifs=vifs,
+                vbds=vbds,
+            )
         contents = []
         for path in self.modules:
             _, content = await trio.to_thread.run_sync(read_file, path, module_bytes)
@@ -71,6 +79,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
             name=name,
             metadata=self.metadata,
             vifs=vifs,
+            vbds=vbds,
         )
 
 
@@ -92,6 +101,10 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
     pool, shape, flavor, nets = _choose(request, pools)
     for index, net in enumerate(request.nets or ()):
         _check_net(net, f"request.nets[{index}]")
+    disks = request.disks or ()
+    for index, disk in enumerate(disks):
+        if not os.path.isabs(disk.path) or "\0" in disk.path:
+            raise BadRequest("must be an absolute path", f"request.disks[{index}].path")
     metadata = request.metadata or b""
     if len(metadata) > METADATA_MAX:
         raise BadRequest(f"at most {METADATA_MAX} bytes", "request.metadata")
@@ -118,6 +131,7 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         cmdline=cmdline,
         modules=modules,
         nets=nets,
+        disks=disks,
         metadata=metadata,
         paused=bool(request.paused),
         wait=request.wait,
@@ -149,16 +163,23 @@ def _choose(
         raise BadRequest(f"1 to {MAX_VCPUS}", "request.vcpus")
     nets = request.nets or ()
     networks = tuple(net.network for net in nets)
+    disks = len(request.disks or ())
     if request.flavor is not None:
         pool = pools[request.flavor]
         if memory not in (None, pool.flavor.memory_kib) or vcpus not in (None, pool.flavor.vcpus):
             raise BadRequest("memory or vcpus differ from the flavor's", "request.flavor")
         if request.nets is not None and networks != pool.flavor.networks:
             raise BadRequest("networks differ from the flavor's", "request.nets")
+        if disks != pool.flavor.disks:
+            raise BadRequest(
+                f"the flavor has {pool.flavor.disks} disks, not {disks}", "request.disks"
+            )
         return pool, pool.shape, pool.flavor.name, nets or pool.nets
-    match = pools.matching(memory, vcpus, networks)
+    match = pools.matching(memory, vcpus, networks, disks)
     if match is not None:
         return match, match.shape, match.flavor.name, nets
     if len(nets) > VIFS_MAX:
         raise BadRequest(f"at most {VIFS_MAX} networks", "request.nets")
-    return None, Shape.of(memory or 4096, vcpus or 1, len(nets)), "", nets
+    if disks > VBDS_MAX:
+        raise BadRequest(f"at most {VBDS_MAX} disks", "request.disks")
+    return None, Shape.of(memory or 4096, vcpus or 1, len(nets), disks), "", nets

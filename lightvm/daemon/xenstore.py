@@ -7,6 +7,7 @@ that is slow, full or gone costs `xl list` a name and nothing else.
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -70,6 +71,7 @@ class PyxsStore:
         import pyxs
         from pyxs.connection import UnixSocketConnection
 
+        os.stat(self._socket_path)  # a connection that fails leaves its socket to the collector
         # The connection first: a router that cannot connect keeps its own sockets open.
         connection = UnixSocketConnection(self._socket_path)
         connection.connect()

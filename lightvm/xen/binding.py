@@ -12,7 +12,7 @@ import trio
 
 from lightvm.errors import HostError, HypercallError, OutOfMemory, UnsupportedXen
 from lightvm.xen._native import ffi, lib
-from lightvm.xen.device_page import VIF_CONFIG
+from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
 from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Handle, Host, Shape, Versions
 from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
 
@@ -36,12 +36,14 @@ class XenHandle:
         "control_port",
         "domid",
         "pointer",
+        "vbd_ports",
         "vif_ports",
     )
 
-    def __init__(self, pointer: Any, vifs: int = 0) -> None:
+    def __init__(self, pointer: Any, vifs: int = 0, vbds: int = 0) -> None:
         self.pointer = pointer
         self.vif_ports: tuple[int, ...] = tuple(lib.lvm_vif_port(pointer, i) for i in range(vifs))
+        self.vbd_ports: tuple[int, ...] = tuple(lib.lvm_vbd_port(pointer, i) for i in range(vbds))
         self.domid: int = lib.lvm_domid(pointer)
         self.console_port: int = lib.lvm_console_port(pointer)
         self.control_port: int = lib.lvm_control_port(pointer)
@@ -111,12 +113,13 @@ class XenHypervisor:
         native.max_evtchn = shape.max_evtchn
         native.max_grant_frames = shape.max_grant_frames
         native.nr_vifs = shape.vifs
+        native.nr_vbds = shape.vbds
         ffi.memmove(native.uuid, uuid, 16)
 
         def call() -> XenHandle:
             out = ffi.new("struct lvm_domain **")
             _check(lib.lvm_prepare(self._xen, native, out))
-            return XenHandle(out[0], shape.vifs)
+            return XenHandle(out[0], shape.vifs, shape.vbds)
 
         return await self._slow(call)
 
@@ -149,6 +152,9 @@ class XenHypervisor:
         native.nr_vifs = len(boot.vifs) // VIF_CONFIG.size
         if boot.vifs:
             native.vifs = ffi.from_buffer("struct lvm_vif_config[]", boot.vifs)
+        native.nr_vbds = len(boot.vbds) // VBD_CONFIG.size
+        if boot.vbds:
+            native.vbds = ffi.from_buffer("struct lvm_vbd_config[]", boot.vbds)
         _check(lib.lvm_load(_pointer(handle), native))
 
     def unpause(self, handle: Handle) -> None:

@@ -19,8 +19,29 @@ METADATA_MAX = 4096
 VIFS_MAX = 8
 """Most vifs of a domain."""
 
+VBDS_MAX = 8
+"""Most vbds of a domain."""
+
+FIRST_REF = 8
+"""Grant reference of the first ring: transmit and receive of each vif, then one of each vbd."""
+
 VIF_CONFIG = struct.Struct("<6sH4s4s4s4sBB6x16s16s")
 """``struct lvm_vif_config``."""
+
+VBD_CONFIG = struct.Struct("<QII")
+"""``struct lvm_vbd_config``."""
+
+VBD_READ_ONLY, VBD_FLUSH, VBD_DISCARD = 1, 2, 4
+
+
+def vif_refs(index: int) -> tuple[int, int]:
+    """Return the grant references of a vif's transmit and receive rings."""
+    return FIRST_REF + 2 * index, FIRST_REF + 2 * index + 1
+
+
+def vbd_ref(index: int) -> int:
+    """Return the grant reference of a vbd's ring."""
+    return FIRST_REF + 2 * VIFS_MAX + index
 
 
 class VifConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,3 +70,15 @@ class VifConfig(msgspec.Struct, frozen=True, kw_only=True):
             self.ipv6.packed if self.ipv6 else b"",
             self.ipv6_gateway.packed if self.ipv6_gateway else b"",
         )
+
+
+class VbdConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest is to know of one of its disks; `sectors` are of 512 bytes."""
+
+    sectors: int
+    readonly: bool = False
+
+    def pack(self) -> bytes:
+        """Return it as the guest reads it."""
+        flags = VBD_READ_ONLY if self.readonly else VBD_FLUSH | VBD_DISCARD
+        return VBD_CONFIG.pack(self.sectors, 512, flags)

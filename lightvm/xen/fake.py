@@ -17,7 +17,14 @@ import trio
 
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason
-from lightvm.xen.device_page import METADATA_MAX, NAME_MAX, VIF_CONFIG, VIFS_MAX
+from lightvm.xen.device_page import (
+    METADATA_MAX,
+    NAME_MAX,
+    VBD_CONFIG,
+    VBDS_MAX,
+    VIF_CONFIG,
+    VIFS_MAX,
+)
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -70,6 +77,7 @@ class FakeHandle:
     console_port: int = 1
     control_port: int = 2
     vif_ports: tuple[int, ...] = ()
+    vbd_ports: tuple[int, ...] = ()
     window: bool = True
 
 
@@ -162,12 +170,13 @@ class FakeHypervisor:
         return domain
 
     def _hold(self, domain: FakeDomain, *, window: bool) -> FakeHandle:
-        ports = tuple(range(3, 3 + domain.shape.vifs)) if window else ()
+        vifs, vbds = (domain.shape.vifs, domain.shape.vbds) if window else (0, 0)
         handle = FakeHandle(
             domain.domid,
             self._next_event,
             self._next_event + 1,
-            vif_ports=ports,
+            vif_ports=tuple(range(3, 3 + vifs)),
+            vbd_ports=tuple(range(3 + vifs, 3 + vifs + vbds)),
             window=window,
         )
         self._next_event += 2
@@ -206,8 +215,9 @@ class FakeHypervisor:
             raise HypercallError(os.strerror(7), "command line or modules", errno=7)
         if len(boot.name) > NAME_MAX or len(boot.metadata) > METADATA_MAX:
             raise HypercallError(os.strerror(7), "name or metadata", errno=7)
-        if len(boot.vifs) > domain.shape.vifs * VIF_CONFIG.size:
-            raise HypercallError(os.strerror(19), "vifs", errno=19)
+        vifs, vbds = len(boot.vifs) // VIF_CONFIG.size, len(boot.vbds) // VBD_CONFIG.size
+        if vifs > domain.shape.vifs or vbds > domain.shape.vbds:
+            raise HypercallError(os.strerror(19), "devices", errno=19)
         if boot.image.end > top or any(module.end > top for module in boot.modules):
             raise HypercallError(os.strerror(34), "place segment", errno=34)
         domain.boot, domain.watched = boot, watched
@@ -410,14 +420,16 @@ def _is_good(shape: Shape) -> bool:
     memory = shape.memory_kib >= 1024 and shape.memory_kib % 4 == 0
     window = 8 <= shape.window_kib <= shape.memory_kib and shape.window_kib % 4 == 0
     pool = shape.pool_kib >= 64 and shape.pool_kib % 4 == 0
-    tables = shape.max_evtchn >= 3 + shape.vifs and shape.max_grant_frames >= 1
+    devices = 0 <= shape.vifs <= VIFS_MAX and 0 <= shape.vbds <= VBDS_MAX
+    ports = shape.max_evtchn >= 3 + shape.vifs + shape.vbds
     return (
         memory
         and window
         and pool
-        and tables
+        and devices
+        and ports
+        and shape.max_grant_frames >= 1
         and 1 <= shape.vcpus <= 128
-        and 0 <= shape.vifs <= VIFS_MAX
     )
 
 

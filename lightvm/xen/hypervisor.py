@@ -70,9 +70,10 @@ class Shape:
     max_evtchn: int = 63
     max_grant_frames: int = 4
     vifs: int = 0
+    vbds: int = 0
 
     @classmethod
-    def of(cls, memory_kib: int, vcpus: int, vifs: int = 0) -> Shape:
+    def of(cls, memory_kib: int, vcpus: int, vifs: int = 0, vbds: int = 0) -> Shape:
         """Return the shape of a domain of that size, with a window and a HAP pool to suit.
 
         The pool holds the page tables: one page per 2 MiB of RAM where no superpage was to be had, a few for the
@@ -85,13 +86,14 @@ class Shape:
             window_kib=min(memory_kib, FIRST_WINDOW_KIB),
             pool_kib=128 + 32 * (vcpus - 1) + 4 * (memory_kib // 1024),
             vifs=vifs,
+            vbds=vbds,
         )
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
     """What finish copies into a shell; `modules` are placed already (`lightvm.xen.image.place_modules`).
 
-    `vifs` has one packed `VifConfig` per vif, one after the other.
+    `vifs` has one packed `VifConfig` per vif, one after the other; `vbds` likewise of `VbdConfig`.
     """
 
     image: Image
@@ -100,6 +102,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     name: bytes = b""
     metadata: bytes = b""
     vifs: bytes = b""
+    vbds: bytes = b""
 
 
 class Control(msgspec.Struct, frozen=True):
@@ -132,7 +135,7 @@ class Handle(Protocol):
     """A domain that is held: mapped, with its event channels bound.
 
     `console_port` and `control_port` are the guest's port numbers, by which a later process adopts the domain, and
-    `vif_ports` those that back-ends bind, unknown for an adopted one;
+    `vif_ports` and `vbd_ports` those that back-ends bind, unknown for an adopted one;
     `console_event` and `control_event` are ours, as `Hypervisor.take_events` reports them.
     """
 
@@ -154,6 +157,11 @@ class Handle(Protocol):
     @property
     def vif_ports(self) -> tuple[int, ...]:
         """The guest's ports of its vifs."""
+        ...
+
+    @property
+    def vbd_ports(self) -> tuple[int, ...]:
+        """The guest's ports of its vbds."""
         ...
 
     @property

@@ -34,8 +34,9 @@ struct lvm_domain {
     uint32_t console_port, control_port; /* the guest's numbering */
     int console_local, control_local;    /* ours, -1 while unbound */
     uint32_t console_consumed;
-    uint32_t nr_vifs;
+    uint32_t nr_vifs, nr_vbds;
     uint32_t vif_ports[LVM_VIFS_MAX]; /* the guest's numbering; for the back-ends */
+    uint32_t vbd_ports[LVM_VBDS_MAX];
 };
 
 /* Remember where a call failed, and pass the error on. */
@@ -55,8 +56,8 @@ void *lvm_map(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, size_t n);
 int lvm_map_special(struct lvm_domain *domain);
 int lvm_bind_ports(struct lvm_domain *domain);
 int lvm_alloc_port(struct lvm_xen *xen, uint32_t domid, uint32_t *ret_port);
-/* The guest's half of the handshake with network back-ends: rings, their grants, event channels. */
-int lvm_make_vifs(struct lvm_domain *domain, uint32_t n);
+/* The guest's half of the handshake with back-ends: rings, their grants, event channels. */
+int lvm_make_devices(struct lvm_domain *domain, uint32_t nr_vifs, uint32_t nr_vbds);
 int lvm_populate(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, uint64_t n);
 int lvm_set_first_context(struct lvm_domain *domain);
 void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shape);
@@ -82,10 +83,15 @@ static inline struct lvm_device_page *lvm_device_page(const struct lvm_domain *d
     return lvm_special(domain, LVM_DEVICE_GFN);
 }
 
-/* Vifs come after the console and the control page. */
+/* After the console and the control page come the vifs, then the vbds. */
 static inline struct lvm_vif_entry *lvm_vif_entry(const struct lvm_domain *domain, uint32_t i)
 {
     return (struct lvm_vif_entry *)(lvm_device_page(domain) + 1) + 2 + i;
+}
+
+static inline struct lvm_vbd_entry *lvm_vbd_entry(const struct lvm_domain *domain, uint32_t i)
+{
+    return (struct lvm_vbd_entry *)lvm_vif_entry(domain, domain->nr_vifs) + i;
 }
 
 /* From here on ready comes with an event, unless it is there already. */

@@ -45,6 +45,7 @@ struct lvm_shape {
     uint32_t max_evtchn; /* highest event channel port */
     uint32_t max_grant_frames;
     uint32_t nr_vifs; /* at most LVM_VIFS_MAX */
+    uint32_t nr_vbds; /* at most LVM_VBDS_MAX */
     uint8_t uuid[16]; /* Xen's domain handle: by it a domain is known to be ours */
 };
 
@@ -72,6 +73,8 @@ struct lvm_boot {
     uint64_t metadata_len; /* at most LVM_PAGE_SIZE */
     uint64_t nr_vifs;      /* at most as many as the shell has */
     const struct lvm_vif_config *vifs;
+    uint64_t nr_vbds;
+    const struct lvm_vbd_config *vbds;
 };
 
 struct lvm_domain_info {
@@ -145,8 +148,9 @@ uint32_t lvm_domid(const struct lvm_domain *domain);
 /* Ports in the guest's numbering, for adoption; and in ours, as lvm_take_events reports them. */
 uint32_t lvm_console_port(const struct lvm_domain *domain);
 uint32_t lvm_control_port(const struct lvm_domain *domain);
-/* The guest's port of its vif `i`, for the back-end to bind; 0 where it has no such vif, or was adopted. */
+/* The guest's port of its vif or vbd `i`, for the back-end to bind; 0 where it has none, or was adopted. */
 uint32_t lvm_vif_port(const struct lvm_domain *domain, uint32_t i);
+uint32_t lvm_vbd_port(const struct lvm_domain *domain, uint32_t i);
 uint32_t lvm_console_local(const struct lvm_domain *domain);
 uint32_t lvm_control_local(const struct lvm_domain *domain);
 

@@ -24,15 +24,17 @@
 #define LVM_RING_GFN (LVM_SPECIAL_GFN + 16u)
 #define LVM_SPECIAL_RESERVED 256u /* with the rings; reserved in the guest's memory map */
 
-/* Rings of devices: transmit, then receive, one page each, of one vif after the other. */
+/* Rings of devices, a page each: of vifs transmit, then receive, one vif after the other; then one of each vbd. */
 #define LVM_VIFS_MAX 8u
-#define LVM_VIF_TX_GFN(i) (LVM_RING_GFN + 2u * (i))
-#define LVM_VIF_RX_GFN(i) (LVM_RING_GFN + 2u * (i) + 1u)
+#define LVM_VBDS_MAX 8u
+#define LVM_RINGS_MAX (2u * LVM_VIFS_MAX + LVM_VBDS_MAX)
+#define LVM_VIF_TX_RING(i) (2u * (i))
+#define LVM_VIF_RX_RING(i) (2u * (i) + 1u)
+#define LVM_VBD_RING(i) (2u * LVM_VIFS_MAX + (i))
 
 /* Grant references of rings; the first eight are reserved by custom (grant_table.h). */
 #define LVM_FIRST_REF 8u
-#define LVM_VIF_TX_REF(i) (LVM_FIRST_REF + 2u * (i))
-#define LVM_VIF_RX_REF(i) (LVM_FIRST_REF + 2u * (i) + 1u)
+#define LVM_FIRST_FREE_REF (LVM_FIRST_REF + LVM_RINGS_MAX)
 
 /* The boot page is RAM: its guest may take it back once it has read it. */
 #define LVM_BOOT_GFN 1u
@@ -72,7 +74,7 @@ struct lvm_device_page {
 #define LVM_ENTRY_CONSOLE 1u
 #define LVM_ENTRY_CONTROL 2u
 #define LVM_ENTRY_VIF 3u
-#define LVM_ENTRY_VBD 4u /* reserved */
+#define LVM_ENTRY_VBD 4u
 
 struct lvm_device_entry {
     uint32_t type;
@@ -108,6 +110,28 @@ struct lvm_vif_entry {
     uint32_t reserved1; /* zero */
     struct lvm_vif_config config;
     uint32_t reserved2[8]; /* zero */
+};
+
+/* What of a vbd is known when the shell is taken. */
+struct lvm_vbd_config {
+    uint64_t sectors; /* of 512 bytes, whatever sector_size says */
+    uint32_t sector_size;
+    uint32_t flags; /* LVM_VBD_* */
+};
+#define LVM_VBD_READ_ONLY 1u
+#define LVM_VBD_FLUSH 2u   /* BLKIF_OP_FLUSH_DISKCACHE makes what was written before it durable */
+#define LVM_VBD_DISCARD 4u /* BLKIF_OP_DISCARD may be tried */
+
+/* An entry of type LVM_ENTRY_VBD; the back-end is connected to its ring already. */
+struct lvm_vbd_entry {
+    uint32_t type;
+    uint32_t index;
+    uint32_t evtchn;
+    uint32_t gfn; /* of the ring */
+    uint32_t ref; /* that the back-end holds: not to be used again */
+    uint32_t reserved1;
+    struct lvm_vbd_config config;
+    uint32_t reserved2[22]; /* zero */
 };
 
 /* Control page: the guest writes it; dom0 reads each word once and trusts none. */
@@ -146,6 +170,8 @@ _Static_assert(sizeof(struct lvm_device_page) == 256, "layout");
 _Static_assert(sizeof(struct lvm_device_entry) == 128, "layout");
 _Static_assert(sizeof(struct lvm_vif_config) == 64, "layout");
 _Static_assert(sizeof(struct lvm_vif_entry) == 128, "layout");
+_Static_assert(sizeof(struct lvm_vbd_config) == 16, "layout");
+_Static_assert(sizeof(struct lvm_vbd_entry) == 128, "layout");
 _Static_assert(sizeof(struct lvm_control_page) == 256, "layout");
 _Static_assert(sizeof(struct lvm_console_ring) == 3088, "layout");
 

@@ -59,13 +59,13 @@ void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *
     device->magic = LVM_DEVICE_MAGIC;
     device->version = LVM_DEVICE_VERSION;
     device->header_size = sizeof(*device);
-    device->nr_entries = 2 + domain->nr_vifs;
+    device->nr_entries = 2 + domain->nr_vifs + domain->nr_vbds;
     device->entry_size = sizeof(struct lvm_device_entry);
     memcpy(device->uuid, shape->uuid, sizeof(device->uuid));
     device->memory_kib = shape->memory_kib;
     device->vcpus = shape->vcpus;
     device->metadata_gfn = LVM_METADATA_GFN;
-    device->first_free_ref = LVM_FIRST_REF + 2 * domain->nr_vifs;
+    device->first_free_ref = LVM_FIRST_FREE_REF;
     struct lvm_device_entry *entries = (void *)(device + 1);
     entries[0] = (struct lvm_device_entry){.type = LVM_ENTRY_CONSOLE,
                                            .evtchn = domain->console_port,
@@ -74,13 +74,21 @@ void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *
                                            .evtchn = domain->control_port,
                                            .gfn = LVM_CONTROL_GFN};
     for (uint32_t i = 0; i < domain->nr_vifs; i++) {
-        *lvm_vif_entry(domain, i) = (struct lvm_vif_entry){.type = LVM_ENTRY_VIF,
+        *lvm_vif_entry(domain, i) =
+            (struct lvm_vif_entry){.type = LVM_ENTRY_VIF,
+                                   .index = i,
+                                   .evtchn = domain->vif_ports[i],
+                                   .tx_gfn = LVM_RING_GFN + LVM_VIF_TX_RING(i),
+                                   .rx_gfn = LVM_RING_GFN + LVM_VIF_RX_RING(i),
+                                   .tx_ref = LVM_FIRST_REF + LVM_VIF_TX_RING(i),
+                                   .rx_ref = LVM_FIRST_REF + LVM_VIF_RX_RING(i)};
+    }
+    for (uint32_t i = 0; i < domain->nr_vbds; i++) {
+        *lvm_vbd_entry(domain, i) = (struct lvm_vbd_entry){.type = LVM_ENTRY_VBD,
                                                            .index = i,
-                                                           .evtchn = domain->vif_ports[i],
-                                                           .tx_gfn = LVM_VIF_TX_GFN(i),
-                                                           .rx_gfn = LVM_VIF_RX_GFN(i),
-                                                           .tx_ref = LVM_VIF_TX_REF(i),
-                                                           .rx_ref = LVM_VIF_RX_REF(i)};
+                                                           .evtchn = domain->vbd_ports[i],
+                                                           .gfn = LVM_RING_GFN + LVM_VBD_RING(i),
+                                                           .ref = LVM_FIRST_REF + LVM_VBD_RING(i)};
     }
 
     struct lvm_control_page *control = lvm_control_page(domain);
@@ -169,6 +177,9 @@ static void write_late_bound(struct lvm_domain *domain, const struct lvm_boot *b
     for (uint32_t i = 0; i < boot->nr_vifs; i++) {
         lvm_vif_entry(domain, i)->config = boot->vifs[i];
     }
+    for (uint32_t i = 0; i < boot->nr_vbds; i++) {
+        lvm_vbd_entry(domain, i)->config = boot->vbds[i];
+    }
     lvm_control_page(domain)->watched = boot->watched;
 }
 
@@ -186,8 +197,8 @@ int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
     if (boot->name_len >= LVM_NAME_SIZE || boot->metadata_len > LVM_PAGE_SIZE) {
         return lvm_fail("name or metadata", -E2BIG);
     }
-    if (boot->nr_vifs > domain->nr_vifs) {
-        return lvm_fail("vifs", -ENODEV);
+    if (boot->nr_vifs > domain->nr_vifs || boot->nr_vbds > domain->nr_vbds) {
+        return lvm_fail("devices", -ENODEV);
     }
     if (boot->entry >= domain->low_bytes) {
         return lvm_fail("entry point", -ERANGE);

@@ -51,7 +51,7 @@ static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uin
 /* Pages beside the guest's RAM. */
 static uint64_t extra_pages(const struct lvm_shape *shape)
 {
-    return LVM_SPECIAL_PAGES + 2 * shape->nr_vifs;
+    return LVM_SPECIAL_PAGES + 2 * shape->nr_vifs + shape->nr_vbds;
 }
 
 static int set_limits(struct lvm_xen *xen, uint32_t domid, const struct lvm_shape *shape)
@@ -192,7 +192,8 @@ static int check_shape(const struct lvm_shape *shape)
                 && shape->window_kib >= 8 && shape->window_kib % 4 == 0
                 && shape->window_kib <= shape->memory_kib && shape->pool_kib >= 64
                 && shape->pool_kib % 4 == 0 && shape->vcpus >= 1 && shape->vcpus <= 128
-                && shape->nr_vifs <= LVM_VIFS_MAX && shape->max_evtchn >= 3 + shape->nr_vifs
+                && shape->nr_vifs <= LVM_VIFS_MAX && shape->nr_vbds <= LVM_VBDS_MAX
+                && shape->max_evtchn >= 3 + shape->nr_vifs + shape->nr_vbds
                 && shape->max_grant_frames >= 1;
     return good ? 0 : lvm_fail("shape", -EINVAL);
 }
@@ -218,19 +219,16 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
         rc = lvm_populate(xen, domain->domid, LVM_SPECIAL_GFN, LVM_SPECIAL_PAGES);
     }
     if (!rc) {
-        rc = lvm_populate(xen, domain->domid, LVM_RING_GFN, 2 * shape->nr_vifs);
-    }
-    if (!rc) {
-        rc = claim(xen, domain->domid, 0);
-    }
-    if (!rc) {
         rc = lvm_alloc_port(xen, domain->domid, &domain->console_port);
     }
     if (!rc) {
         rc = lvm_alloc_port(xen, domain->domid, &domain->control_port);
     }
     if (!rc) {
-        rc = lvm_make_vifs(domain, shape->nr_vifs);
+        rc = lvm_make_devices(domain, shape->nr_vifs, shape->nr_vbds);
+    }
+    if (!rc) {
+        rc = claim(xen, domain->domid, 0); /* everything is populated */
     }
     if (!rc) {
         rc = set_params(domain);

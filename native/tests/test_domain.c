@@ -9,7 +9,7 @@
 #include "../src/engine.c"
 #include "../src/pages.c"
 #include "../src/prepare.c"
-#include "../src/vif.c"
+#include "../src/devices.c"
 
 static struct abi_domctl hot;
 static struct lvm_xen xen = {.versions = {.domctl = ABI_DOMCTL_4_19, .sysctl = 0x15}, .hot = &hot};

@@ -123,7 +123,7 @@ static void device_page_has_vifs_after_console_and_control(void)
     CHECK(vif->type == LVM_ENTRY_VIF && vif->index == 0 && vif->evtchn == 3);
     CHECK(vif->tx_gfn == LVM_RING_GFN && vif->rx_gfn == LVM_RING_GFN + 1);
     CHECK(vif->tx_ref == 8 && vif->rx_ref == 9);
-    CHECK(lvm_device_page(&domain)->first_free_ref == 10);
+    CHECK(lvm_device_page(&domain)->first_free_ref == 32);
 }
 
 static void load_writes_name_metadata_and_addresses(void)

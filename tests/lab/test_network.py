@@ -33,8 +33,11 @@ NET = [NetRequest(network="default")]
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
-    """A daemon with a network."""
+def daemon(
+    daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DaemonProcess]:
+    """A daemon with a network, beside the other one, whose pool stays full meanwhile."""
+    daemon.wait_full()
     process = DaemonProcess(tmp_path_factory.mktemp("network"), low=4, high=4, more=NETWORK)
     process.start()
     process.wait_full()
@@ -53,7 +56,7 @@ def client(daemon: DaemonProcess) -> Iterator[Client]:
     with Client(daemon.socket) as after:
         for domain in after.list(all=True):
             after.destroy(domain.uuid, missing_ok=True)
-        assert_nothing_leaked(after)
+        assert_nothing_leaked(after, daemon.others)
         daemon.wait_full()
         eventually(lambda: len(ports()) == daemon.high, "only shells have ports")
         eventually(lambda: len(nodes()) == daemon.high, "only shells have nodes")
@@ -67,7 +70,10 @@ def ports() -> set[str]:
 def nodes() -> set[str]:
     """Return the domains that have back-ends in XenStore."""
     done = subprocess.run(
-        ["xenstore-list", "/local/domain/0/backend/vif"], capture_output=True, text=True, check=False
+        ["xenstore-list", "/local/domain/0/backend/vif"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return set(done.stdout.split())
 

@@ -26,6 +26,7 @@ DOMAIN = Domain(
     vcpus=1,
     created=1_700_000_000.0,
     vifs=(),
+    vbds=(),
 )
 
 EXITED = Domain(
@@ -40,6 +41,7 @@ EXITED = Domain(
     vcpus=2,
     created=1_700_000_000.0,
     vifs=(),
+    vbds=(),
     ready=1_700_000_001.5,
     exit=Exit(reason=ExitReason.POWEROFF, at=1_700_000_002.25, status=7),
 )

@@ -11,7 +11,7 @@ from lightvm.blocking import Client
 from lightvm.cli.output import milliseconds, print_error, print_json_line, printable
 from lightvm.cli.parser import UsageError, add_format, quantity
 from lightvm.cli.progress import Progress
-from lightvm.cli.quantities import parse_count, parse_net, parse_seconds, parse_size
+from lightvm.cli.quantities import parse_count, parse_disk, parse_net, parse_seconds, parse_size
 from lightvm.cli.request import build_request, numbered, read_metadata, read_source
 from lightvm.model import Created, CreateRequest, Failure
 
@@ -43,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=quantity(parse_net),
         help="a network device in a network of the daemon; may be given again",
     )
+    add(
+        "--disk",
+        metavar="FILE[,ro]",
+        action="append",
+        type=quantity(parse_disk),
+        help="a disk: a raw image or a block device; may be given again",
+    )
     add("--metadata", metavar="FILE", help="bytes for the guest's program; - is standard input")
     add("--count", metavar="N", type=quantity(parse_count), help="create NAME-1 to NAME-N")
     add("--paused", action="store_true", default=None, help="do not let it run yet")
@@ -68,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         "cmdline": args.cmdline,
         "modules": args.module and [os.path.abspath(module) for module in args.module],
         "nets": args.net,
+        "disks": args.disk,
         "metadata": None if args.metadata is None else read_metadata(args.metadata),
         "paused": args.paused,
         "wait": args.wait,

@@ -42,6 +42,9 @@ def _fields(domain: Domain) -> list[tuple[str, str]]:
     ]
     for vif in domain.vifs:
         fields.append(("vif", " ".join(filter(None, (vif.network, vif.mac, vif.ipv4)))))
+    for vbd in domain.vbds:
+        mode = "read-only" if vbd.readonly else "read-write"
+        fields.append(("vbd", f"{vbd.path} {size(vbd.size_bytes // 1024)} {mode}"))
     if domain.ready is not None:
         fields.append(("ready", moment(domain.ready)))
     if domain.exit is not None:

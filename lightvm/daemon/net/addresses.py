@@ -28,7 +28,7 @@ class AddressPool:
             *reserved,
         }
         self._next = 0
-        self.taken: set[int] = set()
+        self.taken: set[object] = set()
         """The addresses that domains have."""
 
     def take(self, network: str) -> int:
@@ -63,7 +63,7 @@ class MacPool:
     """The MAC addresses of all domains of this host."""
 
     def __init__(self) -> None:
-        self.taken: set[bytes] = set()
+        self.taken: set[object] = set()
 
     def take(self) -> bytes:
         """Return a new, locally administered address that no domain here has."""

@@ -87,11 +87,7 @@ class Links:
             return 0
 
     def add_port(self, name: str, bridge: str, mtu: int) -> None:
-        """Put a vif into its bridge, up, but out of the way of traffic that is for nobody in particular.
-
-        What its guest sends goes out. What comes in waits for `open_port`: a shell has nobody to read it, and netback
-        takes the carrier from a port whose guest does not read.
-        """
+        """Put a vif into its bridge, and up."""
         if self.ports(bridge) >= MAX_PORTS:
             raise LinkFailed(f"the bridge is full: it has {MAX_PORTS} ports", bridge)
         with _failing("add port", name):
@@ -105,18 +101,7 @@ class Links:
                 change=IFF_NOARP | IFF_MULTICAST,
             )
             self._netlink.link("set", index=index, master=self.index(bridge))
-            self._flood(index, 0)
             self._netlink.link("set", index=index, state="up")
-
-    def open_port(self, name: str) -> None:
-        """Let a port have all traffic of its bridge."""
-        with _failing("open port", name):
-            self._flood(self.index(name), 1)
-
-    def _flood(self, index: int, value: int) -> None:
-        self._netlink.brport(
-            "set", index=index, unicast_flood=value, mcast_flood=value, bcast_flood=value
-        )
 
 
 @contextmanager
@@ -136,7 +121,6 @@ class MemoryPorts:
         self.bridges: dict[str, IPv4Interface | None] = {}
         self.ports: dict[str, str] = {}
         """Bridge by port."""
-        self.opened: set[str] = set()
         self.broken = False
 
     def _check(self) -> None:
@@ -152,8 +136,3 @@ class MemoryPorts:
         """Note a port."""
         self._check()
         self.ports[name] = bridge
-
-    def open_port(self, name: str) -> None:
-        """Note that a port is open."""
-        self._check()
-        self.opened.add(name)

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
 import msgspec
-import structlog
-import trio
 
 from lightvm.daemon.config import Config, NetworkSection
-from lightvm.daemon.net import backends
 from lightvm.daemon.net.addresses import AddressPool, MacPool, parse_ranges
-from lightvm.daemon.xenstore import Store
-from lightvm.errors import HostError, LinkFailed, NoSuchNetwork
+from lightvm.errors import NoSuchNetwork
 from lightvm.model import NetRequest, Vif
 from lightvm.xen.device_page import VifConfig
-
-log = structlog.get_logger()
-
-MOST_THREADS = 1
-"""Netlink and XenStore are used by one thread at a time."""
 
 
 class Ports(Protocol):
@@ -32,11 +23,7 @@ class Ports(Protocol):
         ...
 
     def add_port(self, name: str, bridge: str, mtu: int) -> None:
-        """Put a device into its bridge, out of the way of traffic."""
-        ...
-
-    def open_port(self, name: str) -> None:
-        """Let a device have traffic."""
+        """Put a device into its bridge."""
         ...
 
 
@@ -93,15 +80,13 @@ class Network:
 class Networks:
     """All networks."""
 
-    def __init__(self, config: Config, store: Store, ports: Ports) -> None:
-        self._store = store
+    def __init__(self, config: Config, ports: Ports) -> None:
         self._ports = ports
         self._networks = {
             name: Network(name, section, f"networks.{name}")
             for name, section in config.networks.items()
         }
         self._macs = MacPool()
-        self._limiter = trio.CapacityLimiter(MOST_THREADS)
 
     def __iter__(self) -> Iterator[Network]:
         return iter(self._networks.values())
@@ -145,80 +130,33 @@ class Networks:
 
     def release(self, vifs: Sequence[Vif]) -> None:
         """Take addresses back."""
-        for vif in vifs:
-            self._macs.taken.discard(bytes.fromhex(vif.mac.replace(":", "")))
-            network = self._networks.get(vif.network)
-            if network is not None and network.pool is not None and vif.ipv4 is not None:
-                network.pool.taken.discard(int(IPv4Interface(vif.ipv4).ip))
+        for taken, address in self._taken(vifs):
+            taken.discard(address)
 
     def keep(self, vifs: Sequence[Vif]) -> None:
         """Note the addresses of a domain that was adopted."""
+        for taken, address in self._taken(vifs):
+            taken.add(address)
+
+    def _taken(self, vifs: Sequence[Vif]) -> Iterator[tuple[set[object], object]]:
+        """Return the addresses of these vifs, each with the set where it stands while it is taken."""
         for vif in vifs:
-            self._macs.taken.add(bytes.fromhex(vif.mac.replace(":", "")))
+            yield self._macs.taken, bytes.fromhex(vif.mac.replace(":", ""))
             network = self._networks.get(vif.network)
             if network is not None and network.pool is not None and vif.ipv4 is not None:
-                network.pool.taken.add(int(IPv4Interface(vif.ipv4).ip))
+                yield network.pool.taken, int(IPv4Interface(vif.ipv4).ip)
 
-    # Devices
+    # Ports. These block, and are for a worker thread.
 
-    async def start(self) -> None:
+    def ensure_bridges(self) -> None:
         """Make sure that all bridges are there; raises `LinkFailed`."""
         for network in self:
-            await self._in_thread(self._ports.ensure_bridge, network.bridge, network.address)
+            self._ports.ensure_bridge(network.bridge, network.address)
 
-    async def connect(
-        self, domid: int, uuid: str, ports: Sequence[int], names: Sequence[str]
-    ) -> None:
-        """Connect a shell's vifs to their back-ends, and put them into their bridges.
-
-        Raises `LinkFailed` and `TimedOut`; `disconnect` then takes back what was done.
-        """
-        if not names:
-            return
-        await self._in_thread(self._connect, domid, uuid, ports, names)
-
-    def _connect(self, domid: int, uuid: str, ports: Sequence[int], names: Sequence[str]) -> None:
-        backends.connect(self._store, domid, uuid, ports)
-        for index, name in enumerate(names):
-            network = self[name]
-            self._ports.add_port(backends.device(domid, index), network.bridge, network.mtu)
-
-    async def open(self, domid: int, number: int) -> None:
-        """Let a running domain's vifs have the traffic of their bridges. A failure is logged."""
-        try:
-            await self._in_thread(self._open, domid, number)
-        except HostError as exc:
-            log.error("port-not-opened", domid=domid, error=str(exc))
-
-    def _open(self, domid: int, number: int) -> None:
-        for index in range(number):
-            self._ports.open_port(backends.device(domid, index))
-
-    async def disconnect(self, domid: int, uuid: str) -> None:
-        """Remove a domain's vifs, where it has any; raises `LinkFailed`. May be called again."""
-        if not self._networks:
-            return
-        await self._in_thread(backends.disconnect, self._store, domid, uuid)
-
-    async def remove_leftovers(self, present: Collection[int]) -> None:
-        """Remove vifs of ours whose domain is gone, as a daemon that was killed may leave them. A failure is logged."""
-        if not self._networks:
-            return
-        try:
-            await self._in_thread(self._remove_leftovers, present)
-        except LinkFailed as exc:
-            log.error("leftovers-not-removed", error=str(exc))
-
-    def _remove_leftovers(self, present: Collection[int]) -> None:
-        for domid, uuid in backends.find(self._store).items():
-            if domid not in present:
-                backends.disconnect(self._store, domid, uuid)
-
-    async def _in_thread(self, function: Callable[..., None], *args: object) -> None:
-        try:
-            await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
-        except OSError as exc:
-            raise LinkFailed(f"XenStore: {exc}", None) from exc
+    def add_port(self, name: str, device: str) -> None:
+        """Put a vif's device into the bridge of a network; raises `LinkFailed`."""
+        network = self[name]
+        self._ports.add_port(device, network.bridge, network.mtu)
 
 
 def _take_ipv4(network: Network, request: NetRequest, index: int) -> int | None:

@@ -9,7 +9,7 @@ import pytest
 
 from lightvm.cli.request import build_request, numbered, read_source
 from lightvm.errors import BadRequest
-from lightvm.model import CreateRequest, NetRequest, WaitFor
+from lightvm.model import CreateRequest, DiskRequest, NetRequest, WaitFor
 
 
 def request_of(path: Path, text: str, **options: object) -> CreateRequest:
@@ -35,6 +35,7 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         cmdline = "quiet"
         modules = ["/m", "n"]
         nets = [{network = "default", ipv4 = "10.0.0.2", mac = "02:00:00:00:00:01"}]
+        disks = ["d", {path = "/e", readonly = true}]
         metadata = "text"
         paused = true
         wait = "ready"
@@ -51,6 +52,7 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         cmdline="quiet",
         modules=("/m", f"{tmp_path}/n"),
         nets=(NetRequest(network="default", ipv4="10.0.0.2", mac="02:00:00:00:00:01"),),
+        disks=(DiskRequest(path=f"{tmp_path}/d"), DiskRequest(path="/e", readonly=True)),
         metadata=b"text",
         paused=True,
         wait=WaitFor.READY,

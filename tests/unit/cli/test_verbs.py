@@ -293,7 +293,7 @@ def test_pool_is_a_table(run: Run, start_daemon: StartDaemon) -> None:
 
 
 def test_flavors_are_a_table(run: Run, start_daemon: StartDaemon) -> None:
-    flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=())
+    flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=(), disks=0)
     daemon = start_daemon(answering(Flavors=calls.FlavorsReply(flavors=(flavor,))))
     assert run("--socket", daemon.path, "flavors").out == (
         "NAME  MEM  VCPUS  LOW  HIGH\ntiny   4M      1    2     8\n"
@@ -301,7 +301,7 @@ def test_flavors_are_a_table(run: Run, start_daemon: StartDaemon) -> None:
 
 
 def test_pool_and_flavors_have_json(run: Run, start_daemon: StartDaemon) -> None:
-    flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=())
+    flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=(), disks=0)
     daemon = start_daemon(
         answering(
             PoolStatus=calls.PoolStatusReply(pools=(POOL,)),

@@ -10,6 +10,8 @@ from pathlib import Path
 import trio
 
 from lightvm.daemon.config import Config, FlavorSection
+from lightvm.daemon.devices import Devices
+from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
@@ -50,7 +52,8 @@ async def open_bench(
     hypervisor = hypervisor or FakeHypervisor()
     config = config or make_config(tiny=TINY)
     journal = Journal(directory / "journal")
-    maker = ShellMaker(hypervisor, journal, Networks(config, MemoryStore(), MemoryPorts()))
+    devices = Devices(MemoryStore(), Networks(config, MemoryPorts()), MemoryLoops())
+    maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pools.refill_shells)

@@ -226,5 +226,7 @@ def test_a_whole_process_starts_logs_and_stops(config: Path, tmp_path: Path) -> 
             process.wait()
     assert process.returncode == 0
     lines = [json.loads(line) for line in err.splitlines()]
-    assert [line["event"] for line in lines] == ["reconciled", "ready", "stopping"]
-    assert all(line["level"] == "info" and "timestamp" in line for line in lines)
+    assert all("level" in line and "timestamp" in line for line in lines)
+    # Beside what is said of a host without XenStore.
+    told = [line["event"] for line in lines if line["level"] == "info"]
+    assert told == ["reconciled", "ready", "stopping"]

@@ -73,17 +73,17 @@ BROKEN = pyxs.PyXSError(errno.EIO, "Input/output error")
 
 
 def test_nothing_is_connected_before_it_is_needed(client: type[Client]) -> None:
-    PyxsStore("/sock")
+    PyxsStore(__file__)
     assert client.made == []
 
 
 def test_one_connection_serves_all_calls(client: type[Client]) -> None:
-    store = PyxsStore("/sock")
+    store = PyxsStore(__file__)
     store.write("/local/domain/7/name", "web")
     store.remove("/local/domain/7")
     assert store.children("/local/domain") == ["0", "7"]
     (made,) = client.made
-    assert made.path == "/sock"
+    assert made.path == __file__
     assert made.calls == [
         ("connect",),
         ("write", b"/local/domain/7/name", b"web"),
@@ -93,7 +93,7 @@ def test_one_connection_serves_all_calls(client: type[Client]) -> None:
 
 
 def test_what_is_missing_is_no_error(client: type[Client]) -> None:
-    store = PyxsStore("/sock")
+    store = PyxsStore(__file__)
     store.write("/a", "b")
     client.failing = MISSING
     store.remove("/a")
@@ -107,7 +107,7 @@ def test_what_is_missing_is_no_error(client: type[Client]) -> None:
 def test_after_an_error_the_next_call_connects_again(
     client: type[Client], failure: Exception
 ) -> None:
-    store = PyxsStore("/sock")
+    store = PyxsStore(__file__)
     store.write("/a", "b")
     client.failing = failure
     with pytest.raises(OSError, match="xenstore: "):
@@ -120,7 +120,7 @@ def test_after_an_error_the_next_call_connects_again(
 
 @pytest.mark.parametrize("failure", [BROKEN, MISSING, FileNotFoundError(errno.ENOENT, "none")])
 def test_a_store_that_is_not_there_is_an_error(client: type[Client], failure: Exception) -> None:
-    store = PyxsStore("/sock")
+    store = PyxsStore(__file__)
     client.failing = failure
     for question in (lambda: store.write("/a", "b"), lambda: store.children("/a")):
         with pytest.raises(OSError, match="xenstore: "):
@@ -140,7 +140,7 @@ def test_a_socket_that_is_not_there_is_an_error_and_leaves_none_open() -> None:
 
 
 def test_closing_twice_is_no_error(client: type[Client]) -> None:
-    store = PyxsStore("/sock")
+    store = PyxsStore(__file__)
     store.write("/a", "b")
     store.close()
     store.close()

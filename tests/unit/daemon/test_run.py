@@ -19,6 +19,7 @@ from lightvm.model import WaitFor
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
+    MemoryLoops,
     MemoryPorts,
     MemoryStore,
     default_config,
@@ -183,19 +184,21 @@ async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.E
     """Serve, and let the block stop the daemon itself."""
     config, stop = default_config(directory), trio.Event()
     hypervisor, store, ports = FakeHypervisor(), MemoryStore(), MemoryPorts()
+    loops = MemoryLoops()
     async with serve_in_memory(directory, hypervisor=hypervisor, store=store):
         pass  # for the images
     Path(config.daemon.state_dir).mkdir(exist_ok=True)
     with open_listeners(Path(config.daemon.socket), "") as listeners:
         async with trio.open_nursery() as nursery:
             service = await nursery.start(
-                serve_daemon, config, hypervisor, store, ports, listeners, stop
+                serve_daemon, config, hypervisor, store, ports, loops, listeners, stop
             )
             lvm = InMemory(
                 socket=config.daemon.socket,
                 hypervisor=hypervisor,
                 store=store,
                 ports=ports,
+                loops=loops,
                 service=service,
                 images=directory,
             )

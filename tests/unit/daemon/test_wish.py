@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from lightvm.daemon.config import FlavorSection
+from lightvm.daemon.devices import Devices
+from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker
@@ -48,8 +50,8 @@ def ask(tmp_path: Path) -> Ask:
     )
     hypervisor = FakeHypervisor()
     journal = Journal(tmp_path / "journal")
-    networks = Networks(config, MemoryStore(), MemoryPorts())
-    pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, networks))
+    devices = Devices(MemoryStore(), Networks(config, MemoryPorts()), MemoryLoops())
+    pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, devices))
     journal.close()
     return Ask(pools)
 
@@ -178,14 +180,14 @@ def test_a_bad_token_is_refused(ask: Ask, token: str) -> None:
 
 async def test_a_boot_without_modules_is_made_without_a_checkpoint(ask: Ask) -> None:
     image = parse(make_kernel(), "/k")
-    boot = await ask(cmdline="ü").boot(image, 1000, b"")
+    boot = await ask(cmdline="ü").boot(image, 1000)
     assert (boot.image, boot.cmdline, boot.modules) == (image, "ü".encode(), ())
 
 
 async def test_an_image_that_does_not_fit_is_refused(ask: Ask) -> None:
     image = parse(make_kernel(size=4 << 20), "/k")
     with pytest.raises(BadImage, match="too large"):
-        await ask().boot(image, 1000, b"")
+        await ask().boot(image, 1000)
 
 
 async def test_modules_are_read_and_placed_in_their_order(
@@ -194,7 +196,7 @@ async def test_modules_are_read_and_placed_in_their_order(
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode() * 10)
     wish = ask(modules=(str(tmp_path / "a"), str(tmp_path / "b")))
-    boot = await wish.boot(parse(make_kernel(), "/k"), 1000, b"")
+    boot = await wish.boot(parse(make_kernel(), "/k"), 1000)
     assert [bytes(module.data) for module in boot.modules] == [b"a" * 10, b"b" * 10]
 
 
@@ -209,10 +211,10 @@ async def test_a_bad_module_is_refused_with_its_path(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadImage, match=reason) as caught:
-        await ask(modules=(str(path),)).boot(parse(make_kernel(), "/k"), 1000, b"")
+        await ask(modules=(str(path),)).boot(parse(make_kernel(), "/k"), 1000)
     assert caught.value.where == str(path)
 
 
 async def test_a_relative_module_is_refused(ask: Ask, threadless: None) -> None:
     with pytest.raises(BadImage, match="not absolute"):
-        await ask(modules=("module",)).boot(parse(make_kernel(), "/k"), 1000, b"")
+        await ask(modules=("module",)).boot(parse(make_kernel(), "/k"), 1000)

@@ -1,0 +1,109 @@
+"""Back-ends of devices: what stock netback and blkback read in XenStore to connect to a shell's rings.
+
+Everything here is off the hot path: a shell's devices are connected when it is made, and removed after its domain has
+ended. All functions block, and are for a worker thread; they raise `OSError`, as the store does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from lightvm.daemon.xenstore import Store
+from lightvm.errors import TimedOut
+
+BACKENDS = "/local/domain/0/backend"
+KINDS = ("vif", "vbd")
+CONNECTED = "4"
+CONNECT_SECONDS = 20.0
+SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
+
+OWNER = "lightvm-uuid"
+"""Node that says whose a device is: the domid alone may be another toolstack's domain by then."""
+
+
+class Device(NamedTuple):
+    """One device, with what its kind wants to be told beside what all do."""
+
+    kind: str
+    number: int
+    front: Mapping[str, str]
+    back: Mapping[str, str]
+
+
+def connect(store: Store, domid: int, uuid: str, devices: Sequence[Device]) -> None:
+    """Connect the back-ends of all devices of a shell, and wait until they are; raises `TimedOut`."""
+    store.write(f"/local/domain/{domid}/{OWNER}", uuid)
+    for device in devices:
+        _publish(store, domid, uuid, device)
+    end = time.monotonic() + CONNECT_SECONDS
+    for device in devices:
+        _wait_connected(store, f"{BACKENDS}/{device.kind}/{domid}/{device.number}", end)
+
+
+def _publish(store: Store, domid: int, uuid: str, device: Device) -> None:
+    """Write both ends: the guest's, as it would itself, and the back-end's. Each state comes last."""
+    front = f"/local/domain/{domid}/device/{device.kind}/{device.number}"
+    back = f"{BACKENDS}/{device.kind}/{domid}/{device.number}"
+    ours = {"backend": back, "backend-id": "0", **device.front, "state": CONNECTED}
+    theirs = {
+        OWNER: uuid,
+        "frontend": front,
+        "frontend-id": str(domid),
+        "online": "1",
+        **device.back,
+        "script": "none",  # wanted by back-ends, and run by nobody
+        "hotplug-status": "connected",
+        "state": "1",
+    }
+    for base, nodes in ((front, ours), (back, theirs)):
+        for key, value in nodes.items():
+            store.write(f"{base}/{key}", value)
+
+
+def _wait_connected(store: Store, backend: str, end: float) -> None:
+    look = SHORTEST_LOOK
+    while (state := store.read(f"{backend}/state")) != CONNECTED:
+        if time.monotonic() > end:
+            raise TimedOut(f"the back-end did not connect; it is in state {state}", backend)
+        time.sleep(look)
+        look = min(2 * look, LONGEST_LOOK)
+
+
+def disconnect(store: Store, domid: int, uuid: str) -> list[str]:
+    """Remove all devices of a domain that is ours, and what there is of it in XenStore. May be called again.
+
+    Network devices go with them. Returns the ``physical-device`` of those that have one.
+    """
+    physical = []
+    for kind in KINDS:
+        for device in _devices(store, kind, domid, uuid):
+            physical.append(store.read(f"{device}/physical-device"))
+            store.remove(device)
+        directory = f"{BACKENDS}/{kind}/{domid}"
+        if not store.children(directory):
+            store.remove(directory)
+    home = f"/local/domain/{domid}"
+    if store.read(f"{home}/{OWNER}") == uuid:
+        store.remove(home)
+    return [device for device in physical if device is not None]
+
+
+def _devices(store: Store, kind: str, domid: int, uuid: str) -> Iterator[str]:
+    directory = f"{BACKENDS}/{kind}/{domid}"
+    for number in store.children(directory):
+        if store.read(f"{directory}/{number}/{OWNER}") == uuid:
+            yield f"{directory}/{number}"
+
+
+def find(store: Store) -> set[tuple[int, str]]:
+    """Return the domains that have devices of ours: domid and UUID."""
+    found = set()
+    for kind in KINDS:
+        for domid in store.children(f"{BACKENDS}/{kind}"):
+            for number in store.children(f"{BACKENDS}/{kind}/{domid}"):
+                uuid = store.read(f"{BACKENDS}/{kind}/{domid}/{number}/{OWNER}")
+                if domid.isdigit() and uuid is not None:
+                    found.add((int(domid), uuid))
+    return found

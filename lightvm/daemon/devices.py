@@ -1,0 +1,113 @@
+"""Devices of shells and domains: connected to their back-ends before there is a guest, and removed after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+import structlog
+import trio
+
+from lightvm.daemon import backends
+from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
+from lightvm.daemon.disk.loops import loop_number, physical_device
+from lightvm.daemon.disk.vbds import describe_vbd
+from lightvm.daemon.net.networks import Networks
+from lightvm.daemon.net.vifs import describe_vif, port_name
+from lightvm.daemon.xenstore import Store
+from lightvm.errors import HostError, StoreFailed
+from lightvm.xen.hypervisor import Handle
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+MOST_THREADS = 1
+"""Netlink and XenStore are used by one thread at a time."""
+
+
+class Devices:
+    """The devices of all shells and domains."""
+
+    def __init__(self, store: Store, networks: Networks, loops: LoopDevices) -> None:
+        self._store = store
+        self.networks = networks
+        self._loops = loops
+        self._limiter = trio.CapacityLimiter(MOST_THREADS)
+
+    async def start(self) -> None:
+        """Make sure that all bridges are there, and that nothing of a former daemon is in the way.
+
+        Raises `LinkFailed` and `DiskFailed`.
+        """
+        await self._in_thread(self.networks.ensure_bridges)
+        await self._in_thread(self._loops.sweep)
+
+    async def connect(
+        self, handle: Handle, uuid: str, networks: Sequence[str], disks: int
+    ) -> tuple[int, ...]:
+        """Connect a shell's devices to their back-ends, and put its vifs into their bridges.
+
+        Returns the numbers of its loop devices. Raises `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`;
+        `disconnect` then takes back what was done.
+        """
+        if not networks and not disks:
+            return ()
+        return await self._in_thread(self._connect, handle, uuid, networks, disks)
+
+    def _connect(
+        self, handle: Handle, uuid: str, networks: Sequence[str], disks: int
+    ) -> tuple[int, ...]:
+        try:
+            loops = tuple(self._loops.add() for _ in range(disks))
+            vifs = [describe_vif(index, port) for index, port in enumerate(handle.vif_ports)]
+            vbds = [
+                describe_vbd(index, port, physical_device(number))
+                for index, (port, number) in enumerate(zip(handle.vbd_ports, loops, strict=True))
+            ]
+            backends.connect(self._store, handle.domid, uuid, vifs + vbds)
+        except BaseException:
+            self._loops.sweep()  # those that no back-end has opened yet: nobody else knows them
+            raise
+        for index, name in enumerate(networks):
+            self.networks.add_port(name, port_name(handle.domid, index))
+        return loops
+
+    async def bind(self, loops: Sequence[int], disks: Sequence[OpenDisk]) -> None:
+        """Let a shell's disks stand for open files; raises `DiskFailed`."""
+        await trio.to_thread.run_sync(self._bind, loops, disks)
+
+    def _bind(self, loops: Sequence[int], disks: Sequence[OpenDisk]) -> None:
+        for number, disk in zip(loops, disks, strict=True):
+            self._loops.bind(number, disk.fd, disk.path, readonly=disk.readonly)
+
+    async def disconnect(self, domid: int, uuid: str) -> None:
+        """Remove a domain's devices, where it has any; raises `StoreFailed` and `DiskFailed`. May be called again."""
+        await self._in_thread(self._disconnect, domid, uuid)
+
+    def _disconnect(self, domid: int, uuid: str) -> None:
+        for physical in backends.disconnect(self._store, domid, uuid):
+            number = loop_number(physical)
+            if number is not None:
+                self._loops.remove(number)
+
+    async def remove_leftovers(self, ours: Collection[str]) -> None:
+        """Remove devices of ours whose domain is gone, as a daemon that was killed may leave them.
+
+        `ours` are the UUIDs of domains that still are. A failure is logged.
+        """
+        try:
+            await self._in_thread(self._remove_leftovers, ours)
+        except HostError as exc:
+            log.error("leftovers-not-removed", error=str(exc))
+
+    def _remove_leftovers(self, ours: Collection[str]) -> None:
+        for domid, uuid in backends.find(self._store):
+            if uuid not in ours:
+                self._disconnect(domid, uuid)
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        try:
+            return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+        except OSError as exc:
+            raise StoreFailed(str(exc), None) from exc

@@ -1,0 +1,1 @@
+"""Disks of domains: loop devices, and the back-ends of their vbds."""

@@ -1,0 +1,152 @@
+"""Loop devices: empty while a shell waits, bound to a file or a device when it is taken.
+
+All functions block, and are for a worker thread; they raise `DiskFailed`.
+
+Nothing has to be remembered about a bound one. It holds the open file, and with it the lock that keeps others out.
+When its back-end lets go of it, the kernel unbinds it (``LO_FLAGS_AUTOCLEAR``). So neither outlives its domain, nor
+dies with this process.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import time
+from pathlib import Path
+
+from lightvm.errors import DiskFailed
+
+CONTROL = "/dev/loop-control"
+FIRST_NUMBER = 1 << 16
+"""Ours start here, since low ones are for people and their ``losetup -f``."""
+
+MAJOR = 7
+LOOP_CONFIGURE, LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C0A, 0x4C80, 0x4C81
+READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
+CONFIG = struct.Struct("<II5Q4I64s64s32s2Q8Q")
+"""``struct loop_config`` (linux/loop.h)."""
+
+SECTOR = 512
+REMOVE_SECONDS = 10.0
+SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.2
+
+
+def physical_device(number: int) -> str:
+    """Return what blkback knows a loop device by."""
+    return f"{MAJOR:x}:{number:x}"
+
+
+def loop_number(physical: str) -> int | None:
+    """Return the number of a loop device of ours, or None for any other device."""
+    major, _, minor = physical.partition(":")
+    try:
+        number = int(minor, 16)
+        return number if int(major, 16) == MAJOR and number >= FIRST_NUMBER else None
+    except ValueError:
+        return None
+
+
+class Loops:
+    """The loop devices of this host."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_NUMBER
+
+    def add(self) -> int:
+        """Make a loop device that is bound to nothing; returns its number."""
+        while True:
+            number, self._next = self._next, self._next + 1
+            try:
+                _control(LOOP_CTL_ADD, number)
+            except FileExistsError:
+                continue
+            except OSError as exc:
+                raise DiskFailed(f"no loop device: {exc.strerror}", CONTROL) from exc
+            return number
+
+    def bind(self, number: int, fd: int, path: str, *, readonly: bool) -> None:
+        """Let a loop device stand for an open file or device, which it keeps open by itself."""
+        flags = AUTOCLEAR | DIRECT_IO | (READ_ONLY if readonly else 0)
+        name = os.fsencode(path)[-63:]
+        config = CONFIG.pack(
+            *(fd, SECTOR), *(0,) * 5, *(0, 0, 0, flags), name, b"", b"", *(0,) * 10
+        )
+        try:
+            loop = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(loop, LOOP_CONFIGURE, config)
+            finally:
+                os.close(loop)
+        except OSError as exc:
+            raise DiskFailed(f"loop device {number}: {exc.strerror}", path) from exc
+
+    def remove(self, number: int) -> None:
+        """Remove a loop device as soon as its back-end has let go of it; none is none to remove."""
+        end = time.monotonic() + REMOVE_SECONDS
+        look = SHORTEST_LOOK
+        while not self._removed(number):
+            if time.monotonic() > end:
+                raise DiskFailed("still in use", f"/dev/loop{number}")
+            time.sleep(look)
+            look = min(2 * look, LONGEST_LOOK)
+
+    def _removed(self, number: int) -> bool:
+        try:
+            _control(LOOP_CTL_REMOVE, number)
+        except OSError as exc:
+            if exc.errno == errno.EBUSY:
+                return False
+            if exc.errno != errno.ENODEV:
+                raise DiskFailed(f"not removed: {exc.strerror}", f"/dev/loop{number}") from exc
+        return True
+
+    def sweep(self) -> None:
+        """Remove those of ours that nobody has open, as a daemon that was killed may leave them."""
+        for path in Path("/sys/block").glob("loop*"):
+            digits = path.name.removeprefix("loop")
+            if digits.isdigit() and int(digits) >= FIRST_NUMBER:
+                self._removed(int(digits))
+
+
+def _control(command: int, number: int) -> None:
+    fd = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, command, number)
+    finally:
+        os.close(fd)
+
+
+class MemoryLoops:
+    """Loop devices in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
+
+    def __init__(self) -> None:
+        self.bound: dict[int, str | None] = {}
+        """Path by number; None while bound to nothing."""
+        self.broken = False
+        self._next = FIRST_NUMBER
+
+    def _check(self) -> None:
+        if self.broken:
+            raise DiskFailed("injected")
+
+    def add(self) -> int:
+        """Note a device."""
+        self._check()
+        self._next += 1
+        self.bound[self._next] = None
+        return self._next
+
+    def bind(self, number: int, fd: int, path: str, *, readonly: bool) -> None:
+        """Note what a device stands for."""
+        self._check()
+        self.bound[number] = path
+
+    def remove(self, number: int) -> None:
+        """Forget a device."""
+        self._check()
+        self.bound.pop(number, None)
+
+    def sweep(self) -> None:
+        """Do nothing: nobody else knows these."""
