@@ -107,13 +107,14 @@ static void send_beacon(const char *where)
     }
 }
 
-int main(const char *command_line)
+int main(int argc, char **argv)
 {
+    (void)argc;
     if (!lightvm_net_start() || !listen_for_callers()) {
         lightvm_print("daytime: no network\n");
         return 1;
     }
-    const char *beacon = lightvm_option(command_line, "beacon=");
+    const char *beacon = lightvm_option(argv, "beacon=");
     if (beacon) {
         send_beacon(beacon);
     }

@@ -110,8 +110,11 @@ extern const struct lightvm_device_page *lightvm_device_page;
 extern struct lightvm_control_page *lightvm_control;
 extern struct lightvm_console_ring *lightvm_console;
 
-/* The guest's program. What it returns becomes its exit status. */
-int main(const char *command_line);
+/*
+ * The guest's program is a main, as C has it: `int main(void)` or `int main(int argc, char **argv)`. What it returns becomes
+ * its exit status. argv[0] is the domain's name, the others are the words of the command line, at most 64 of them: blanks
+ * separate words, double quotes keep blanks together.
+ */
 
 /* Say that the guest is ready for use. */
 void lightvm_ready(void);
@@ -168,9 +171,11 @@ void lightvm_vif_flush(struct lightvm_vif *vif);
 /* Before sleeping: have an event for the next frame. Returns 0 where one has come meanwhile. */
 int lightvm_vif_idle(struct lightvm_vif *vif);
 
-/* Value of `key=value` in a command line: a pointer into it, or NULL. `key` ends in '='. */
-const char *lightvm_option(const char *command_line, const char *key);
-int lightvm_word(const char *command_line, const char *word);
+/* Value of the first argument `key=value`, or NULL; `key` ends in '='. */
+const char *lightvm_option(char **argv, const char *key);
+/* Whether `word` is among the arguments. */
+int lightvm_word(char **argv, const char *word);
+/* Decimal digits with a minus sign or none, up to the first other character. */
 int lightvm_number(const char *text);
 
 #endif

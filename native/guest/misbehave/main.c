@@ -53,36 +53,37 @@ static int write_device_page(void)
     return *word == before ? 0 : 1;
 }
 
-int main(const char *command_line)
+int main(int argc, char **argv)
 {
-    if (lightvm_word(command_line, "ready")) {
+    (void)argc;
+    if (lightvm_word(argv, "ready")) {
         lightvm_ready();
     }
-    if (lightvm_word(command_line, "crash")) {
+    if (lightvm_word(argv, "crash")) {
         lightvm_shutdown(LIGHTVM_EXIT_CRASH);
     }
-    if (lightvm_word(command_line, "triple-fault")) {
+    if (lightvm_word(argv, "triple-fault")) {
         triple_fault();
     }
-    if (lightvm_word(command_line, "shutdown")) {
+    if (lightvm_word(argv, "shutdown")) {
         lightvm_shutdown(LIGHTVM_EXIT_POWEROFF);
     }
-    if (lightvm_word(command_line, "loop")) {
+    if (lightvm_word(argv, "loop")) {
         for (;;) {
             __asm__ volatile("pause");
         }
     }
-    if (lightvm_word(command_line, "flood")) {
+    if (lightvm_word(argv, "flood")) {
         flood();
     }
-    if (lightvm_word(command_line, "ring")) {
+    if (lightvm_word(argv, "ring")) {
         lightvm_console->out_prod = lightvm_console->out_cons + 0x12345678;
         lightvm_console_kick();
         lightvm_sleep();
     }
-    if (lightvm_word(command_line, "control")) {
+    if (lightvm_word(argv, "control")) {
         nonsense();
         lightvm_sleep();
     }
-    return lightvm_word(command_line, "device-page") ? write_device_page() : 0;
+    return lightvm_word(argv, "device-page") ? write_device_page() : 0;
 }

@@ -1,9 +1,8 @@
 /* Reaches its entry, says so, sleeps: the smallest guest, for measuring how long a create takes. */
 #include "lightvm.h"
 
-int main(const char *command_line)
+int main(void)
 {
-    (void)command_line;
     lightvm_ready();
     lightvm_sleep();
 }

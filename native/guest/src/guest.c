@@ -10,6 +10,7 @@
 #define HYPERCALL_MSR 0x40000000u
 #define HYPERCALL_SLOT 32u
 #define MOST_PORTS 16u
+#define MOST_ARGUMENTS 64
 
 extern char hypercall_page[];
 
@@ -230,7 +231,14 @@ static void find_pages(const struct start_info *info)
 
 _Noreturn void lightvm_start(const struct start_info *info)
 {
+    char *argv[1 + MOST_ARGUMENTS + 1] = {"guest"};
+    int argc = 1;
     find_pages(info);
-    const char *command_line = info->cmdline_paddr ? at(info->cmdline_paddr) : "";
-    lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(command_line));
+    if (lightvm_device_page && lightvm_device_page->name[0]) {
+        argv[0] = (char *)lightvm_device_page->name;
+    }
+    if (info->cmdline_paddr) {
+        argc += lightvm_split(at(info->cmdline_paddr), argv + 1, MOST_ARGUMENTS);
+    }
+    lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(argc, argv));
 }

@@ -35,6 +35,15 @@ struct shared_info {
 _Static_assert(sizeof(struct vcpu_time_info) == 32, "layout");
 _Static_assert(__builtin_offsetof(struct shared_info, pending) == 2048, "layout");
 
+/* Not in lightvm.h, so that a guest without arguments may leave the parameters out. */
+int main(int argc, char **argv);
+
+/*
+ * Split `text` in place into at most so many words; returns how many. Blanks separate words, double quotes keep blanks
+ * together and vanish; what is beyond the last word is dropped.
+ */
+int lightvm_split(char *text, char **words, int most);
+
 long lightvm_hypercall(uint32_t number, uint32_t command, void *argument);
 
 /* Put one of Xen's own pages at a page of ours. */

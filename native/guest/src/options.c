@@ -1,48 +1,60 @@
-/* Words of the command line: `word` and `key=value`, separated by blanks. */
-#include "lightvm.h"
+/* The command line: split into words as a shell does, and words looked up: `word` and `key=value`. */
+#include "internal.h"
 
-static int starts_with(const char *text, const char *prefix)
+static int is_blank(char c) { return c == ' ' || c == '\t'; }
+
+int lightvm_split(char *text, char **words, int most)
+{
+    int n = 0;
+    char *to = text; /* words grow shorter by their quotes, so this never overtakes `text` */
+    for (;;) {
+        while (is_blank(*text)) {
+            text++;
+        }
+        if (!*text || n == most) {
+            return n;
+        }
+        words[n++] = to;
+        for (int quoted = 0; *text && (quoted || !is_blank(*text)); text++) {
+            if (*text == '"') {
+                quoted = !quoted;
+            } else {
+                *to++ = *text;
+            }
+        }
+        if (*text) {
+            text++; /* the NUL may take the blank's place */
+        }
+        *to++ = '\0';
+    }
+}
+
+/* What follows `prefix` in `text`, or NULL. */
+static const char *after(const char *text, const char *prefix)
 {
     while (*prefix && *text == *prefix) {
         text++;
         prefix++;
     }
-    return *prefix == '\0';
+    return *prefix ? NULL : text;
 }
 
-static const char *next_word(const char *text)
+const char *lightvm_option(char **argv, const char *key)
 {
-    while (*text && *text != ' ') {
-        text++;
-    }
-    while (*text == ' ') {
-        text++;
-    }
-    return text;
-}
-
-const char *lightvm_option(const char *command_line, const char *key)
-{
-    for (const char *word = command_line; *word; word = next_word(word)) {
-        if (starts_with(word, key)) {
-            while (*key) {
-                key++;
-                word++;
-            }
-            return word;
+    while (*argv && *++argv) {
+        const char *value = after(*argv, key);
+        if (value) {
+            return value;
         }
     }
     return NULL;
 }
 
-int lightvm_word(const char *command_line, const char *word)
+int lightvm_word(char **argv, const char *word)
 {
-    size_t n = 0;
-    while (word[n]) {
-        n++;
-    }
-    for (const char *at = command_line; *at; at = next_word(at)) {
-        if (starts_with(at, word) && (at[n] == '\0' || at[n] == ' ')) {
+    while (*argv && *++argv) {
+        const char *rest = after(*argv, word);
+        if (rest && !*rest) {
             return 1;
         }
     }
@@ -51,13 +63,11 @@ int lightvm_word(const char *command_line, const char *word)
 
 int lightvm_number(const char *text)
 {
-    int sign = 1, value = 0;
-    if (*text == '-') {
-        sign = -1;
-        text++;
-    }
+    int negative = *text == '-';
+    unsigned value = 0; /* wraps, where an int must not */
+    text += negative;
     while (*text >= '0' && *text <= '9') {
-        value = value * 10 + (*text++ - '0');
+        value = value * 10 + (unsigned)(*text++ - '0');
     }
-    return sign * value;
+    return (int)(negative ? -value : value);
 }

@@ -30,7 +30,7 @@ _start:
         .skip 8192
 stack_top:
 
-        .section .bss.hypercall, "awx", @nobits
+        .section .bss.hypercall, "aw", @nobits
         .align 4096
         .globl hypercall_page
 hypercall_page:
