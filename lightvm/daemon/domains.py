@@ -40,6 +40,7 @@ class LiveDomain:
 
     __slots__ = (
         "_lot",
+        "addresses_free",
         "console",
         "corrupt",
         "destroyed",
@@ -51,7 +52,6 @@ class LiveDomain:
         "ready",
         "record",
         "stuck",
-        "unplugged",
     )
 
     def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
@@ -69,8 +69,8 @@ class LiveDomain:
         """Whether its console has had impossible indices."""
         self.stuck = False
         """Whether giving it back has failed."""
-        self.unplugged = False
-        """Whether its devices are gone and its addresses free."""
+        self.addresses_free = False
+        """Whether its addresses may be another domain's."""
         self.event_budget = EVENT_BUDGET
         self._lot = trio.lowlevel.ParkingLot()
 

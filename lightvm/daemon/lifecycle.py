@@ -168,9 +168,6 @@ class Lifecycle:
         except errors.LightVMError as exc:
             log.error("devices-not-removed", domain=record.name, domid=record.domid, error=str(exc))
             return False
-        if not domain.unplugged:
-            domain.unplugged = True
-            self._devices.networks.release(record.vifs)
         return True
 
     async def _give_back(self, domain: LiveDomain) -> None:
@@ -181,6 +178,9 @@ class Lifecycle:
             if not domain.destroyed:
                 await self._hypervisor.destroy(domain.record.domid)
                 domain.destroyed = True
+            if not domain.addresses_free:  # nobody sends from them any more
+                domain.addresses_free = True
+                self._devices.networks.release(domain.record.vifs)
             return
         raise errors.TimedOut(f"not given back after {UNDO_SECONDS:g} s", domain.record.name)
 
@@ -214,12 +214,14 @@ class Lifecycle:
     async def destroy(self, domain: LiveDomain) -> None:
         """End a domain where it still runs, give its resources back, and forget it.
 
-        Returns when Xen has destroyed it. Raises `HypercallError` where that failed and `TimedOut` where it took too
-        long; the domain can then be destroyed again.
+        Returns when Xen has destroyed it, and its addresses and the files of its disks are free. Raises
+        `HypercallError` where that failed and `TimedOut` where it took too long; the domain can then be destroyed again.
         """
         self.end(domain, ExitReason.DESTROYED)
         async with domain.lock:
             await self._give_back(domain)
+            if domain.record.vbds:
+                await self._unplug(domain)
         self.forget(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.DESTROYED, domain.describe())

@@ -21,6 +21,9 @@
 #define LVM_DEVICE_GFN (LVM_SPECIAL_GFN + 2u)   /* read-only to the guest */
 #define LVM_METADATA_GFN (LVM_SPECIAL_GFN + 3u) /* read-only to the guest */
 #define LVM_SPECIAL_PAGES 4u
+/* Xen's own pages, in place before the guest runs: so it needs no hypercall, and no large page of RAM is broken up. */
+#define LVM_SHARED_INFO_GFN (LVM_SPECIAL_GFN + 4u)
+#define LVM_GRANT_TABLE_GFN (LVM_SPECIAL_GFN + 5u) /* its first frame */
 #define LVM_RING_GFN (LVM_SPECIAL_GFN + 16u)
 #define LVM_SPECIAL_RESERVED 256u /* with the rings; reserved in the guest's memory map */
 
@@ -65,7 +68,8 @@ struct lvm_device_page {
     uint32_t metadata_gfn;       /* bytes for the guest's program, as the creator gave them */
     uint32_t metadata_size;      /* how many of them; 0: none */
     uint32_t first_free_ref;     /* the guest's own grants start here */
-    uint64_t reserved1;          /* zero */
+    uint32_t shared_info_gfn;    /* Xen's shared info page */
+    uint32_t grant_table_gfn;    /* first frame of the grant table, version 1 */
     uint8_t name[LVM_NAME_SIZE]; /* text, ending in NUL */
     uint32_t reserved2[32];      /* zero */
 };

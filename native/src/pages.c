@@ -65,6 +65,8 @@ void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *
     device->memory_kib = shape->memory_kib;
     device->vcpus = shape->vcpus;
     device->metadata_gfn = LVM_METADATA_GFN;
+    device->shared_info_gfn = LVM_SHARED_INFO_GFN;
+    device->grant_table_gfn = LVM_GRANT_TABLE_GFN;
     device->first_free_ref = LVM_FIRST_FREE_REF;
     struct lvm_device_entry *entries = (void *)(device + 1);
     entries[0] = (struct lvm_device_entry){.type = LVM_ENTRY_CONSOLE,

@@ -147,6 +147,17 @@ int lvm_alloc_port(struct lvm_xen *xen, uint32_t domid, uint32_t *ret_port)
     return 0;
 }
 
+/* Let one of Xen's own pages appear in the guest's memory. */
+static int place_page(struct lvm_domain *domain, unsigned int space, uint64_t gfn)
+{
+    struct xen_add_to_physmap place = {.domid = (domid_t)domain->domid,
+                                       .space = space,
+                                       .gpfn = gfn};
+    long rc = lvm_hypercall(domain->xen, __HYPERVISOR_memory_op, XENMEM_add_to_physmap, &place,
+                            sizeof(place));
+    return rc < 0 ? lvm_fail("add_to_physmap", (int)rc) : 0;
+}
+
 static int set_param(struct lvm_xen *xen, uint32_t domid, uint32_t index, uint64_t value)
 {
     struct xen_hvm_param param = {.domid = (domid_t)domid, .index = index, .value = value};
@@ -223,6 +234,12 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
     }
     if (!rc) {
         rc = lvm_alloc_port(xen, domain->domid, &domain->control_port);
+    }
+    if (!rc) {
+        rc = place_page(domain, XENMAPSPACE_shared_info, LVM_SHARED_INFO_GFN);
+    }
+    if (!rc) {
+        rc = place_page(domain, XENMAPSPACE_grant_table, LVM_GRANT_TABLE_GFN);
     }
     if (!rc) {
         rc = lvm_make_devices(domain, shape->nr_vifs, shape->nr_vbds);

@@ -24,7 +24,8 @@ struct lightvm_device_page {
     uint32_t metadata_gfn;
     uint32_t metadata_size;
     uint32_t first_free_ref;
-    uint64_t reserved1;
+    uint32_t shared_info_gfn;
+    uint32_t grant_table_gfn;
     char name[64];
     uint32_t reserved2[32];
 };
@@ -34,6 +35,7 @@ enum lightvm_entry_type {
     LIGHTVM_ENTRY_CONSOLE = 1,
     LIGHTVM_ENTRY_CONTROL = 2,
     LIGHTVM_ENTRY_VIF = 3,
+    LIGHTVM_ENTRY_VBD = 4,
 };
 
 struct lightvm_device_entry {
@@ -71,6 +73,29 @@ struct lightvm_vif_entry {
     uint32_t reserved1;
     struct lightvm_vif_config config;
     uint32_t reserved2[8];
+};
+
+#define LIGHTVM_VBDS_MAX 8u
+
+/* A disk. Its sectors have 512 bytes, whatever sector_size says; that is what accesses are best aligned to. */
+struct lightvm_vbd_config {
+    uint64_t sectors;
+    uint32_t sector_size;
+    uint32_t flags;
+};
+#define LIGHTVM_VBD_READ_ONLY 1u
+#define LIGHTVM_VBD_FLUSH 2u
+#define LIGHTVM_VBD_DISCARD 4u
+
+struct lightvm_vbd_entry {
+    uint32_t type;
+    uint32_t index;
+    uint32_t evtchn;
+    uint32_t gfn;
+    uint32_t ref;
+    uint32_t reserved1;
+    struct lightvm_vbd_config config;
+    uint32_t reserved2[22];
 };
 
 /* Control page: the guest's word to the toolstack. Notify its event channel after each change of state. */
@@ -153,9 +178,11 @@ uint32_t lightvm_pages_left(void);
 /* Let a domain use a page; returns the reference, or 0 where the table is full. */
 uint32_t lightvm_grant(uint16_t domid, void *page);
 
+/* The entry of a device in the device page, or NULL. */
+const void *lightvm_device(enum lightvm_entry_type type, uint32_t index);
+
 /* Network devices: frames as they are on the wire, checksums and all. */
 struct lightvm_vif;
-const struct lightvm_vif_entry *lightvm_vif_entry(uint32_t index);
 /* Start with vif `index`; NULL where there is none, or no memory. */
 struct lightvm_vif *lightvm_vif_open(uint32_t index);
 const struct lightvm_vif_config *lightvm_vif_config(const struct lightvm_vif *vif);
@@ -170,6 +197,24 @@ void lightvm_vif_release(struct lightvm_vif *vif);
 void lightvm_vif_flush(struct lightvm_vif *vif);
 /* Before sleeping: have an event for the next frame. Returns 0 where one has come meanwhile. */
 int lightvm_vif_idle(struct lightvm_vif *vif);
+
+/*
+ * Disks. Each call returns when all of it is done: 0, or one of the errors below. What was written is durable after the
+ * next flush.
+ */
+enum { LIGHTVM_VBD_FAILED = -1, LIGHTVM_VBD_OUT_OF_RANGE = -2, LIGHTVM_VBD_IS_READ_ONLY = -3 };
+struct lightvm_vbd;
+/* Start with vbd `index`; NULL where there is none, or no memory. */
+struct lightvm_vbd *lightvm_vbd_open(uint32_t index);
+const struct lightvm_vbd_config *lightvm_vbd_config(const struct lightvm_vbd *vbd);
+int lightvm_vbd_read(struct lightvm_vbd *vbd, uint64_t sector, void *bytes, uint32_t n);
+int lightvm_vbd_write(struct lightvm_vbd *vbd, uint64_t sector, const void *bytes, uint32_t n);
+/* Without a look at range and flags: the back-end has to refuse what must not be. */
+int lightvm_vbd_write_anyway(struct lightvm_vbd *vbd, uint64_t sector, const void *bytes,
+                             uint32_t n);
+int lightvm_vbd_flush(struct lightvm_vbd *vbd);
+/* Say that the content of these sectors is of no use any more; may fail where the host cannot use that. */
+int lightvm_vbd_discard(struct lightvm_vbd *vbd, uint64_t sector, uint64_t n);
 
 /* Value of the first argument `key=value`, or NULL; `key` ends in '='. */
 const char *lightvm_option(char **argv, const char *key);

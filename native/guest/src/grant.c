@@ -16,11 +16,7 @@ static uint32_t next_ref;
 uint32_t lightvm_grant(uint16_t domid, void *page)
 {
     if (!table) {
-        table = lightvm_pages(1);
-        if (!table) {
-            return 0;
-        }
-        lightvm_place_page(XENMAPSPACE_GRANT_TABLE, 0, (void *)table);
+        table = (void *)(lightvm_device_page->grant_table_gfn << 12);
         next_ref = lightvm_device_page->first_free_ref;
     }
     if (next_ref >= ENTRIES) {

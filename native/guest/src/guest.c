@@ -73,12 +73,14 @@ void lightvm_place_page(uint32_t space, uint32_t index, void *page)
 
 volatile struct shared_info *lightvm_shared_info(void)
 {
-    static int mapped;
-    if (!mapped) {
+    static volatile struct shared_info *there;
+    if (!there && lightvm_device_page) {
+        there = at((uint64_t)lightvm_device_page->shared_info_gfn << 12);
+    } else if (!there) {
         lightvm_place_page(XENMAPSPACE_SHARED_INFO, 0, &shared_info);
-        mapped = 1;
+        there = (volatile struct shared_info *)&shared_info;
     }
-    return (volatile struct shared_info *)&shared_info;
+    return there;
 }
 
 void lightvm_clear_event(uint32_t port)
@@ -100,13 +102,13 @@ void lightvm_wait_events(const uint32_t *ports, uint32_t n, uint64_t until_ns)
     lightvm_hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, &poll);
 }
 
-const struct lightvm_vif_entry *lightvm_vif_entry(uint32_t index)
+const void *lightvm_device(enum lightvm_entry_type type, uint32_t index)
 {
     const struct lightvm_device_page *page = lightvm_device_page;
     for (uint32_t i = 0; page && i < page->nr_entries; i++) {
-        const struct lightvm_vif_entry *entry =
+        const struct lightvm_device_entry *entry =
             (const void *)((const uint8_t *)page + page->header_size + i * page->entry_size);
-        if (entry->type == LIGHTVM_ENTRY_VIF && entry->index == index) {
+        if (entry->type == type && entry->index == index) {
             return entry;
         }
     }

@@ -98,7 +98,7 @@ static int grant_buffers(uint8_t *pages, uint32_t *refs, uint32_t n)
 
 struct lightvm_vif *lightvm_vif_open(uint32_t index)
 {
-    const struct lightvm_vif_entry *entry = lightvm_vif_entry(index);
+    const struct lightvm_vif_entry *entry = lightvm_device(LIGHTVM_ENTRY_VIF, index);
     if (!entry) {
         return NULL;
     }
