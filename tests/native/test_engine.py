@@ -36,7 +36,7 @@ def run(*command: str | Path) -> str:
 )
 def test_engine_passes_under_sanitizers(source: Path, tmp_path: Path) -> None:
     program = tmp_path / source.stem
-    run(CC, *FLAGS, "-o", program, source)
+    run(CC, *FLAGS, "-iquote", NATIVE / "guest/include", "-o", program, source)
     assert run(program).strip()
 
 

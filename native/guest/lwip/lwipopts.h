@@ -1,4 +1,4 @@
-/* How lwIP is built for a guest: one thread, no heap but the guest's pages, IPv4, UDP and TCP. */
+/* How lwIP is built for a guest: one thread, the guest's own heap, IPv4, UDP and TCP. */
 #ifndef LIGHTVM_LWIPOPTS_H
 #define LIGHTVM_LWIPOPTS_H
 
@@ -9,10 +9,9 @@
 #define LWIP_STATS 0
 #define LWIP_TIMERS 1
 
-/* All memory of lwIP comes from one block that the port gets from the guest's pages. */
+/* All memory of lwIP comes from malloc (src/heap.c), as it is needed. */
 #define MEM_ALIGNMENT 4
-#define MEM_SIZE (640 * 1024)
-#define LWIP_RAM_HEAP_POINTER lightvm_lwip_heap
+#define MEM_LIBC_MALLOC 1
 #define MEMP_MEM_MALLOC 1
 #define PBUF_POOL_BUFSIZE 1536
 
@@ -39,6 +38,11 @@
 #define TCP_LISTEN_BACKLOG 1
 #define TCP_OVERSIZE TCP_MSS
 #define LWIP_TCP_KEEPALIVE 1
+/* A connection that has ended keeps its memory for twice this long, in milliseconds; lwIP's minute would let short
+   connections fill a small guest. */
+#define TCP_MSL 5000ul
+/* What came out of order and waits for a gap to fill, in buffers of one connection: about a window of full segments. */
+#define TCP_OOSEQ_MAX_PBUFS 20
 
 #define LWIP_NETIF_STATUS_CALLBACK 0
 #define LWIP_NETIF_LINK_CALLBACK 0

@@ -10,9 +10,6 @@
 #include <string.h>
 
 #define BURST 32 /* frames of one vif before the others have their turn */
-#define HEAP_PAGES ((MEM_SIZE + 4095) / 4096 + 1)
-
-unsigned char *lightvm_lwip_heap;
 
 static struct netif netifs[LIGHTVM_VIFS_MAX];
 static int nr_netifs;
@@ -95,10 +92,6 @@ static int add_vif(struct lightvm_vif *vif, struct netif *netif)
 
 int lightvm_net_start(void)
 {
-    lightvm_lwip_heap = lightvm_pages(HEAP_PAGES);
-    if (!lightvm_lwip_heap) {
-        return 0;
-    }
     lwip_init();
     for (uint32_t i = 0; i < LIGHTVM_VIFS_MAX; i++) {
         struct lightvm_vif *vif = lightvm_vif_open(i);

@@ -12,6 +12,9 @@
 #define MOST_PORTS 16u
 #define MOST_ARGUMENTS 64
 
+/* Not in lightvm.h, so that a guest without arguments may leave the parameters out. */
+int main(int argc, char **argv);
+
 extern char hypercall_page[];
 
 const struct lightvm_device_page *lightvm_device_page;

@@ -35,9 +35,6 @@ struct shared_info {
 _Static_assert(sizeof(struct vcpu_time_info) == 32, "layout");
 _Static_assert(__builtin_offsetof(struct shared_info, pending) == 2048, "layout");
 
-/* Not in lightvm.h, so that a guest without arguments may leave the parameters out. */
-int main(int argc, char **argv);
-
 /*
  * Split `text` in place into at most so many words; returns how many. Blanks separate words, double quotes keep blanks
  * together and vanish; what is beyond the last word is dropped.

@@ -1,6 +1,8 @@
 /* The command line: split into words as a shell does, and words looked up: `word` and `key=value`. */
 #include "internal.h"
 
+#include <stdlib.h>
+
 static int is_blank(char c) { return c == ' ' || c == '\t'; }
 
 int lightvm_split(char *text, char **words, int most)
@@ -71,3 +73,5 @@ int lightvm_number(const char *text)
     }
     return (int)(negative ? -value : value);
 }
+
+int atoi(const char *text) { return lightvm_number(text); }

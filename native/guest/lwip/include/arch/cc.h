@@ -29,6 +29,4 @@ _Noreturn void lightvm_lwip_failed(const char *message);
 unsigned int lightvm_random(void);
 #define LWIP_RAND() lightvm_random()
 
-extern unsigned char *lightvm_lwip_heap;
-
 #endif

@@ -1,2 +1,0 @@
-/* lwIP includes it and uses nothing of it here. */
-#include <stddef.h>
