@@ -1,12 +1,7 @@
-/*
- * Tells the time over TCP port 13 (RFC 867). With `beacon=ADDRESS:PORT` in its command line, a UDP packet with its name
- * goes there as soon as the network is up: so can be seen, from outside, when a guest is there.
- */
+/* Tells the time over TCP port 13 (RFC 867). */
 #include "lightvm_net.h"
 
-#include "lwip/ip_addr.h"
 #include "lwip/tcp.h"
-#include "lwip/udp.h"
 
 #include <string.h>
 
@@ -85,28 +80,6 @@ static int listen_for_callers(void)
     return 1;
 }
 
-static void send_beacon(const char *where)
-{
-    char host[16];
-    size_t n = 0;
-    while (where[n] && where[n] != ':' && n < sizeof(host) - 1) {
-        host[n] = where[n];
-        n++;
-    }
-    host[n] = '\0';
-    ip_addr_t address;
-    struct udp_pcb *sender = udp_new();
-    const char *name = lightvm_device_page->name;
-    struct pbuf *packet = pbuf_alloc(PBUF_TRANSPORT, (u16_t)strlen(name), PBUF_RAM);
-    if (where[n] == ':' && sender && packet && ipaddr_aton(host, &address)) {
-        memcpy(packet->payload, name, packet->len);
-        udp_sendto(sender, packet, &address, (u16_t)lightvm_number(where + n + 1));
-    }
-    if (packet) {
-        pbuf_free(packet);
-    }
-}
-
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -114,10 +87,7 @@ int main(int argc, char **argv)
         lightvm_print("daytime: no network\n");
         return 1;
     }
-    const char *beacon = lightvm_option(argv, "beacon=");
-    if (beacon) {
-        send_beacon(beacon);
-    }
     lightvm_ready();
+    lightvm_net_beacon(argv);
     lightvm_net_run();
 }

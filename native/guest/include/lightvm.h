@@ -175,15 +175,16 @@ uint64_t lightvm_divide(uint64_t n, uint32_t by);
 extern uint32_t lightvm_modules_start;
 void *lightvm_pages(uint32_t n);
 uint32_t lightvm_pages_left(void);
-/* Let a domain use a page; returns the reference, or 0 where the table is full. */
+/* Let a domain use a page, or n pages in a row; returns the first of so many references in a row, or 0 where there is no room. */
 uint32_t lightvm_grant(uint16_t domid, void *page);
+uint32_t lightvm_grant_pages(uint16_t domid, void *pages, uint32_t n);
 
 /* The entry of a device in the device page, or NULL. */
 const void *lightvm_device(enum lightvm_entry_type type, uint32_t index);
 
 /* Network devices: frames as they are on the wire, checksums and all. */
 struct lightvm_vif;
-/* Start with vif `index`; NULL where there is none, or no memory. */
+/* Start with vif `index`; NULL where there is none, or no memory. The back-end learns of it by the first flush. */
 struct lightvm_vif *lightvm_vif_open(uint32_t index);
 const struct lightvm_vif_config *lightvm_vif_config(const struct lightvm_vif *vif);
 uint32_t lightvm_vif_port(const struct lightvm_vif *vif);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define BURST 32 /* frames of one vif before the others have their turn */
+#define MOST_MTU 1500
 
 static struct netif netifs[LIGHTVM_VIFS_MAX];
 static int nr_netifs;
@@ -55,11 +56,11 @@ static err_t set_up(struct netif *netif)
     const struct lightvm_vif_config *config = lightvm_vif_config(netif->state);
     netif->name[0] = 'v';
     netif->name[1] = 'i';
-    netif->mtu = config->mtu;
+    netif->mtu = config->mtu && config->mtu <= MOST_MTU ? config->mtu : MOST_MTU;
     netif->hwaddr_len = sizeof(config->mac);
     memcpy(netif->hwaddr, config->mac, sizeof(config->mac));
-    netif->flags =
-        NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET | NETIF_FLAG_LINK_UP;
+    netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_ETHERNET
+                   | NETIF_FLAG_LINK_UP | NETIF_FLAG_UP;
     netif->output = etharp_output;
     netif->linkoutput = send_frame;
     return ERR_OK;
@@ -83,11 +84,7 @@ static int add_vif(struct lightvm_vif *vif, struct netif *netif)
     const struct lightvm_vif_config *config = lightvm_vif_config(vif);
     ip4_addr_t ip = address(config->ipv4), gateway = address(config->ipv4_gateway);
     ip4_addr_t mask = netmask(config->ipv4_prefix);
-    if (!netif_add(netif, &ip, &mask, &gateway, vif, set_up, ethernet_input)) {
-        return 0;
-    }
-    netif_set_up(netif); /* tells everybody our address, in a gratuitous ARP */
-    return 1;
+    return netif_add(netif, &ip, &mask, &gateway, vif, set_up, ethernet_input) != NULL;
 }
 
 int lightvm_net_start(void)
@@ -102,9 +99,6 @@ int lightvm_net_start(void)
     }
     if (nr_netifs) {
         netif_set_default(&netifs[0]);
-    }
-    for (int i = 0; i < nr_netifs; i++) {
-        lightvm_vif_flush(netifs[i].state);
     }
     return nr_netifs;
 }
@@ -142,6 +136,7 @@ _Noreturn void lightvm_net_run(void)
     uint32_t ports[LIGHTVM_VIFS_MAX];
     for (int i = 0; i < nr_netifs; i++) {
         ports[i] = lightvm_vif_port(netifs[i].state);
+        etharp_gratuitous(&netifs[i]); /* tells everybody our address */
     }
     for (;;) {
         int busy = 0;

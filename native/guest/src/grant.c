@@ -13,19 +13,24 @@ struct grant_entry {
 static volatile struct grant_entry *table;
 static uint32_t next_ref;
 
-uint32_t lightvm_grant(uint16_t domid, void *page)
+uint32_t lightvm_grant_pages(uint16_t domid, void *pages, uint32_t n)
 {
     if (!table) {
         table = (void *)(lightvm_device_page->grant_table_gfn << 12);
         next_ref = lightvm_device_page->first_free_ref;
     }
-    if (next_ref >= ENTRIES) {
+    if (n > ENTRIES - next_ref) {
         return 0;
     }
-    volatile struct grant_entry *entry = &table[next_ref];
-    entry->domid = domid;
-    entry->frame = (uint32_t)page >> 12;
-    compiler_barrier();
-    entry->flags = GTF_PERMIT_ACCESS;
-    return next_ref++;
+    uint32_t first = next_ref, frame = (uint32_t)pages >> 12;
+    for (; n; n--) {
+        volatile struct grant_entry *entry = &table[next_ref++];
+        entry->domid = domid;
+        entry->frame = frame++;
+        compiler_barrier();
+        entry->flags = GTF_PERMIT_ACCESS;
+    }
+    return first;
 }
+
+uint32_t lightvm_grant(uint16_t domid, void *page) { return lightvm_grant_pages(domid, page, 1); }

@@ -23,11 +23,6 @@ struct lightvm_console_ring *lightvm_console;
 uint32_t lightvm_modules_start = 0xffffffffu;
 static uint32_t console_port, control_port;
 
-/* A page of the image that Xen's shared info page takes the place of. */
-static struct {
-    uint8_t bytes[4096];
-} shared_info __attribute__((aligned(4096)));
-
 /* The parts of hvm_start_info that are used here. */
 struct start_info {
     uint32_t magic, version, flags, nr_modules;
@@ -65,12 +60,12 @@ void lightvm_notify(uint32_t port)
     lightvm_hypercall(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, &port);
 }
 
-void lightvm_place_page(uint32_t space, uint32_t index, void *page)
+void lightvm_place_page(uint32_t space, uint32_t index, uint32_t address)
 {
     struct {
         uint16_t domid, size;
         uint32_t space, index, gfn;
-    } place = {DOMID_SELF, 0, space, index, (uint32_t)page >> 12};
+    } place = {DOMID_SELF, 0, space, index, address >> 12};
     lightvm_hypercall(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &place);
 }
 
@@ -80,8 +75,8 @@ volatile struct shared_info *lightvm_shared_info(void)
     if (!there && lightvm_device_page) {
         there = at((uint64_t)lightvm_device_page->shared_info_gfn << 12);
     } else if (!there) {
-        lightvm_place_page(XENMAPSPACE_SHARED_INFO, 0, &shared_info);
-        there = (volatile struct shared_info *)&shared_info;
+        there = at(SHARED_INFO_PAGE);
+        lightvm_place_page(XENMAPSPACE_SHARED_INFO, 0, SHARED_INFO_PAGE);
     }
     return there;
 }

@@ -9,7 +9,6 @@
 #define HYPERVISOR_EVENT_CHANNEL_OP 32u
 
 #define XENMAPSPACE_SHARED_INFO 0u
-#define XENMAPSPACE_GRANT_TABLE 1u
 
 /* Xen's shared info page as a 32-bit guest sees it (public/xen.h). */
 struct vcpu_time_info {
@@ -43,11 +42,16 @@ int lightvm_split(char *text, char **words, int most);
 
 long lightvm_hypercall(uint32_t number, uint32_t command, void *argument);
 
-/* Put one of Xen's own pages at a page of ours. */
-void lightvm_place_page(uint32_t space, uint32_t index, void *page);
+/* Where Xen's shared info page goes under a toolstack that has put it nowhere: beyond all RAM. */
+#define SHARED_INFO_PAGE 0xff100000u
+
+/* Put one of Xen's own pages at an address. */
+void lightvm_place_page(uint32_t space, uint32_t index, uint32_t address);
 
 /* Mapped on first use. */
 volatile struct shared_info *lightvm_shared_info(void);
+
+static inline void *page_at(uint32_t gfn) { return (void *)(uintptr_t)(gfn << 12); }
 
 static inline void full_barrier(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 

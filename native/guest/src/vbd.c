@@ -58,7 +58,7 @@ struct buffer {
     uint8_t *target; /* where a read is to go */
     uint32_t bytes;
     uint32_t busy;
-    uint32_t refs[BUFFER_PAGES];
+    uint32_t first_ref; /* of its pages, in a row */
 };
 
 struct lightvm_vbd {
@@ -75,13 +75,10 @@ static struct lightvm_vbd vbds[LIGHTVM_VBDS_MAX];
 static int grant_buffer(struct buffer *buffer)
 {
     buffer->pages = lightvm_pages(BUFFER_PAGES);
-    for (uint32_t i = 0; buffer->pages && i < BUFFER_PAGES; i++) {
-        buffer->refs[i] = lightvm_grant(0, buffer->pages + i * PAGE);
-        if (!buffer->refs[i]) {
-            return 0;
-        }
+    if (buffer->pages) {
+        buffer->first_ref = lightvm_grant_pages(0, buffer->pages, BUFFER_PAGES);
     }
-    return buffer->pages != NULL;
+    return buffer->first_ref != 0;
 }
 
 struct lightvm_vbd *lightvm_vbd_open(uint32_t index)
@@ -213,7 +210,7 @@ static void transfer_some(struct lightvm_vbd *vbd, uint32_t operation, uint64_t 
     uint8_t segments = 0;
     for (uint32_t at = 0; at < n; at += PAGE_SECTORS) {
         uint32_t last = n - at < PAGE_SECTORS ? n - at : PAGE_SECTORS;
-        request->segments[segments].ref = buffer->refs[segments];
+        request->segments[segments].ref = buffer->first_ref + segments;
         request->segments[segments].first = 0;
         request->segments[segments].last = (uint8_t)(last - 1);
         segments++;

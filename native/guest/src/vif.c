@@ -47,7 +47,7 @@ struct lightvm_vif {
     volatile struct ring *tx, *rx;
     uint32_t tx_prod, tx_cons, rx_prod, rx_cons;
     uint8_t *tx_pages, *rx_pages;
-    uint32_t tx_refs[TX_BUFFERS], rx_refs[RX_BUFFERS];
+    uint32_t tx_ref, rx_ref; /* of the first page; the others follow */
     uint8_t tx_free[TX_BUFFERS];
     uint32_t nr_tx_free;
     uint16_t rx_held; /* buffer that the guest is reading */
@@ -82,18 +82,14 @@ static void offer_buffer(struct lightvm_vif *vif, uint16_t id)
 {
     volatile struct rx_request *request = &rx_slot(vif, vif->rx_prod++)->request;
     request->id = id;
-    request->ref = vif->rx_refs[id];
+    request->ref = vif->rx_ref + id;
 }
 
-static int grant_buffers(uint8_t *pages, uint32_t *refs, uint32_t n)
+/* Pages that the back-end may use; returns the reference of the first, or 0. */
+static uint32_t make_buffers(uint8_t **ret_pages, uint32_t n)
 {
-    for (uint32_t i = 0; pages && i < n; i++) {
-        refs[i] = lightvm_grant(0, pages + i * PAGE);
-        if (!refs[i]) {
-            return 0;
-        }
-    }
-    return pages != NULL;
+    *ret_pages = lightvm_pages(n);
+    return *ret_pages ? lightvm_grant_pages(0, *ret_pages, n) : 0;
 }
 
 struct lightvm_vif *lightvm_vif_open(uint32_t index)
@@ -104,12 +100,11 @@ struct lightvm_vif *lightvm_vif_open(uint32_t index)
     }
     struct lightvm_vif *vif = &vifs[index];
     vif->entry = entry;
-    vif->tx = (void *)(entry->tx_gfn << 12);
-    vif->rx = (void *)(entry->rx_gfn << 12);
-    vif->rx_pages = lightvm_pages(RX_BUFFERS);
-    vif->tx_pages = lightvm_pages(TX_BUFFERS);
-    if (!grant_buffers(vif->rx_pages, vif->rx_refs, RX_BUFFERS)
-        || !grant_buffers(vif->tx_pages, vif->tx_refs, TX_BUFFERS)) {
+    vif->tx = page_at(entry->tx_gfn);
+    vif->rx = page_at(entry->rx_gfn);
+    vif->rx_ref = make_buffers(&vif->rx_pages, RX_BUFFERS);
+    vif->tx_ref = make_buffers(&vif->tx_pages, TX_BUFFERS);
+    if (!vif->rx_ref || !vif->tx_ref) {
         return NULL;
     }
     for (uint16_t id = 0; id < RX_BUFFERS; id++) {
@@ -121,8 +116,8 @@ struct lightvm_vif *lightvm_vif_open(uint32_t index)
     vif->nr_tx_free = TX_BUFFERS;
     vif->rx_held = RX_BUFFERS;
     push(vif, vif->rx, vif->rx_prod);
-    vif->notify = 1;
-    lightvm_vif_flush(vif);
+    vif->notify =
+        1; /* but not yet: dom0 would start to work, and the guest may have to wait for it */
     return vif;
 }
 
@@ -169,7 +164,7 @@ void lightvm_vif_send(struct lightvm_vif *vif, uint32_t length)
 {
     uint8_t id = vif->tx_free[--vif->nr_tx_free];
     volatile struct tx_request *request = &tx_slot(vif, vif->tx_prod++)->request;
-    request->ref = vif->tx_refs[id];
+    request->ref = vif->tx_ref + id;
     request->offset = 0;
     request->flags = 0;
     request->id = id;

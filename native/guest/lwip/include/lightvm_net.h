@@ -8,7 +8,10 @@
 /* Bring all vifs up with the addresses of the device page; returns how many. The first is the default route's. */
 int lightvm_net_start(void);
 
-/* Serve the network for ever. */
+/* With `beacon=ADDRESS:PORT` in the command line, send a UDP packet with the domain's name there. */
+void lightvm_net_beacon(char **argv);
+
+/* Serve the network for ever. Only now the rest of the world hears of this guest, so say that it is ready before. */
 _Noreturn void lightvm_net_run(void);
 
 #endif
