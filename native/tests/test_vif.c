@@ -19,7 +19,7 @@ static _Alignas(4096) uint8_t memory[(RX_BUFFERS + TX_BUFFERS) * PAGE];
 static uint32_t pages_used, pages_most, refs_used, notified;
 static uint32_t tx_taken, rx_taken; /* requests that the back-end has seen */
 
-const struct lightvm_vif_entry *lightvm_vif_entry(uint32_t index)
+const void *lightvm_device(enum lightvm_entry_type type, uint32_t index)
 {
     return index == 0 ? &entry : NULL;
 }
