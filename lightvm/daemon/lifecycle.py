@@ -215,7 +215,7 @@ class Lifecycle:
         """End a domain where it still runs, give its resources back, and forget it.
 
         Returns when Xen has destroyed it, and its addresses and the files of its disks are free. Raises
-        `HypercallError` where that failed and `TimedOut` where it took too long; the domain can then be destroyed again.
+        `HypercallError` where that failed and `TimedOut` where it took too long; it can then be destroyed again.
         """
         self.end(domain, ExitReason.DESTROYED)
         async with domain.lock:

@@ -21,7 +21,7 @@ static uint32_t tx_taken, rx_taken; /* requests that the back-end has seen */
 
 const void *lightvm_device(enum lightvm_entry_type type, uint32_t index)
 {
-    return index == 0 ? &entry : NULL;
+    return type == LIGHTVM_ENTRY_VIF && index == 0 ? &entry : NULL;
 }
 
 void *lightvm_pages(uint32_t n)
