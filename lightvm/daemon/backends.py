@@ -15,7 +15,9 @@ from lightvm.errors import TimedOut
 
 BACKENDS = "/local/domain/0/backend"
 KINDS = ("vif", "vbd")
-CONNECTED = "4"
+INITIALISING, WAITING, CONNECTED = "1", "2", "4"
+"""States of either end (``public/io/xenbus.h``)."""
+
 CONNECT_SECONDS = 20.0
 SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
@@ -32,21 +34,33 @@ class Device(NamedTuple):
     back: Mapping[str, str]
 
 
-def connect(store: Store, domid: int, uuid: str, devices: Sequence[Device]) -> None:
-    """Connect the back-ends of all devices of a shell, and wait until they are; raises `TimedOut`."""
+def announce(store: Store, domid: int, uuid: str, devices: Sequence[Device]) -> None:
+    """Tell the back-ends of all devices of a shell, and wait until each knows its own; raises `TimedOut`."""
     store.write(f"/local/domain/{domid}/{OWNER}", uuid)
     for device in devices:
         _publish(store, domid, uuid, device)
-    end = time.monotonic() + CONNECT_SECONDS
+    _wait(store, domid, devices, WAITING)
+
+
+def connect(store: Store, domid: int, devices: Sequence[Device]) -> None:
+    """Say for the guest that it is ready, and wait until the back-ends are too; raises `TimedOut`."""
     for device in devices:
-        _wait_connected(store, f"{BACKENDS}/{device.kind}/{domid}/{device.number}", end)
+        store.write(f"{_front(domid, device)}/state", CONNECTED)
+    _wait(store, domid, devices, CONNECTED)
+
+
+def _front(domid: int, device: Device) -> str:
+    return f"/local/domain/{domid}/device/{device.kind}/{device.number}"
+
+
+def _back(domid: int, device: Device) -> str:
+    return f"{BACKENDS}/{device.kind}/{domid}/{device.number}"
 
 
 def _publish(store: Store, domid: int, uuid: str, device: Device) -> None:
     """Write both ends: the guest's, as it would itself, and the back-end's. Each state comes last."""
-    front = f"/local/domain/{domid}/device/{device.kind}/{device.number}"
-    back = f"{BACKENDS}/{device.kind}/{domid}/{device.number}"
-    ours = {"backend": back, "backend-id": "0", **device.front, "state": CONNECTED}
+    front, back = _front(domid, device), _back(domid, device)
+    ours = {"backend": back, "backend-id": "0", **device.front, "state": INITIALISING}
     theirs = {
         OWNER: uuid,
         "frontend": front,
@@ -55,20 +69,23 @@ def _publish(store: Store, domid: int, uuid: str, device: Device) -> None:
         **device.back,
         "script": "none",  # wanted by back-ends, and run by nobody
         "hotplug-status": "connected",
-        "state": "1",
+        "state": INITIALISING,
     }
     for base, nodes in ((front, ours), (back, theirs)):
         for key, value in nodes.items():
             store.write(f"{base}/{key}", value)
 
 
-def _wait_connected(store: Store, backend: str, end: float) -> None:
+def _wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
+    end = time.monotonic() + CONNECT_SECONDS
     look = SHORTEST_LOOK
-    while (state := store.read(f"{backend}/state")) != CONNECTED:
-        if time.monotonic() > end:
-            raise TimedOut(f"the back-end did not connect; it is in state {state}", backend)
-        time.sleep(look)
-        look = min(2 * look, LONGEST_LOOK)
+    for device in devices:
+        path = f"{_back(domid, device)}/state"
+        while (found := store.read(path)) != state:
+            if time.monotonic() > end:
+                raise TimedOut(f"the back-end is in state {found}, not {state}", path)
+            time.sleep(look)
+            look = min(2 * look, LONGEST_LOOK)
 
 
 def disconnect(store: Store, domid: int, uuid: str) -> list[str]:

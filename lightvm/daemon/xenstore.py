@@ -119,9 +119,16 @@ class MemoryStore:
     def write(self, path: str, value: str) -> None:
         """Write a node."""
         self._check()
-        if value == "1" and path.endswith("/state"):
-            value = "4"  # as a back-end does that finds its front-end connected
         self.nodes[path] = value
+        if path.endswith("/state"):
+            self._act_as_backend(path, value)
+
+    def _act_as_backend(self, path: str, value: str) -> None:
+        """Do what a back-end does that hears of its device, and of its front-end."""
+        if "/backend/" in path:
+            self.nodes[path] = "2"
+        elif (back := self.nodes.get(path.removesuffix("state") + "backend")) is not None:
+            self.nodes[f"{back}/state"] = {"1": "2"}.get(value, value)
 
     def remove(self, path: str) -> None:
         """Remove a node and all below it."""

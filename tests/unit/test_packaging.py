@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -162,7 +163,7 @@ def test_every_method_has_an_example() -> None:
 # The contract with guests
 
 STRUCT = re.compile(r"struct (lvm_\w+) \{\n(.*?)\n\};", re.DOTALL)
-FIELD = re.compile(r"^\s*uint(\d+)_t ([^;]+);", re.MULTILINE)
+FIELD = re.compile(r"^\s*(?:uint(\d+)_t|struct (\w+)) ([^;]+);", re.MULTILINE)
 
 
 def layout(name: str) -> dict[str, tuple[int, int]]:
@@ -170,19 +171,29 @@ def layout(name: str) -> dict[str, tuple[int, int]]:
     text = (ROOT / "native/src/lvm_layout.h").read_text()
     constants = {key: int(value) for key, value in re.findall(r"#define (\w+) (\d+)u?\b", text)}
     places, offset = {}, 0
-    for bits, names in FIELD.findall(dict(STRUCT.findall(text))[name]):
+    for bits, inner, names in FIELD.findall(dict(STRUCT.findall(text))[name]):
+        unit = int(bits) // 8 if bits else sum(size for _, size in layout(inner).values())
         for declared in names.split(","):
-            field, _, count = declared.strip().rstrip("]").partition("[")
-            size = int(bits) // 8
-            assert offset % size == 0, f"{name}.{field} is not aligned by itself"
-            size *= constants.get(count) or int(count or 1)
+            field, *counts = re.findall(r"\w+", declared)
+            assert offset % min(unit, 8) == 0, f"{name}.{field} is not aligned by itself"
+            size = unit * math.prod(constants.get(count) or int(count) for count in counts)
             places[field] = (offset, size)
             offset += size
     return places
 
 
 @pytest.mark.parametrize(
-    "name", ["lvm_device_page", "lvm_device_entry", "lvm_control_page", "lvm_console_ring"]
+    "name",
+    [
+        "lvm_device_page",
+        "lvm_device_entry",
+        "lvm_vif_entry",
+        "lvm_vif_config",
+        "lvm_vbd_entry",
+        "lvm_vbd_config",
+        "lvm_control_page",
+        "lvm_console_ring",
+    ],
 )
 def test_documented_layout_is_the_one_of_the_header(name: str) -> None:
     text = (ROOT / "docs/device-page.md").read_text()

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from lightvm.model import DiskRequest, Vbd
 from lightvm.xen.device_page import VbdConfig
 
 SECTOR = 512
+LOCK_SECONDS, LOOK_SECONDS = 2.0, 0.02
 
 
 class LoopDevices(Protocol):
@@ -108,9 +110,16 @@ def _open_disk(request: DiskRequest, where: str) -> OpenDisk:
 
 
 def _lock(fd: int, readonly: bool, where: str) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_NB | (fcntl.LOCK_SH if readonly else fcntl.LOCK_EX))
-    except BlockingIOError as exc:
-        raise DiskInUse("another domain uses it", where) from exc
-    except OSError as exc:
-        raise BadDisk(f"cannot be locked: {exc.strerror}", where) from exc
+    """Lock an open file. A block device may be locked for a moment by udev, which looks what is on it."""
+    patience = LOCK_SECONDS if stat.S_ISBLK(os.fstat(fd).st_mode) else 0
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_NB | (fcntl.LOCK_SH if readonly else fcntl.LOCK_EX))
+            return
+        except BlockingIOError as exc:
+            if time.monotonic() >= end:
+                raise DiskInUse("another domain uses it", where) from exc
+            time.sleep(LOOK_SECONDS)
+        except OSError as exc:
+            raise BadDisk(f"cannot be locked: {exc.strerror}", where) from exc
