@@ -155,6 +155,12 @@ void lightvm_notify(uint32_t port);
 /* Write to the console; sleeps while the ring is full. */
 void lightvm_write(const char *bytes, size_t n);
 void lightvm_print(const char *text);
+/* How much can be written without sleeping. */
+size_t lightvm_console_room(void);
+/* Take what has come in on the console, at most n bytes; returns how many, 0 where there is nothing. */
+size_t lightvm_read(char *bytes, size_t n);
+/* The port of the console's events: something came in, or there is room. */
+uint32_t lightvm_console_port(void);
 /* Notify a channel by itself. */
 void lightvm_console_kick(void);
 void lightvm_control_kick(void);
@@ -163,6 +169,14 @@ void lightvm_control_kick(void);
 void lightvm_clear_event(uint32_t port);
 /* Sleep until an event is pending on one of at most 16 ports, or until a moment of lightvm_now_ns (0: for ever). */
 void lightvm_wait_events(const uint32_t *ports, uint32_t n, uint64_t until_ns);
+
+/*
+ * Events by interrupt instead: call `handle` for events of a port, and sleep until there was an interrupt. Handlers are
+ * called in lightvm_halt and nowhere else, so they share what they like with the rest of the guest.
+ */
+typedef void lightvm_handler(void *data);
+void lightvm_on_event(uint32_t port, lightvm_handler *handle, void *data);
+void lightvm_halt(void);
 
 /* Time since the host started, and since the epoch. */
 uint64_t lightvm_now_ns(void);

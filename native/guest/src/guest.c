@@ -6,7 +6,6 @@
 #define SCHEDOP_POLL 3u
 #define EVTCHNOP_SEND 4u
 #define XENMEM_ADD_TO_PHYSMAP 7u
-#define DOMID_SELF 0x7ff0u
 #define HYPERCALL_MSR 0x40000000u
 #define HYPERCALL_SLOT 32u
 #define MOST_PORTS 16u
@@ -19,9 +18,8 @@ extern char hypercall_page[];
 
 const struct lightvm_device_page *lightvm_device_page;
 struct lightvm_control_page *lightvm_control;
-struct lightvm_console_ring *lightvm_console;
 uint32_t lightvm_modules_start = 0xffffffffu;
-static uint32_t console_port, control_port;
+static uint32_t control_port;
 
 /* The parts of hvm_start_info that are used here. */
 struct start_info {
@@ -153,49 +151,7 @@ _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
     lightvm_shutdown(reason);
 }
 
-void lightvm_console_kick(void) { lightvm_notify(console_port); }
-
 void lightvm_control_kick(void) { lightvm_notify(control_port); }
-
-/* Wait for room in the console ring. Asleep, not spinning: dom0 may be busy, or its daemon gone for a while. */
-static void wait_room(volatile struct lightvm_console_ring *ring, uint32_t produced)
-{
-    for (;;) {
-        lightvm_clear_event(console_port);
-        if (produced - ring->out_cons != sizeof(ring->out)) {
-            return;
-        }
-        lightvm_console_kick();
-        lightvm_wait_events(&console_port, 1, 0);
-    }
-}
-
-void lightvm_write(const char *bytes, size_t n)
-{
-    volatile struct lightvm_console_ring *ring = lightvm_console;
-    if (!ring) {
-        return;
-    }
-    uint32_t produced = ring->out_prod;
-    for (size_t i = 0; i < n; i++) {
-        if (produced - ring->out_cons == sizeof(ring->out)) {
-            wait_room(ring, produced);
-        }
-        ring->out[produced++ % sizeof(ring->out)] = (uint8_t)bytes[i];
-        compiler_barrier(); /* pairs with the fence in the toolstack's lvm_console_take */
-        ring->out_prod = produced;
-    }
-    lightvm_console_kick();
-}
-
-void lightvm_print(const char *text)
-{
-    size_t n = 0;
-    while (text[n]) {
-        n++;
-    }
-    lightvm_write(text, n);
-}
 
 /* Under a toolstack that gives no device page, such as xl, a guest runs without console and control page. */
 static void find_pages(const struct start_info *info)
@@ -220,7 +176,7 @@ static void find_pages(const struct start_info *info)
         void *there = at((uint64_t)device->gfn << 12);
         if (device->type == LIGHTVM_ENTRY_CONSOLE) {
             lightvm_console = there;
-            console_port = device->evtchn;
+            lightvm_console_evtchn = device->evtchn;
         } else if (device->type == LIGHTVM_ENTRY_CONTROL) {
             lightvm_control = there;
             control_port = device->evtchn;

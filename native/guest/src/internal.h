@@ -7,6 +7,9 @@
 #define HYPERVISOR_MEMORY_OP 12u
 #define HYPERVISOR_SCHED_OP 29u
 #define HYPERVISOR_EVENT_CHANNEL_OP 32u
+#define HYPERVISOR_HVM_OP 34u
+
+#define DOMID_SELF 0x7ff0u
 
 #define XENMAPSPACE_SHARED_INFO 0u
 
@@ -24,7 +27,11 @@ struct vcpu_time_info {
 
 struct shared_info {
     struct {
-        uint8_t events[32];
+        uint8_t events_pending; /* the flag that raises an interrupt */
+        uint8_t events_masked;  /* not looked at for guests like ours */
+        uint8_t pad[2];
+        uint32_t pending_words; /* of `pending` below, a bit for each */
+        uint32_t of_the_processor[6];
         struct vcpu_time_info time;
     } vcpus[32];
     uint32_t pending[32];
@@ -32,6 +39,7 @@ struct shared_info {
     uint32_t wc_version, wc_sec, wc_nsec;
 };
 _Static_assert(sizeof(struct vcpu_time_info) == 32, "layout");
+_Static_assert(__builtin_offsetof(struct shared_info, vcpus[0].time) == 32, "layout");
 _Static_assert(__builtin_offsetof(struct shared_info, pending) == 2048, "layout");
 
 /*
@@ -47,6 +55,12 @@ long lightvm_hypercall(uint32_t number, uint32_t command, void *argument);
 
 /* Put one of Xen's own pages at an address. */
 void lightvm_place_page(uint32_t space, uint32_t index, uint32_t address);
+
+extern uint32_t lightvm_console_evtchn;
+
+/* Call the handlers of all events that are pending; returns how many. */
+int lightvm_take_events(void);
+void lightvm_start_interrupts(void);
 
 /* Mapped on first use. */
 volatile struct shared_info *lightvm_shared_info(void);
