@@ -69,8 +69,8 @@ class Devices:
         except BaseException:
             self._loops.sweep()  # those that no back-end has opened yet: nobody else knows them
             raise
-        # The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once, else
-        # up to a second later (Linux' net/core/link_watch.c).
+        # The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once,
+        # else up to a second later (Linux' net/core/link_watch.c).
         for index, name in enumerate(networks):
             self.networks.add_port(name, port_name(handle.domid, index))
         backends.connect(self._store, handle.domid, vifs + vbds)
