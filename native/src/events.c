@@ -55,6 +55,35 @@ int lvm_console_take(struct lvm_domain *domain, uint8_t *buffer)
     return impossible ? lvm_fail("console ring", -EPROTO) : (int)n;
 }
 
+int lvm_console_put(struct lvm_domain *domain, const uint8_t *bytes, uint32_t n)
+{
+    struct lvm_console_ring *ring = lvm_console(domain);
+    uint32_t produced = READ_ONCE(ring->in_prod);
+    uint32_t waiting = produced - READ_ONCE(ring->in_cons);
+    if (waiting > LVM_CONSOLE_IN_SIZE) {
+        return lvm_fail("console ring", -EPROTO);
+    }
+    if (n > LVM_CONSOLE_IN_SIZE - waiting) {
+        n = LVM_CONSOLE_IN_SIZE - waiting;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        ring->in[(produced + i) % LVM_CONSOLE_IN_SIZE] = bytes[i];
+    }
+    /* The guest sees the bytes before it sees that they are there. */
+    __atomic_store_n(&ring->in_prod, produced + n, __ATOMIC_RELEASE);
+    if (domain->console_local >= 0) {
+        xenevtchn_notify(domain->xen->evtchn, (evtchn_port_t)domain->console_local);
+    }
+    return (int)n;
+}
+
+int lvm_control_request(struct lvm_domain *domain, uint32_t request)
+{
+    __atomic_store_n(&lvm_control_page(domain)->request, request, __ATOMIC_RELEASE);
+    int rc = xenevtchn_notify(domain->xen->evtchn, (evtchn_port_t)domain->control_local);
+    return rc < 0 ? lvm_fail("evtchn_notify", -errno) : 0;
+}
+
 void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_control)
 {
     const struct lvm_control_page *page = lvm_control_page(domain);
@@ -65,6 +94,7 @@ void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_c
     ret_control->exit_reason = READ_ONCE(page->exit_reason);
     ret_control->exit_status = READ_ONCE(page->exit_status);
     ret_control->heartbeat = READ_ONCE(page->heartbeat);
+    ret_control->acknowledged = READ_ONCE(page->acknowledged);
 }
 
 static int64_t clock_us(void)

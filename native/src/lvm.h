@@ -98,6 +98,7 @@ struct lvm_control {
     uint32_t exit_reason;
     uint32_t exit_status;
     uint32_t heartbeat;
+    uint32_t acknowledged;
 };
 
 /*
@@ -175,7 +176,14 @@ int lvm_unmask(struct lvm_xen *xen, uint32_t local_port);
  * -EPROTO: the guest's ring indices are impossible; what was there is skipped.
  */
 int lvm_console_take(struct lvm_domain *domain, uint8_t *buffer);
+/*
+ * Put up to `n` bytes into the ring of console input and tell the guest. Returns how many found room; -EPROTO: the guest's
+ * ring index is impossible, and nothing was put.
+ */
+int lvm_console_put(struct lvm_domain *domain, const uint8_t *bytes, uint32_t n);
 void lvm_control_read(const struct lvm_domain *domain, struct lvm_control *ret_control);
+/* Ask the guest for something: `request` is LVM_REQUEST_* with higher bits that no request to it had before. */
+int lvm_control_request(struct lvm_domain *domain, uint32_t request);
 /*
  * Look at the control page until the guest is ready or exiting, at most `microseconds`. Returns 1, or 0 when the time
  * was up: from then on ready comes with an event again. A guest that is quick is heard here sooner than through its

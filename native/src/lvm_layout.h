@@ -142,6 +142,11 @@ struct lvm_vbd_entry {
 #define LVM_CONTROL_MAGIC 0x434d564cu /* "LVMC" */
 #define LVM_CONTROL_VERSION 1u
 
+#define LVM_REQUEST_POWEROFF 1u
+#define LVM_REQUEST_REBOOT 2u
+#define LVM_REQUEST_SUSPEND 3u
+#define LVM_REQUEST_MASK 0xffu
+
 struct lvm_control_page {
     uint32_t magic;
     uint32_t version;
@@ -150,8 +155,8 @@ struct lvm_control_page {
     uint32_t exit_reason;  /* guest: a SHUTDOWN_* code of Xen's sched.h */
     uint32_t exit_status;  /* guest: its program's own number, two's complement */
     uint32_t heartbeat;    /* guest: any change is a beat */
-    uint32_t request;      /* dom0: reserved for power requests */
-    uint32_t acknowledged; /* guest: reserved */
+    uint32_t request;      /* dom0: LVM_REQUEST_*, with higher bits that differ each time */
+    uint32_t acknowledged; /* guest: the last request that it has heard */
     uint32_t watched; /* dom0: 1 while it looks at `ready` by itself and wants no event for it */
     uint32_t reserved[54];
 };

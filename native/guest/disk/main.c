@@ -127,6 +127,8 @@ static int log_records(struct lightvm_vbd *vbd)
 {
     uint64_t sectors = lightvm_vbd_config(vbd)->sectors;
     for (uint32_t record = 1;; record++) {
+        lightvm_obey();
+        lightvm_beat();
         for (uint32_t i = 0; i < SECTOR / 4; i++) {
             ((uint32_t *)chunk)[i] = record;
         }

@@ -43,20 +43,29 @@ static void echo_input(void *nothing)
 
 static void echo_by_polling(void)
 {
-    uint32_t port = lightvm_console_port();
+    uint32_t ports[] = {lightvm_console_port(), lightvm_control_port()};
     for (;;) {
-        lightvm_clear_event(port);
+        lightvm_clear_event(ports[0]);
+        lightvm_clear_event(ports[1]);
+        lightvm_obey();
         echo_input(NULL);
         if (line.quit) {
             return;
         }
-        lightvm_wait_events(&port, 1, 0);
+        lightvm_wait_events(ports, 2, 0);
     }
+}
+
+static void obey(void *nothing)
+{
+    (void)nothing;
+    lightvm_obey();
 }
 
 static void echo_by_interrupts(void)
 {
     lightvm_on_event(lightvm_console_port(), echo_input, NULL);
+    lightvm_on_event(lightvm_control_port(), obey, NULL);
     while (!line.quit) {
         lightvm_halt();
     }

@@ -115,6 +115,14 @@ struct lightvm_control_page {
     uint32_t reserved[54];
 };
 
+/* What the toolstack may ask for, in the low bits of `request`. */
+enum lightvm_request_code {
+    LIGHTVM_REQUEST_POWEROFF = 1,
+    LIGHTVM_REQUEST_REBOOT = 2,
+    LIGHTVM_REQUEST_SUSPEND = 3,
+};
+#define LIGHTVM_REQUEST_MASK 0xffu
+
 struct lightvm_console_ring {
     uint8_t in[1024];
     uint8_t out[2048];
@@ -147,8 +155,19 @@ void lightvm_ready(void);
 _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status);
 /* Stop without a report, as a guest does that knows nothing of the control page. */
 _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason);
-/* Block for ever; no event wakes this guest. */
+/* Sleep until the toolstack wants the guest to end, and obey. */
 _Noreturn void lightvm_sleep(void);
+/* Sleep for ever, deaf to everything. */
+_Noreturn void lightvm_block(void);
+
+/* What the toolstack asks for and has not been acknowledged: LIGHTVM_REQUEST_*, or 0. An event of the control port tells. */
+uint32_t lightvm_request(void);
+void lightvm_acknowledge(void);
+/* Where something is asked for: acknowledge it, and end with that reason. For guests with nothing to put in order. */
+void lightvm_obey(void);
+uint32_t lightvm_control_port(void);
+/* A sign of life, for `lightvm info`. */
+void lightvm_beat(void);
 /* Tell the other side of an event channel. */
 void lightvm_notify(uint32_t port);
 

@@ -124,22 +124,25 @@ static int take_frames(struct netif *netif)
     return taken;
 }
 
-static void sleep_until_something_happens(const uint32_t *ports)
+static void sleep_until_something_happens(const uint32_t *ports, uint32_t n)
 {
     u32_t ms = sys_timeouts_sleeptime();
     uint64_t until = ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? 0 : lightvm_now_ns() + ms * 1000000ull;
-    lightvm_wait_events(ports, (uint32_t)nr_netifs, until);
+    lightvm_wait_events(ports, n, until);
 }
 
 _Noreturn void lightvm_net_run(void)
 {
-    uint32_t ports[LIGHTVM_VIFS_MAX];
+    uint32_t ports[LIGHTVM_VIFS_MAX + 1];
+    ports[nr_netifs] = lightvm_control_port();
     for (int i = 0; i < nr_netifs; i++) {
         ports[i] = lightvm_vif_port(netifs[i].state);
         etharp_gratuitous(&netifs[i]); /* tells everybody our address */
     }
     for (;;) {
         int busy = 0;
+        lightvm_clear_event(ports[nr_netifs]);
+        lightvm_obey();
         for (int i = 0; i < nr_netifs; i++) {
             lightvm_clear_event(ports[i]);
             busy |= take_frames(&netifs[i]);
@@ -149,7 +152,7 @@ _Noreturn void lightvm_net_run(void)
             busy |= !lightvm_vif_idle(netifs[i].state);
         }
         if (!busy) {
-            sleep_until_something_happens(ports);
+            sleep_until_something_happens(ports, (uint32_t)nr_netifs + 1);
         }
     }
 }

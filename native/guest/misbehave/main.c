@@ -8,6 +8,10 @@
  *   flood         write to the console for ever
  *   ring          put impossible indices into the console ring
  *   control       put nonsense into the control page
+ *   deaf          never hear what the toolstack asks for
+ *   yes           acknowledge everything, and do nothing of it
+ *   reboot        ask for a reboot
+ *   hostile       write nonsense into every page that can be written, and notify every channel, for ever
  *   device-page   try to write the device page; exit status 0 where the page did not change
  */
 #include "lightvm.h"
@@ -45,6 +49,43 @@ static void nonsense(void)
     lightvm_control_kick();
 }
 
+static void say_yes(void)
+{
+    uint32_t port = lightvm_control_port();
+    for (;;) {
+        lightvm_clear_event(port);
+        if (lightvm_request()) {
+            lightvm_acknowledge();
+        }
+        lightvm_wait_events(&port, 1, 0);
+    }
+}
+
+static void scribble(uint32_t gfn, uint32_t *state)
+{
+    volatile uint32_t *words = (volatile uint32_t *)(gfn << 12);
+    for (uint32_t i = 0; i < 1024; i++) {
+        *state = *state * 1664525u + 1013904223u;
+        words[i] = *state;
+    }
+}
+
+/* The special pages are all below 4 GiB; those that are not there, or read-only, swallow what is written. */
+static void be_hostile(void)
+{
+    uint32_t state = 1, first = (uint32_t)lightvm_control >> 12;
+    for (;;) {
+        for (uint32_t page = 0; page < 64; page++) {
+            if (first + page - 1 != lightvm_device_page->shared_info_gfn) {
+                scribble(first + page - 1, &state);
+            }
+        }
+        for (uint32_t port = 1; port < 64; port++) {
+            lightvm_notify(port);
+        }
+    }
+}
+
 static int write_device_page(void)
 {
     volatile uint32_t *word = (volatile uint32_t *)&lightvm_device_page->nr_entries;
@@ -75,6 +116,18 @@ int main(int argc, char **argv)
     }
     if (lightvm_word(argv, "flood")) {
         flood();
+    }
+    if (lightvm_word(argv, "deaf")) {
+        lightvm_block();
+    }
+    if (lightvm_word(argv, "yes")) {
+        say_yes();
+    }
+    if (lightvm_word(argv, "reboot")) {
+        lightvm_exit(LIGHTVM_EXIT_REBOOT, 0);
+    }
+    if (lightvm_word(argv, "hostile")) {
+        be_hostile();
     }
     if (lightvm_word(argv, "ring")) {
         lightvm_console->out_prod = lightvm_console->out_cons + 0x12345678;

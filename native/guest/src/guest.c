@@ -111,7 +111,7 @@ const void *lightvm_device(enum lightvm_entry_type type, uint32_t index)
     return NULL;
 }
 
-_Noreturn void lightvm_sleep(void)
+_Noreturn void lightvm_block(void)
 {
     for (;;) {
         lightvm_hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_BLOCK, NULL);
@@ -122,7 +122,7 @@ _Noreturn void lightvm_shutdown(enum lightvm_exit_reason reason)
 {
     uint32_t code = reason;
     lightvm_hypercall(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, &code);
-    lightvm_sleep();
+    lightvm_block();
 }
 
 void lightvm_ready(void)
@@ -150,6 +150,8 @@ _Noreturn void lightvm_exit(enum lightvm_exit_reason reason, int status)
     }
     lightvm_shutdown(reason);
 }
+
+uint32_t lightvm_control_port(void) { return control_port; }
 
 void lightvm_control_kick(void) { lightvm_notify(control_port); }
 
