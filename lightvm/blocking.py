@@ -28,7 +28,9 @@ from lightvm.model import (
     Finding,
     Flavor,
     NetRequest,
+    Policy,
     Pool,
+    Power,
     Version,
     WaitFor,
 )
@@ -89,6 +91,9 @@ class Client:
         nets: Sequence[NetRequest] | None = None,
         disks: Sequence[DiskRequest] | None = None,
         metadata: bytes | None = None,
+        on_poweroff: Policy | None = None,
+        on_reboot: Policy | None = None,
+        on_crash: Policy | None = None,
         paused: bool | None = None,
         wait: WaitFor | None = None,
         timeout_ms: int | None = None,
@@ -111,6 +116,9 @@ class Client:
             nets=None if nets is None else tuple(nets),
             disks=None if disks is None else tuple(disks),
             metadata=metadata,
+            on_poweroff=on_poweroff,
+            on_reboot=on_reboot,
+            on_crash=on_crash,
             paused=paused,
             wait=wait,
             timeout_ms=timeout_ms,
@@ -159,6 +167,36 @@ class Client:
         """Stop the domain's vCPUs."""
         return self._call(calls.PAUSE, calls.DomainCall(domain=domain)).domain
 
+    def stop(
+        self,
+        domain: str,
+        *,
+        power: Power | None = None,
+        timeout_ms: int | None = None,
+        force: bool | None = None,
+    ) -> Domain:
+        """Ask the guest to stop, and wait until it has, by default for 10 s.
+
+        Raises `TimedOut` where it has not by then; with `force` it is destroyed instead.
+        """
+        call = calls.StopCall(domain=domain, power=power, timeout_ms=timeout_ms, force=force)
+        return self._call(calls.STOP, call).domain
+
+    def restart(
+        self, domain: str, *, timeout_ms: int | None = None, force: bool | None = None
+    ) -> Created:
+        """Stop the domain where it runs, and start it again under its name and addresses."""
+        call = calls.RestartCall(domain=domain, timeout_ms=timeout_ms, force=force)
+        return self._call(calls.RESTART, call).created
+
+    def console_write(self, domain: str, data: bytes, writer: str | None = None) -> None:
+        """Write to the console; `writer` is the word of the first chunk of an attached one.
+
+        Raises `NotPossibleNow` where somebody else is attached, and `TimedOut` where the guest does not read.
+        """
+        call = calls.ConsoleWriteCall(domain=domain, data=data, writer=writer)
+        self._call(calls.CONSOLE_WRITE, call)
+
     def unpause(self, domain: str) -> Domain:
         """Let the domain's vCPUs run."""
         return self._call(calls.UNPAUSE, calls.DomainCall(domain=domain)).domain
@@ -169,10 +207,13 @@ class Client:
 
     @contextmanager
     def follow_console(
-        self, domain: str, offset: int | None = None
+        self, domain: str, offset: int | None = None, *, attach: bool | None = None
     ) -> Iterator[Replies[ConsoleChunk]]:
-        """Iterate over the console output, from byte `offset` on, until the domain has ended."""
-        call = calls.ConsoleCall(domain=domain, offset=offset, follow=True)
+        """Iterate over the console output, from byte `offset` on, until the domain has ended.
+
+        With `attach`, nobody else may write meanwhile; the first chunk has the word for `console_write`.
+        """
+        call = calls.ConsoleCall(domain=domain, offset=offset, follow=True, attach=attach)
         with self._stream(calls.CONSOLE, call, lambda chunk: (chunk,)) as chunks:
             yield chunks
 

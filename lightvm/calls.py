@@ -16,6 +16,7 @@ from lightvm.model import (
     Finding,
     Flavor,
     Pool,
+    Power,
     Version,
     WaitFor,
     _Asked,
@@ -97,6 +98,36 @@ class ConsoleCall(_Asked, frozen=True, kw_only=True):
     domain: str
     offset: int | None = None
     follow: bool | None = None
+    attach: bool | None = None
+
+
+class ConsoleWriteCall(_Asked, frozen=True, kw_only=True):
+    """Parameters of ConsoleWrite; `writer` is the word of an attached console."""
+
+    domain: str
+    data: bytes
+    writer: str | None = None
+
+
+class ConsoleWriteReply(_Value, frozen=True, kw_only=True):
+    """Reply of ConsoleWrite: nothing."""
+
+
+class StopCall(_Asked, frozen=True, kw_only=True):
+    """Parameters of Stop."""
+
+    domain: str
+    power: Power | None = None
+    timeout_ms: int | None = None
+    force: bool | None = None
+
+
+class RestartCall(_Asked, frozen=True, kw_only=True):
+    """Parameters of Restart."""
+
+    domain: str
+    timeout_ms: int | None = None
+    force: bool | None = None
 
 
 class WaitCall(_Asked, frozen=True, kw_only=True):
@@ -173,6 +204,9 @@ INFO = Method(f"{INTERFACE}.Info", DomainCall, DomainReply)
 PAUSE = Method(f"{INTERFACE}.Pause", DomainCall, DomainReply)
 UNPAUSE = Method(f"{INTERFACE}.Unpause", DomainCall, DomainReply)
 CONSOLE = Method(f"{INTERFACE}.Console", ConsoleCall, ConsoleChunk)
+CONSOLE_WRITE = Method(f"{INTERFACE}.ConsoleWrite", ConsoleWriteCall, ConsoleWriteReply)
+STOP = Method(f"{INTERFACE}.Stop", StopCall, DomainReply)
+RESTART = Method(f"{INTERFACE}.Restart", RestartCall, CreateReply)
 WAIT = Method(f"{INTERFACE}.Wait", WaitCall, DomainReply)
 WATCH = Method(f"{INTERFACE}.Watch", Nothing, WatchReply)
 FLAVORS = Method(f"{INTERFACE}.Flavors", Nothing, FlavorsReply)

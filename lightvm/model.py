@@ -51,6 +51,26 @@ class WaitFor(StrEnum):
     EXITED = "exited"
 
 
+class Power(StrEnum):
+    """What a guest can be asked for."""
+
+    POWEROFF = "poweroff"
+    REBOOT = "reboot"
+    SUSPEND = "suspend"
+
+
+class Policy(StrEnum):
+    """What becomes of a domain that ends: as in xl.cfg's ``on_poweroff``, ``on_reboot`` and ``on_crash``.
+
+    `DESTROY` gives its resources back, `RESTART` makes it anew under its name and addresses, `PRESERVE` keeps it in
+    Xen, stopped, until it is destroyed.
+    """
+
+    DESTROY = "destroy"
+    RESTART = "restart"
+    PRESERVE = "preserve"
+
+
 class EventKind(StrEnum):
     """What can happen to a domain; `LOST_EVENTS` tells a slow watcher that `count` events were dropped."""
 
@@ -143,6 +163,8 @@ class Domain(_Value, frozen=True, kw_only=True):
     vbds: tuple[Vbd, ...]
     ready: float | None = None
     exit: Exit | None = None
+    restarts: int | None = None
+    heartbeat: int | None = None
 
 
 class CreateRequest(_Asked, frozen=True, kw_only=True):
@@ -162,6 +184,9 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     disks: tuple[DiskRequest, ...] | None = None
     metadata: bytes | None = None
     paused: bool | None = None
+    on_poweroff: Policy | None = None
+    on_reboot: Policy | None = None
+    on_crash: Policy | None = None
     wait: WaitFor | None = None
     timeout_ms: int | None = None
     token: str | None = None
@@ -247,13 +272,17 @@ class Finding(_Value, frozen=True, kw_only=True):
 
 
 class ConsoleChunk(_Value, frozen=True, kw_only=True):
-    """Console bytes: `data`, base64 on the wire only, and `next`, the offset of the byte after it."""
+    """Console bytes: `data`, base64 on the wire only, and `next`, the offset of the byte after it.
+
+    `writer` is the word by which he who attached may write.
+    """
 
     data: bytes
     offset: int
     next: int
     lost: int
     ended: bool
+    writer: str | None = None
 
 
 class Version(_Value, frozen=True, kw_only=True):

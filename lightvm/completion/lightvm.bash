@@ -25,7 +25,7 @@ _lightvm_files() {
 }
 
 _lightvm() {
-    local verbs="create destroy list info pause unpause console wait events pool flavors doctor
+    local verbs="create destroy list info pause unpause stop restart console wait events pool flavors doctor
         version completion"
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local verb="" word i
@@ -60,6 +60,10 @@ _lightvm() {
         _lightvm_words "$current" running ready
         return
         ;;
+    --on-poweroff | --on-reboot | --on-crash)
+        _lightvm_words "$current" destroy restart preserve
+        return
+        ;;
     --for)
         _lightvm_words "$current" running ready exited
         return
@@ -87,12 +91,14 @@ _lightvm() {
         return
         ;;
     create)
-        options+=" --name --flavor --memory --vcpus --cmdline --module --net --disk --metadata --count --paused --wait
+        options+=" --name --flavor --memory --vcpus --cmdline --module --net --disk --metadata --on-poweroff --on-reboot
+            --on-crash --count --paused --wait
             --timeout --token --format"
         ;;
     destroy) options+=" --missing-ok" ;;
     list) options+=" --quiet --all --format" ;;
-    console) options+=" --follow --offset" ;;
+    stop | restart) options+=" --timeout --force" ;;
+    console) options+=" --interactive --print --follow --offset" ;;
     wait) options+=" --for --timeout" ;;
     info | events | pool | flavors | doctor | version) options+=" --format" ;;
     esac
@@ -103,7 +109,7 @@ _lightvm() {
     fi
     case $verb in
     create) _lightvm_files "$current" ;;
-    destroy | info | pause | unpause | console | wait)
+    destroy | info | pause | unpause | stop | restart | console | wait)
         _lightvm_domains "$current" "${socket[@]}"
         ;;
     completion) _lightvm_words "$current" bash zsh ;;

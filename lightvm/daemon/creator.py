@@ -79,6 +79,7 @@ class Plan(NamedTuple):
     vifs: tuple[Vif, ...]
     disks: tuple[OpenDisk, ...]
     watched: bool
+    restarts: int
 
 
 class Creator:
@@ -115,7 +116,9 @@ class Creator:
         self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
         self._background = background
 
-    async def create(self, request: CreateRequest, patiently: Patiently = in_any_case) -> Created:
+    async def create(
+        self, request: CreateRequest, patiently: Patiently = in_any_case, *, restarts: int = 0
+    ) -> Created:
         """Create a domain, from the pool where it can be.
 
         Raises `BadRequest`, `BadImage`, `NameTaken`, `NoSuchFlavor`, `OutOfMemory`, `HypercallError`,
@@ -126,10 +129,10 @@ class Creator:
         watch = Stopwatch(_now())
         wish = check_request(request, self._pools)
         if wish.token is None:
-            return await self._create(wish, watch, patiently)
+            return await self._create(wish, watch, patiently, restarts)
         async with self._token(wish.token) as existing:
             if existing is None:
-                return await self._create(wish, watch, patiently)
+                return await self._create(wish, watch, patiently, restarts)
         if wish.wait is not None and existing.exit is None:
             await patiently(self._lifecycle.wait(existing, wish.wait, self._patience(wish)))
         return Created(domain=existing.describe(), source=Source.EXISTING, phases=NO_PHASES)
@@ -151,7 +154,9 @@ class Creator:
                 del tokens[token]
             settled.set()
 
-    async def _create(self, wish: Wish, watch: Stopwatch, patiently: Patiently) -> Created:
+    async def _create(
+        self, wish: Wish, watch: Stopwatch, patiently: Patiently, restarts: int
+    ) -> Created:
         image = self._images.get_nowait(wish.image) or await self._images.get(wish.image)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
@@ -171,7 +176,7 @@ class Creator:
                 vifs=assignment.packed,
                 vbds=b"".join(disk.pack() for disk in disks),
             )
-            plan = Plan(wish, boot, assignment.vifs, disks, watched)
+            plan = Plan(wish, boot, assignment.vifs, disks, watched, restarts)
             domain, source = await self._make(plan, watch)
         finally:
             self._pools.end_request()
@@ -258,6 +263,12 @@ class Creator:
                 paused=wish.paused,
                 vifs=plan.vifs,
                 vbds=tuple(disk.describe() for disk in plan.disks),
+                modules=wish.modules,
+                metadata=wish.metadata,
+                on_poweroff=wish.on_poweroff,
+                on_reboot=wish.on_reboot,
+                on_crash=wish.on_crash,
+                restarts=plan.restarts,
             )
             domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
             self._journal.append(record)

@@ -12,7 +12,7 @@ import trio
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.journal import DomainRecord
 from lightvm.errors import BadRequest, NameTaken, NoSuchDomain
-from lightvm.model import Domain, Exit, State
+from lightvm.model import Domain, Exit, ExitReason, Policy, State
 from lightvm.xen.hypervisor import Handle
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -40,6 +40,7 @@ class LiveDomain:
 
     __slots__ = (
         "_lot",
+        "acknowledged",
         "addresses_free",
         "console",
         "corrupt",
@@ -47,11 +48,13 @@ class LiveDomain:
         "event_budget",
         "exit",
         "handle",
+        "handled",
         "lock",
         "paused",
         "ready",
         "record",
         "stuck",
+        "writer",
     )
 
     def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
@@ -69,6 +72,12 @@ class LiveDomain:
         """Whether its console has had impossible indices."""
         self.stuck = False
         """Whether giving it back has failed."""
+        self.acknowledged = 0
+        """The last request that its guest has heard."""
+        self.handled = False
+        """Whether somebody waits for its end who restarts it by himself."""
+        self.writer: str | None = None
+        """The word of him who has its console's input."""
         self.addresses_free = False
         """Whether its addresses may be another domain's."""
         self.event_budget = EVENT_BUDGET
@@ -101,7 +110,18 @@ class LiveDomain:
             exit=self.exit,
             vifs=record.vifs,
             vbds=record.vbds,
+            restarts=record.restarts or None,
         )
+
+    @property
+    def policy(self) -> Policy:
+        """What its owner wants of it now that it has exited."""
+        reason = None if self.exit is None else self.exit.reason
+        if reason is ExitReason.POWEROFF:
+            return self.record.on_poweroff
+        if reason is ExitReason.REBOOT:
+            return self.record.on_reboot
+        return self.record.on_crash if reason is ExitReason.CRASH else Policy.DESTROY
 
     @property
     def silent(self) -> bool:
@@ -195,7 +215,8 @@ class Registry:
         excess = len(self.exited) - self._keep
         for index, domain in enumerate(list(self.exited.values())):
             assert domain.exit is not None
-            if index < excess or domain.exit.at < horizon:
+            preserved = domain.policy is Policy.PRESERVE
+            if not preserved and (index < excess or domain.exit.at < horizon):
                 yield domain
 
     def find(self, key: str) -> LiveDomain:

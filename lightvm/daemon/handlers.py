@@ -15,16 +15,18 @@ import trio
 from lightvm import __version__, calls
 from lightvm.daemon.caller import Caller, Send
 from lightvm.daemon.config import Config
+from lightvm.daemon.console_input import attach, write_console
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.doctor import examine
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore import NameKeeper
 from lightvm.errors import BadRequest, ConnectionLost, LightVMError, ProtocolError
-from lightvm.model import ConsoleChunk, CreateRequest, CreateResult, Failure, Version
+from lightvm.model import ConsoleChunk, CreateRequest, CreateResult, Failure, Power, Version
 from lightvm.xen.hypervisor import Hypervisor
 
 CONSOLE_CHUNK = 256 * 1024
@@ -40,6 +42,7 @@ class Service:
     pools: Pools
     creator: Creator
     lifecycle: Lifecycle
+    power: PowerKeeper
     names: NameKeeper
     bus: EventBus
     journal: Journal
@@ -111,8 +114,13 @@ async def list_domains(service: Service, call: calls.ListCall, caller: Caller) -
 
 
 async def info(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
-    """Describe one domain."""
-    return calls.DomainReply(domain=service.registry.find(call.domain).describe())
+    """Describe one domain, with the latest of its heart."""
+    domain = service.registry.find(call.domain)
+    described = domain.describe()
+    if domain.handle is not None:
+        heartbeat = service.hypervisor.read_control(domain.handle).heartbeat
+        described = msgspec.structs.replace(described, heartbeat=heartbeat)
+    return calls.DomainReply(domain=described)
 
 
 async def pause(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
@@ -129,17 +137,63 @@ async def unpause(service: Service, call: calls.DomainCall, caller: Caller) -> m
     return calls.DomainReply(domain=domain.describe())
 
 
+async def stop(service: Service, call: calls.StopCall, caller: Caller) -> msgspec.Struct:
+    """Ask a guest to stop."""
+    domain = service.registry.find(call.domain)
+    await caller.until_hangup(
+        service.power.stop(
+            domain,
+            power=call.power or Power.POWEROFF,
+            seconds=_seconds(call.timeout_ms),
+            force=bool(call.force),
+        )
+    )
+    return calls.DomainReply(domain=domain.describe())
+
+
+async def restart(service: Service, call: calls.RestartCall, caller: Caller) -> msgspec.Struct:
+    """Stop a domain, and start it again."""
+    domain = service.registry.find(call.domain)
+    seconds = _seconds(call.timeout_ms)
+    return calls.CreateReply(
+        created=await service.power.restart(domain, seconds=seconds, force=bool(call.force))
+    )
+
+
+def _seconds(timeout_ms: int | None) -> float | None:
+    if timeout_ms is not None and timeout_ms < 0:
+        raise BadRequest("must not be negative", "timeout_ms")
+    return None if timeout_ms is None else timeout_ms / 1000
+
+
 async def console(service: Service, call: calls.ConsoleCall, caller: Caller) -> msgspec.Struct:
     """Read a console, with `follow` and `more` until the domain has ended."""
     if call.offset is not None and call.offset < 0:
         raise BadRequest("must not be negative", "offset")
     if call.follow and caller.send is None:
         raise BadRequest("following needs a call with `more`", "follow")
+    if call.attach and not call.follow:
+        raise BadRequest("goes with `follow` only", "attach")
     domain = service.registry.find(call.domain)
     chunk = _read_console(domain, call.offset)
     if caller.send is None or not call.follow or chunk.ended:
         return chunk
-    return await caller.until_hangup(_follow(domain, chunk, caller.send))
+    if not call.attach:
+        return await caller.until_hangup(_follow(domain, chunk, caller.send))
+    with attach(domain) as writer:
+        chunk = msgspec.structs.replace(chunk, writer=writer)
+        return await caller.until_hangup(_follow(domain, chunk, caller.send))
+
+
+async def console_write(
+    service: Service, call: calls.ConsoleWriteCall, caller: Caller
+) -> msgspec.Struct:
+    """Write to a guest's console."""
+    domain = service.registry.find(call.domain)
+    await caller.until_hangup(
+        write_console(service.hypervisor, service.lifecycle, domain, call.data, call.writer)
+    )
+    return calls.ConsoleWriteReply()
 
 
 async def _follow(domain: LiveDomain, chunk: ConsoleChunk, send: Send) -> ConsoleChunk:
@@ -166,10 +220,8 @@ def _read_console(domain: LiveDomain, wanted: int | None) -> ConsoleChunk:
 
 async def wait(service: Service, call: calls.WaitCall, caller: Caller) -> msgspec.Struct:
     """Wait for a state of a domain."""
-    if call.timeout_ms is not None and call.timeout_ms < 0:
-        raise BadRequest("must not be negative", "timeout_ms")
+    seconds = _seconds(call.timeout_ms)
     domain = service.registry.find(call.domain)
-    seconds = None if call.timeout_ms is None else call.timeout_ms / 1000
     await caller.until_hangup(service.lifecycle.wait(domain, call.until, seconds))
     return calls.DomainReply(domain=domain.describe())
 
@@ -254,7 +306,10 @@ HANDLERS: dict[str, Handler] = {
     calls.INFO.name: info,
     calls.PAUSE.name: pause,
     calls.UNPAUSE.name: unpause,
+    calls.STOP.name: stop,
+    calls.RESTART.name: restart,
     calls.CONSOLE.name: console,
+    calls.CONSOLE_WRITE.name: console_write,
     calls.WAIT.name: wait,
     calls.WATCH.name: watch,
     calls.FLAVORS.name: flavors,

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from lightvm.errors import JournalFailed
-from lightvm.model import Exit, Vbd, Vif
+from lightvm.model import Exit, Policy, Vbd, Vif
 
 COMPACT_BYTES = 8 * 1024 * 1024
 """A journal longer than this, and twice as long as when it was last rewritten, is rewritten with what still lives."""
@@ -56,6 +56,12 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     paused: bool = False
     vifs: tuple[Vif, ...] = ()
     vbds: tuple[Vbd, ...] = ()
+    modules: tuple[str, ...] = ()
+    metadata: bytes = b""
+    on_poweroff: Policy = Policy.DESTROY
+    on_reboot: Policy = Policy.RESTART
+    on_crash: Policy = Policy.DESTROY
+    restarts: int = 0
 
 
 class ExitRecord(_Record, frozen=True, kw_only=True, tag="exit"):

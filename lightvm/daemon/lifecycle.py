@@ -21,7 +21,7 @@ from lightvm.daemon.events import EventBus
 from lightvm.daemon.journal import ExitRecord, GoneRecord, Journal
 from lightvm.daemon.shells import UNDO_SECONDS
 from lightvm.daemon.xenstore import NameKeeper
-from lightvm.model import EventKind, Exit, ExitReason, WaitFor
+from lightvm.model import EventKind, Exit, ExitReason, Policy, WaitFor
 from lightvm.xen.hypervisor import Handle, Hypervisor, exit_reason
 
 log = structlog.get_logger()
@@ -52,6 +52,8 @@ class Lifecycle:
         self._wait_seconds = wait_seconds
         self.routes: dict[int, tuple[LiveDomain, bool]] = {}
         """Which domain an event is for, and whether it is the console's."""
+        self.on_end: Callable[[LiveDomain], None] = lambda domain: None
+        """Called with each domain that has ended."""
 
     def enter(self, domain: LiveDomain) -> None:
         """Enter a running domain: from here on it is found, and its events are heard."""
@@ -66,7 +68,7 @@ class Lifecycle:
     async def pause(self, domain: LiveDomain) -> None:
         """Stop a domain's vCPUs; one that is paused stays so."""
         async with domain.lock:
-            handle = self._running(domain)
+            handle = self.running(domain)
             if not domain.paused:
                 self._note_paused(domain, True)
                 self._hypervisor.pause(handle)
@@ -76,7 +78,7 @@ class Lifecycle:
     async def unpause(self, domain: LiveDomain) -> None:
         """Let a domain's vCPUs run; one that runs goes on."""
         async with domain.lock:
-            handle = self._running(domain)
+            handle = self.running(domain)
             if domain.paused:
                 self._note_paused(domain, False)
                 self._hypervisor.unpause(handle)
@@ -89,7 +91,8 @@ class Lifecycle:
         self._journal.append(record)
         domain.record = record
 
-    def _running(self, domain: LiveDomain) -> Handle:
+    def running(self, domain: LiveDomain) -> Handle:
+        """Return the handle of a domain that has not exited; raises `NotPossibleNow`."""
         if domain.exit is not None or domain.handle is None:
             raise errors.NotPossibleNow("the domain has exited", domain.record.name)
         return domain.handle
@@ -111,6 +114,7 @@ class Lifecycle:
         if handle is None:
             return
         control = self._hypervisor.read_control(handle)
+        domain.acknowledged = control.acknowledged
         if control.ready == 1:
             self.mark_ready(domain)
         if control.exiting == 1:
@@ -133,12 +137,23 @@ class Lifecycle:
         except errors.JournalFailed as exc:
             log.error("exit-not-journalled", domain=domain.record.name, error=str(exc))
         self._publish(EventKind.EXITED, domain)
-        self._background.start_soon(self.bury, domain)
+        self._see_off(domain)
 
     def keep_exited(self, domain: LiveDomain) -> None:
         """Take in a domain that ended while no daemon ran, and give back what it still holds."""
         self._registry.retire(domain)
-        self._background.start_soon(self.bury, domain)
+        self._see_off(domain)
+
+    def _see_off(self, domain: LiveDomain) -> None:
+        """Do with a domain that has ended what its owner wants."""
+        self.on_end(domain)
+        if domain.policy is not Policy.PRESERVE:
+            self._background.start_soon(self.bury, domain)
+        elif domain.handle is not None:
+            try:
+                self._hypervisor.pause(domain.handle)  # its word is not proof that it stands still
+            except errors.LightVMError as exc:
+                log.warning("not-paused", domain=domain.record.name, error=str(exc))
 
     async def bury(self, domain: LiveDomain) -> None:
         """Give back all that an ended domain holds in Xen and XenStore. May be called again."""

@@ -23,6 +23,7 @@ from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.networks import Networks, Ports
+from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.pump import EventPump, reap_ended
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
@@ -98,6 +99,8 @@ async def _serve(
             housekeeper=housekeeper,
             background=background,
         )
+        power = PowerKeeper(hypervisor, registry, lifecycle, creator, background)
+        lifecycle.on_end = power.note_end
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         await Reconciliation(
@@ -118,6 +121,7 @@ async def _serve(
             pools=pools,
             creator=creator,
             lifecycle=lifecycle,
+            power=power,
             names=names,
             bus=bus,
             journal=journal,

@@ -14,7 +14,7 @@ from lightvm.daemon.domains import check_name
 from lightvm.daemon.images import read_file
 from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.errors import BadImage, BadRequest
-from lightvm.model import CreateRequest, DiskRequest, NetRequest, WaitFor
+from lightvm.model import CreateRequest, DiskRequest, NetRequest, Policy, WaitFor
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.hypervisor import Boot, Shape
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, check_fits, place_modules
@@ -41,6 +41,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskRequest, ...]
     metadata: bytes
     paused: bool
+    on_poweroff: Policy
+    on_reboot: Policy
+    on_crash: Policy
     wait: WaitFor | None
     timeout: float | None
     token: str | None
@@ -134,6 +137,9 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         disks=disks,
         metadata=metadata,
         paused=bool(request.paused),
+        on_poweroff=request.on_poweroff or Policy.DESTROY,
+        on_reboot=request.on_reboot or Policy.RESTART,
+        on_crash=request.on_crash or Policy.DESTROY,
         wait=request.wait,
         timeout=None if timeout is None else timeout / 1000,
         token=request.token,

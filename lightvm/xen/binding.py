@@ -228,11 +228,26 @@ class XenHypervisor:
         n = _check(lib.lvm_console_take(_pointer(handle), self._console))
         return bytes(self._console_view[0:n])
 
+    def put_console(self, handle: Handle, data: bytes) -> int:
+        """Move bytes into the console input."""
+        return _check(lib.lvm_console_put(_pointer(handle), ffi.from_buffer(data), len(data)))
+
+    def request_power(self, handle: Handle, request: int) -> None:
+        """Ask the guest for something."""
+        _check(lib.lvm_control_request(_pointer(handle), request))
+
     def read_control(self, handle: Handle) -> Control:
         """Read the control page."""
         out = self._control
         lib.lvm_control_read(_pointer(handle), out)
-        return Control(out.ready, out.exiting, out.exit_reason, out.exit_status, out.heartbeat)
+        return Control(
+            out.ready,
+            out.exiting,
+            out.exit_reason,
+            out.exit_status,
+            out.heartbeat,
+            out.acknowledged,
+        )
 
     def spin_control(self, handle: Handle, microseconds: int) -> bool:
         """Look at the control page for a moment."""

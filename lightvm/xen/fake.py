@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trio
+from msgspec.structs import replace
 
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason
@@ -41,7 +42,9 @@ OVERHEAD_KIB = 1108
 
 _CODES = {ExitReason.POWEROFF: 0, ExitReason.REBOOT: 1, ExitReason.SUSPEND: 2, ExitReason.CRASH: 3}
 _NONSENSE = (0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0)
+_ASKED_FOR = {1: ExitReason.POWEROFF, 2: ExitReason.REBOOT, 3: ExitReason.SUSPEND}
 _SILENT = Control(0, 0, 0, 0, 0)
+_INPUT_BYTES = 1024
 _FLOOD = b"flood " * 340
 _RING_BYTES = 2048
 _MODULES_ROOM = 15
@@ -58,6 +61,7 @@ class FakeDomain:
     boot: Boot | None = None
     paused: bool = True
     started: bool = False
+    input: bytearray = field(default_factory=bytearray)
     shutdown_code: int | None = None
     console: bytearray = field(default_factory=bytearray)
     control: Control = _SILENT
@@ -315,6 +319,37 @@ class FakeHypervisor:
             self._raise(handle.console_event)
         return data
 
+    def put_console(self, handle: Handle, data: bytes) -> int:
+        """Let a guest that echoes do so, and others leave what does not find room."""
+        self._enter("put_console")
+        domain = self._held(handle)
+        if domain.boot is None or b"echo" not in domain.boot.cmdline.split():
+            taken = data[: _INPUT_BYTES - len(domain.input)]
+            domain.input += taken
+            return len(taken)
+        domain.input += data
+        *lines, rest = domain.input.split(b"\n")
+        domain.input[:] = rest
+        for line in lines:
+            if line == b"quit":
+                self.end(domain.domid, ExitReason.POWEROFF, 0)
+                break
+            self.say(domain.domid, bytes(line) + b"\n")
+        return len(data)
+
+    def request_power(self, handle: Handle, request: int) -> None:
+        """Let a guest that hears obey."""
+        self._enter("request_power")
+        domain = self._held(handle)
+        words = domain.boot.cmdline.split() if domain.boot is not None else []
+        if domain.paused or domain.shutdown_code is not None or b"deaf" in words:
+            return
+        domain.control = replace(domain.control, acknowledged=request)
+        if b"yes" in words:
+            self._signal(domain, console=False)
+        else:
+            self.end(domain.domid, _ASKED_FOR[request & 0xFF], 0)
+
     def read_control(self, handle: Handle) -> Control:
         """Return the control page."""
         self._enter("read_control")
@@ -362,7 +397,12 @@ class FakeHypervisor:
     def end(self, domid: int, reason: ExitReason, status: int) -> None:
         """Make a guest report its end and stop."""
         domain = self.domains[domid]
-        domain.control = Control(domain.control.ready, 1, _CODES[reason], status & 0xFFFF_FFFF, 0)
+        domain.control = replace(
+            domain.control,
+            exiting=1,
+            exit_reason=_CODES[reason],
+            exit_status=status & 0xFFFF_FFFF,
+        )
         domain.shutdown_code = _CODES[reason]
         self._signal(domain, console=False)
 
@@ -386,6 +426,8 @@ class FakeHypervisor:
         self.say(domain.domid, b"Hello from a LightVM guest.\n")
         if cmdline:
             self.say(domain.domid, b"Command line: " + cmdline + b"\n")
+        if "echo" in words:
+            return
         statuses = [_number(word[7:]) for word in words if word.startswith("status=")]
         self.end(domain.domid, ExitReason.POWEROFF, statuses[0] if statuses else 0)
 
@@ -396,7 +438,9 @@ class FakeHypervisor:
             domain.shutdown_code = 3
         elif "shutdown" in words:
             domain.shutdown_code = 0
-        elif "loop" in words:
+        elif "reboot" in words:
+            self.end(domain.domid, ExitReason.REBOOT, 0)
+        elif {"loop", "deaf", "yes", "hostile"} & set(words):
             pass
         elif "flood" in words:
             domain.flooding = True

@@ -11,13 +11,14 @@ Two classes implement it: `lightvm.xen.binding.XenHypervisor` and `lightvm.xen.f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
-from lightvm.model import ExitReason
+from lightvm.model import ExitReason, Power
 from lightvm.xen.image import Image, Segment
 
 FIRST_WINDOW_KIB = 256
@@ -34,6 +35,14 @@ _REASONS = {
 def exit_reason(code: int) -> ExitReason:
     """Return the meaning of one of Xen's shutdown codes; what is not a plain end counts as a crash."""
     return _REASONS.get(code, ExitReason.CRASH)
+
+
+_REQUESTS = {Power.POWEROFF: 1, Power.REBOOT: 2, Power.SUSPEND: 3}
+
+
+def power_request(power: Power) -> int:
+    """Return the word of a request (``docs/device-page.md``), which differs from that of any request before."""
+    return (time.time_ns() >> 20) % (1 << 24) << 8 | _REQUESTS[power]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +122,7 @@ class Control(msgspec.Struct, frozen=True):
     exit_reason: int
     exit_status: int
     heartbeat: int
+    acknowledged: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +257,14 @@ class Hypervisor(Protocol):
 
     def take_console(self, handle: Handle) -> bytes:
         """Move what the guest has written out of its console ring; at most 2048 bytes. Fast."""
+        ...
+
+    def put_console(self, handle: Handle, data: bytes) -> int:
+        """Move bytes into the guest's console input, as many as there is room for; returns how many. Fast."""
+        ...
+
+    def request_power(self, handle: Handle, request: int) -> None:
+        """Ask the guest for something (`power_request`). Fast."""
         ...
 
     def read_control(self, handle: Handle) -> Control:

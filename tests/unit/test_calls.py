@@ -23,6 +23,7 @@ LOOSER_IN_PYTHON = {
     "Finding.kind": "only read by people",
     "Console.data": "bytes here, base64 on the wire",
     "CreateRequest.metadata": "bytes here, base64 on the wire",
+    "ConsoleWrite.data": "bytes here, base64 on the wire",
 }
 """Fields whose Python type is not exactly that of the interface file, and why that is right."""
 

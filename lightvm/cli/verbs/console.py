@@ -7,7 +7,7 @@ import sys
 
 from lightvm.blocking import Client
 from lightvm.cli.output import print_error
-from lightvm.cli.parser import quantity
+from lightvm.cli.parser import UsageError, quantity
 from lightvm.cli.quantities import parse_offset
 from lightvm.model import ConsoleChunk
 
@@ -19,6 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-f", "--follow", action="store_true", help="go on until the domain has ended"
     )
     parser.add_argument(
+        "-i",
+        "--interactive",
+        action="store_true",
+        help="attach the terminal, Control-] leaves it (default on a terminal)",
+    )
+    parser.add_argument(
+        "-p", "--print", action="store_true", help="print what there is (default elsewhere)"
+    )
+    parser.add_argument(
         "--offset",
         metavar="N",
         type=quantity(parse_offset),
@@ -27,7 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Copy the console's bytes to stdout, as they are."""
+    """Attach the terminal, or copy the console's bytes to stdout as they are."""
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    plain = args.print or args.follow or args.offset is not None
+    if args.interactive or (on_terminal and not plain):
+        if not on_terminal or plain:
+            raise UsageError("--interactive needs a terminal, and goes with no other option")
+        from lightvm.cli.terminal import attach_terminal
+
+        return attach_terminal(args.socket, args.domain)
     with Client(args.socket) as client:
         if not args.follow:
             _copy_all(client, args.domain, args.offset)

@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a disk: a raw image or a block device; may be given again",
     )
     add("--metadata", metavar="FILE", help="bytes for the guest's program; - is standard input")
+    for event, default in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "destroy")):
+        add(
+            f"--on-{event}",
+            choices=("destroy", "restart", "preserve"),
+            help=f"what becomes of it then (default: {default})",
+        )
     add("--count", metavar="N", type=quantity(parse_count), help="create NAME-1 to NAME-N")
     add("--paused", action="store_true", default=None, help="do not let it run yet")
     add("--wait", choices=("running", "ready"), help="come back when the guest has got that far")
@@ -77,6 +83,9 @@ def run(args: argparse.Namespace) -> int:
         "nets": args.net,
         "disks": args.disk,
         "metadata": None if args.metadata is None else read_metadata(args.metadata),
+        "on_poweroff": args.on_poweroff,
+        "on_reboot": args.on_reboot,
+        "on_crash": args.on_crash,
         "paused": args.paused,
         "wait": args.wait,
         "timeout_ms": args.timeout,

@@ -45,6 +45,10 @@ def _fields(domain: Domain) -> list[tuple[str, str]]:
     for vbd in domain.vbds:
         mode = "read-only" if vbd.readonly else "read-write"
         fields.append(("vbd", f"{vbd.path} {size(vbd.size_bytes // 1024)} {mode}"))
+    if domain.restarts:
+        fields.append(("restarts", str(domain.restarts)))
+    if domain.heartbeat is not None:
+        fields.append(("heartbeat", str(domain.heartbeat)))
     if domain.ready is not None:
         fields.append(("ready", moment(domain.ready)))
     if domain.exit is not None:

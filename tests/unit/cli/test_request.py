@@ -9,7 +9,7 @@ import pytest
 
 from lightvm.cli.request import build_request, numbered, read_source
 from lightvm.errors import BadRequest
-from lightvm.model import CreateRequest, DiskRequest, NetRequest, WaitFor
+from lightvm.model import CreateRequest, DiskRequest, NetRequest, Policy, WaitFor
 
 
 def request_of(path: Path, text: str, **options: object) -> CreateRequest:
@@ -38,6 +38,9 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         disks = ["d", {path = "/e", readonly = true}]
         metadata = "text"
         paused = true
+        on_poweroff = "restart"
+        on_reboot = "destroy"
+        on_crash = "preserve"
         wait = "ready"
         timeout_ms = 100
         token = "t"
@@ -55,6 +58,9 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         disks=(DiskRequest(path=f"{tmp_path}/d"), DiskRequest(path="/e", readonly=True)),
         metadata=b"text",
         paused=True,
+        on_poweroff=Policy.RESTART,
+        on_reboot=Policy.DESTROY,
+        on_crash=Policy.PRESERVE,
         wait=WaitFor.READY,
         timeout_ms=100,
         token="t",
