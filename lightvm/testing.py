@@ -101,8 +101,8 @@ async def serve_in_memory(
     config = config or default_config(directory)
     hypervisor = hypervisor or FakeHypervisor()
     store = store or MemoryStore()
-    ports = ports or MemoryPorts()
-    loops = loops or MemoryLoops()
+    ports = ports or MemoryPorts(store)
+    loops = loops or MemoryLoops(store)
     for name in ("noop", "hello", "misbehave"):
         (directory / name).write_bytes(make_image())
     stop = trio.Event()

@@ -25,6 +25,14 @@ OWNER = "lightvm-uuid"
 """Node that says whose a device is: the domid alone may be another toolstack's domain by then."""
 
 
+class Found(NamedTuple):
+    """What there is of a domain of ours: devices of one kind, or, of kind ``home``, its own directory."""
+
+    domid: int
+    uuid: str
+    kind: str
+
+
 class Device(NamedTuple):
     """One device, with what its kind wants to be told beside what all do."""
 
@@ -88,23 +96,24 @@ def _wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> No
             look = min(2 * look, LONGEST_LOOK)
 
 
-def disconnect(store: Store, domid: int, uuid: str) -> list[str]:
+def disconnect(store: Store, domid: int, uuid: str, physical: list[str]) -> None:
     """Remove all devices of a domain that is ours, and what there is of it in XenStore. May be called again.
 
-    Network devices go with them. Returns the ``physical-device`` of those that have one.
+    Network devices go with them. Adds to `physical` the ``physical-device`` of those that have one and are removed,
+    also where not all could be.
     """
-    physical = []
     for kind in KINDS:
         for device in _devices(store, kind, domid, uuid):
-            physical.append(store.read(f"{device}/physical-device"))
+            behind = store.read(f"{device}/physical-device")
             store.remove(device)
+            if behind is not None:
+                physical.append(behind)
         directory = f"{BACKENDS}/{kind}/{domid}"
         if not store.children(directory):
             store.remove(directory)
     home = f"/local/domain/{domid}"
     if store.read(f"{home}/{OWNER}") == uuid:
         store.remove(home)
-    return [device for device in physical if device is not None]
 
 
 def _devices(store: Store, kind: str, domid: int, uuid: str) -> Iterator[str]:
@@ -114,13 +123,18 @@ def _devices(store: Store, kind: str, domid: int, uuid: str) -> Iterator[str]:
             yield f"{directory}/{number}"
 
 
-def find(store: Store) -> set[tuple[int, str]]:
-    """Return the domains that have devices of ours: domid and UUID."""
+def find(store: Store) -> set[Found]:
+    """Return what there is of domains of ours, and of those that were."""
     found = set()
     for kind in KINDS:
         for domid in store.children(f"{BACKENDS}/{kind}"):
             for number in store.children(f"{BACKENDS}/{kind}/{domid}"):
-                uuid = store.read(f"{BACKENDS}/{kind}/{domid}/{number}/{OWNER}")
-                if domid.isdigit() and uuid is not None:
-                    found.add((int(domid), uuid))
+                found |= _found(store, f"{BACKENDS}/{kind}/{domid}/{number}", domid, kind)
+    for domid in store.children("/local/domain"):
+        found |= _found(store, f"/local/domain/{domid}", domid, "home")
     return found
+
+
+def _found(store: Store, path: str, domid: str, kind: str) -> set[Found]:
+    uuid = store.read(f"{path}/{OWNER}")
+    return {Found(int(domid), uuid, kind)} if domid.isdigit() and uuid is not None else set()

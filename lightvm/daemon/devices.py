@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 import structlog
 import trio
 
 from lightvm.daemon import backends
+from lightvm.daemon.backends import Found
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
 from lightvm.daemon.disk.loops import loop_number, physical_device
 from lightvm.daemon.disk.vbds import describe_vbd
@@ -89,25 +91,29 @@ class Devices:
         await self._in_thread(self._disconnect, domid, uuid)
 
     def _disconnect(self, domid: int, uuid: str) -> None:
-        for physical in backends.disconnect(self._store, domid, uuid):
-            number = loop_number(physical)
-            if number is not None:
-                self._loops.remove(number)
+        physical: list[str] = []
+        with ExitStack() as removal:  # of all, whatever fails: nothing leads to them any more
+            try:
+                backends.disconnect(self._store, domid, uuid, physical)
+            finally:
+                for number in map(loop_number, physical):
+                    if number is not None:
+                        removal.callback(self._loops.remove, number)
 
-    async def remove_leftovers(self, ours: Collection[str]) -> None:
-        """Remove devices of ours whose domain is gone, as a daemon that was killed may leave them.
+    async def find(self) -> Collection[Found]:
+        """Return what there is in XenStore of domains of ours, and of those that were; raises `StoreFailed`."""
+        return await self._in_thread(backends.find, self._store)
 
-        `ours` are the UUIDs of domains that still are. A failure is logged.
+    async def remove_leftovers(self, found: Collection[Found], ours: Collection[str]) -> None:
+        """Remove of what was found that whose domain is gone, as a daemon that was killed may leave it.
+
+        `ours` are the UUIDs of domains that still are, asked for after `find`. A failure is logged.
         """
-        try:
-            await self._in_thread(self._remove_leftovers, ours)
-        except HostError as exc:
-            log.error("leftovers-not-removed", error=str(exc))
-
-    def _remove_leftovers(self, ours: Collection[str]) -> None:
-        for domid, uuid in backends.find(self._store):
-            if uuid not in ours:
-                self._disconnect(domid, uuid)
+        for domid, uuid in {(domid, uuid) for domid, uuid, _ in found if uuid not in ours}:
+            try:
+                await self.disconnect(domid, uuid)
+            except HostError as exc:
+                log.error("leftovers-not-removed", domid=domid, error=str(exc))
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         try:

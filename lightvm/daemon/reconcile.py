@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import structlog
 
+from lightvm.daemon.backends import Found
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.xenstore import NameKeeper
-from lightvm.errors import LightVMError
+from lightvm.errors import LightVMError, StoreFailed
 from lightvm.model import Exit, ExitReason
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor, exit_reason
 
@@ -40,29 +42,40 @@ class Reconciliation:
         self._devices = devices
         self._console_bytes = console_bytes
         self._domids: set[int] = set()
-        self.adopted = self.removed = self.ended = 0
+        self._removed: set[str] = set()
+        """UUIDs of shells."""
+        self.adopted = self.ended = 0
 
     async def run(self) -> None:
         """Bring everything in line; what could not be stays in the journal. Raises `HypercallError`."""
         past = self._journal.past
+        # Devices before domains: so of what somebody else makes meanwhile, the domain is seen.
+        found = await self._find_devices()
         present = {info.uuid.hex(): info for info in await self._hypervisor.list_domains()}
         self._domids = {info.domid for info in present.values()}
         for uuid in list(past.shells):
             await self._remove_shell(uuid, present.get(uuid))
         for uuid, record in list(past.domains.items()):
             await self._take_over(record, past.exits.get(uuid), present.get(uuid))
-        await self._devices.remove_leftovers(present.keys())
-        log.info("reconciled", adopted=self.adopted, removed=self.removed, ended=self.ended)
+        await self._devices.remove_leftovers(found, present.keys() - self._removed)
+        log.info("reconciled", adopted=self.adopted, removed=len(self._removed), ended=self.ended)
+
+    async def _find_devices(self) -> Collection[Found]:
+        try:
+            return await self._devices.find()
+        except StoreFailed as exc:
+            log.error("leftovers-not-removed", error=str(exc))
+            return ()
 
     async def _remove_shell(self, uuid: str, info: DomainInfo | None) -> None:
+        """Remove a shell; its devices are leftovers then."""
         if info is not None:
             try:
                 await self._hypervisor.destroy(info.domid)
-                await self._devices.disconnect(info.domid, uuid)
             except LightVMError as exc:
                 log.error("shell-not-removed", uuid=uuid, domid=info.domid, error=str(exc))
                 return  # it stays in the journal: the next start tries again
-            self.removed += 1
+            self._removed.add(uuid)
         self._journal.append(GoneRecord(uuid=uuid))
 
     async def _take_over(
@@ -72,6 +85,10 @@ class Reconciliation:
         # A domid that is used again is another domain's, and so is its node.
         if info is not None or record.domid not in self._domids:
             self._names.written[record.domid] = record.name
+        if info is None or info.dying:
+            domain.addresses_free = True  # they may be another's by now
+        else:
+            self._devices.networks.keep(record.vifs)
         if exit_ is None:
             if info is not None and not info.dying and await self._adopt(domain, info):
                 return
@@ -81,7 +98,6 @@ class Reconciliation:
             self._journal.append(ExitRecord(uuid=record.uuid, exit=exit_))
         domain.exit = exit_
         domain.destroyed = info is None
-        self._devices.networks.keep(record.vifs)
         if exit_.reason is ExitReason.DESTROYED:
             self._lifecycle.forget(domain)  # whoever asked for that does not want to see it again
         else:
@@ -98,7 +114,6 @@ class Reconciliation:
         except LightVMError as exc:
             log.error("not-adopted", domain=record.name, domid=record.domid, error=str(exc))
             return False
-        self._devices.networks.keep(record.vifs)
         domain.paused = info.paused
         if info.paused and not record.paused and info.cpu_ns == 0:
             # The daemon before was killed between writing it down and letting it run.

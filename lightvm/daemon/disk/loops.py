@@ -14,8 +14,10 @@ import fcntl
 import os
 import struct
 import time
+import weakref
 from pathlib import Path
 
+from lightvm.daemon.xenstore import MemoryStore
 from lightvm.errors import DiskFailed
 
 CONTROL = "/dev/loop-control"
@@ -119,13 +121,31 @@ def _control(command: int, number: int) -> None:
 
 
 class MemoryLoops:
-    """Loop devices in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
+    """Loop devices in memory, for tests and for the in-memory daemon; `broken` makes it raise.
 
-    def __init__(self) -> None:
-        self.bound: dict[int, str | None] = {}
-        """Path by number; None while bound to nothing."""
+    They are in use as long as a back-end in a store has them.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
         self.broken = False
+        self._store = store
         self._next = FIRST_NUMBER
+        self._bound: dict[int, str | None] = {}
+        self._files: dict[int, int] = {}
+        """What bound ones keep open: a file descriptor each."""
+        weakref.finalize(self, _close_all, self._files)
+
+    @property
+    def bound(self) -> dict[int, str | None]:
+        """Path by number; None while bound to nothing."""
+        for number in [number for number in self._files if not self._is_used(number)]:
+            os.close(self._files.pop(number))
+            self._bound[number] = None
+        return dict(self._bound)
+
+    def _is_used(self, number: int) -> bool:
+        nodes, physical = self._store.nodes, physical_device(number)
+        return any(nodes[n] == physical for n in nodes if n.endswith("/physical-device"))
 
     def _check(self) -> None:
         if self.broken:
@@ -135,18 +155,32 @@ class MemoryLoops:
         """Note a device."""
         self._check()
         self._next += 1
-        self.bound[self._next] = None
+        self._bound[self._next] = None
         return self._next
 
     def bind(self, number: int, fd: int, path: str, *, readonly: bool) -> None:
-        """Note what a device stands for."""
+        """Note what a device stands for, and keep that open, with the lock that is on it."""
         self._check()
-        self.bound[number] = path
+        if number not in self.bound or number in self._files:
+            raise DiskFailed(f"loop device {number}: gone, or bound already", path)
+        self._files[number] = os.dup(fd)
+        self._bound[number] = path
 
     def remove(self, number: int) -> None:
-        """Forget a device."""
+        """Forget a device, once no back-end has it."""
         self._check()
-        self.bound.pop(number, None)
+        if number in self.bound and self._is_used(number):
+            raise DiskFailed("still in use", f"/dev/loop{number}")
+        self._bound.pop(number, None)
 
     def sweep(self) -> None:
-        """Do nothing: nobody else knows these."""
+        """Forget those that no back-end has."""
+        self._check()
+        for number in self.bound:
+            if not self._is_used(number):
+                del self._bound[number]
+
+
+def _close_all(files: dict[int, int]) -> None:
+    for fd in files.values():
+        os.close(fd)

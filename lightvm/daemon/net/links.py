@@ -11,6 +11,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightvm.daemon.xenstore import MemoryStore
 from lightvm.errors import LinkFailed
 
 if TYPE_CHECKING:
@@ -115,13 +116,25 @@ def _failing(what: str, name: str) -> Iterator[None]:
 
 
 class MemoryPorts:
-    """Bridges and ports in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
+    """Bridges and ports in memory, for tests and for the in-memory daemon; `broken` makes it raise.
 
-    def __init__(self) -> None:
+    Vifs come and go with their back-ends in a store.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
         self.bridges: dict[str, IPv4Interface | None] = {}
-        self.ports: dict[str, str] = {}
-        """Bridge by port."""
         self.broken = False
+        self._store = store
+        self._added: dict[str, str] = {}
+
+    @property
+    def ports(self) -> dict[str, str]:
+        """Bridge by port."""
+        return {port: bridge for port, bridge in self._added.items() if self._is_there(port)}
+
+    def _is_there(self, vif: str) -> bool:
+        path = f"/local/domain/0/backend/vif/{vif.removeprefix('vif').replace('.', '/')}/state"
+        return path in self._store.nodes
 
     def _check(self) -> None:
         if self.broken:
@@ -135,4 +148,6 @@ class MemoryPorts:
     def add_port(self, name: str, bridge: str, mtu: int) -> None:
         """Note a port."""
         self._check()
-        self.ports[name] = bridge
+        if not self._is_there(name):
+            raise LinkFailed("no such network device", name)
+        self._added[name] = bridge

@@ -52,7 +52,8 @@ async def open_bench(
     hypervisor = hypervisor or FakeHypervisor()
     config = config or make_config(tiny=TINY)
     journal = Journal(directory / "journal")
-    devices = Devices(MemoryStore(), Networks(config, MemoryPorts()), MemoryLoops())
+    store = MemoryStore()
+    devices = Devices(store, Networks(config, MemoryPorts(store)), MemoryLoops(store))
     maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from lightvm.daemon.config import Config, FlavorSection, Limits, PoolLimits
+from lightvm.daemon.config import Config, FlavorSection, Limits, NetworkSection, PoolLimits
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.journal import DomainRecord
@@ -66,3 +66,18 @@ def with_limits(config: Config, **limits: object) -> Config:
 def with_pool(config: Config, **pool: object) -> Config:
     """Return a configuration with some settings of the pools changed."""
     return msgspec.structs.replace(config, pool=msgspec.structs.replace(config.pool, **pool))
+
+
+def with_devices(config: Config) -> Config:
+    """Return a configuration with a network, and a flavor each with a vif, with a disk and with both."""
+    shape = FlavorSection(memory_kib=4096, low=1, high=1)
+    return msgspec.structs.replace(
+        config,
+        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29")},
+        flavors={
+            **config.flavors,
+            "net": msgspec.structs.replace(shape, networks=("lan",)),
+            "disk": msgspec.structs.replace(shape, disks=1),
+            "both": msgspec.structs.replace(shape, networks=("lan",), disks=1),
+        },
+    )

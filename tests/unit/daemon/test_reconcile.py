@@ -3,54 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from lightvm.client import Client, open_client
-from lightvm.daemon.journal import DomainRecord, Journal, ShellRecord, read_journal
+from lightvm.daemon.journal import ShellRecord, read_journal
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason, Source, State, Verdict, WaitFor
-from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
 from lightvm.xen.hypervisor import Shape
+from tests.unit.daemon.host import Host
 from tests.waits import settle, until
 
 ERRORS = pytest.mark.parametrize("error", [HypercallError("no", "step"), OutOfMemory("none left")])
-
-
-class Host:
-    """A host on which one daemon follows another."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.hypervisor = FakeHypervisor()
-        self.store = MemoryStore()
-
-    @property
-    def path(self) -> Path:
-        return self.directory / "state" / "journal"
-
-    @asynccontextmanager
-    async def daemon(self) -> AsyncIterator[tuple[InMemory, Client]]:
-        """Start a daemon; it stops in order at the end of the block, and its process is gone then."""
-        async with (
-            serve_in_memory(self.directory, hypervisor=self.hypervisor, store=self.store) as lvm,
-            open_client(lvm.socket) as client,
-        ):
-            await until(lambda: lvm.service.pools.count() == 4)
-            yield lvm, client
-            await settle(1)
-        self.hypervisor.forget_handles()
-
-    def write_journal(self, *records: DomainRecord | ShellRecord) -> None:
-        """Add records to the journal, as a daemon does that is killed thereafter."""
-        self.path.parent.mkdir(exist_ok=True)
-        journal = Journal(self.path)
-        for record in records:
-            journal.append(record)
-        journal.close()
 
 
 @pytest.fixture

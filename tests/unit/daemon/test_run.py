@@ -183,8 +183,8 @@ async def test_two_daemons_do_not_share_a_state_directory(tmp_path: Path) -> Non
 async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.Event]]:
     """Serve, and let the block stop the daemon itself."""
     config, stop = default_config(directory), trio.Event()
-    hypervisor, store, ports = FakeHypervisor(), MemoryStore(), MemoryPorts()
-    loops = MemoryLoops()
+    hypervisor, store = FakeHypervisor(), MemoryStore()
+    ports, loops = MemoryPorts(store), MemoryLoops(store)
     async with serve_in_memory(directory, hypervisor=hypervisor, store=store):
         pass  # for the images
     Path(config.daemon.state_dir).mkdir(exist_ok=True)
