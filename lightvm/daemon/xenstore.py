@@ -127,8 +127,10 @@ class MemoryStore:
         """Do what a back-end does that hears of its device, and of its front-end."""
         if "/backend/" in path:
             self.nodes[path] = "2"
-        elif (back := self.nodes.get(path.removesuffix("state") + "backend")) is not None:
-            self.nodes[f"{back}/state"] = {"1": "2"}.get(value, value)
+            return
+        backend = self.nodes.get(path.removesuffix("state") + "backend")
+        if f"{backend}/state" in self.nodes:
+            self.nodes[f"{backend}/state"] = {"1": "2"}.get(value, value)
 
     def remove(self, path: str) -> None:
         """Remove a node and all below it."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.layouts import constants, layout, structs
+
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "native"
 CC = os.environ.get("CC", "gcc")
@@ -53,32 +55,28 @@ def test_declarations_agree_with_xens_headers(directory: str, tmp_path: Path) ->
     )
 
 
+def in_guests(name: str) -> str:
+    """Return what the guest's header calls something of the toolstack's."""
+    return name.replace("LVM_", "LIGHTVM_").replace("lvm_", "lightvm_")
+
+
 def test_guest_header_agrees_with_the_toolstacks(tmp_path: Path) -> None:
-    pairs = {
-        "device_page": "magic version header_size nr_entries entry_size uuid memory_kib vcpus",
-        "device_entry": "type index evtchn gfn",
-        "control_page": "magic version ready exiting exit_reason exit_status heartbeat request acknowledged",
-        "console_ring": "in out in_cons in_prod out_cons out_prod",
-    }
+    guest = (NATIVE / "guest/include/lightvm.h").read_text()
     lines = [
         f'#include "{NATIVE}/src/lvm_layout.h"',
         f'#include "{NATIVE}/guest/include/lightvm.h"',
     ]
-    for struct, fields in pairs.items():
-        ours, theirs = f"struct lvm_{struct}", f"struct lightvm_{struct}"
-        lines.append(f'_Static_assert(sizeof({ours}) == sizeof({theirs}), "{struct}");')
-        for field in fields.split():
-            places = f"__builtin_offsetof({ours}, {field}) == __builtin_offsetof({theirs}, {field})"
-            lines.append(f'_Static_assert({places}, "{struct}.{field}");')
-    for name in (
-        "DEVICE_MAGIC",
-        "DEVICE_VERSION",
-        "CONTROL_MAGIC",
-        "ENTRY_CONSOLE",
-        "ENTRY_CONTROL",
-    ):
-        guest = f"(unsigned)LIGHTVM_{name}"
-        lines.append(f'_Static_assert(LVM_{name} == {guest}, "{name}");')
+    for ours in structs():
+        theirs = in_guests(ours)
+        lines.append(f'_Static_assert(sizeof(struct {ours}) == sizeof(struct {theirs}), "{ours}");')
+        for field in layout(ours):
+            places = [f"__builtin_offsetof(struct {name}, {field})" for name in (ours, theirs)]
+            lines.append(f'_Static_assert({" == ".join(places)}, "{ours}.{field}");')
+    common = {name for name in constants() if re.search(rf"\b{in_guests(name)}\b", guest)}
+    assert common >= {"LVM_DEVICE_MAGIC", "LVM_ENTRY_VBD", "LVM_VIFS_MAX", "LVM_VBD_DISCARD"}
+    for name in common:
+        theirs = f"(unsigned){in_guests(name)}"
+        lines.append(f'_Static_assert({name} == {theirs}, "{name}");')
     source = tmp_path / "agree.c"
     source.write_text("\n".join(lines) + "\n")
     run(CC, "-std=gnu11", "-c", "-o", tmp_path / "agree.o", source)

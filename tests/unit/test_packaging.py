@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from lightvm import calls, endpoint, errors, wire
 from lightvm.daemon import config
+from tests.layouts import layout
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "packaging/lightvm.toml").read_text()
@@ -161,25 +161,6 @@ def test_every_method_has_an_example() -> None:
 
 
 # The contract with guests
-
-STRUCT = re.compile(r"struct (lvm_\w+) \{\n(.*?)\n\};", re.DOTALL)
-FIELD = re.compile(r"^\s*(?:uint(\d+)_t|struct (\w+)) ([^;]+);", re.MULTILINE)
-
-
-def layout(name: str) -> dict[str, tuple[int, int]]:
-    """Return offset and size of each field of a struct in the toolstack's header."""
-    text = (ROOT / "native/src/lvm_layout.h").read_text()
-    constants = {key: int(value) for key, value in re.findall(r"#define (\w+) (\d+)u?\b", text)}
-    places, offset = {}, 0
-    for bits, inner, names in FIELD.findall(dict(STRUCT.findall(text))[name]):
-        unit = int(bits) // 8 if bits else sum(size for _, size in layout(inner).values())
-        for declared in names.split(","):
-            field, *counts = re.findall(r"\w+", declared)
-            assert offset % min(unit, 8) == 0, f"{name}.{field} is not aligned by itself"
-            size = unit * math.prod(constants.get(count) or int(count) for count in counts)
-            places[field] = (offset, size)
-            offset += size
-    return places
 
 
 @pytest.mark.parametrize(

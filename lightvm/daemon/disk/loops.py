@@ -20,7 +20,8 @@ from pathlib import Path
 from lightvm.daemon.xenstore import MemoryStore
 from lightvm.errors import DiskFailed
 
-CONTROL = "/dev/loop-control"
+DEVICES, BLOCKS = Path("/dev"), Path("/sys/block")
+CONTROL = "loop-control"
 FIRST_NUMBER = 1 << 16
 """Ours start here, since low ones are for people and their ``losetup -f``."""
 
@@ -76,7 +77,7 @@ class Loops:
             *(fd, SECTOR), *(0,) * 5, *(0, 0, 0, flags), name, b"", b"", *(0,) * 10
         )
         try:
-            loop = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+            loop = os.open(DEVICES / f"loop{number}", os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.ioctl(loop, LOOP_CONFIGURE, config)
             finally:
@@ -106,14 +107,14 @@ class Loops:
 
     def sweep(self) -> None:
         """Remove those of ours that nobody has open, as a daemon that was killed may leave them."""
-        for path in Path("/sys/block").glob("loop*"):
+        for path in BLOCKS.glob("loop*"):
             digits = path.name.removeprefix("loop")
             if digits.isdigit() and int(digits) >= FIRST_NUMBER:
                 self._removed(int(digits))
 
 
 def _control(command: int, number: int) -> None:
-    fd = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    fd = os.open(DEVICES / CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, command, number)
     finally:

@@ -10,7 +10,7 @@ import msgspec
 
 from lightvm.daemon.config import Config, NetworkSection
 from lightvm.daemon.net.addresses import AddressPool, MacPool, parse_ranges
-from lightvm.errors import NoSuchNetwork
+from lightvm.errors import BadRequest, NoSuchNetwork
 from lightvm.model import NetRequest, Vif
 from lightvm.xen.device_page import VifConfig
 
@@ -100,7 +100,10 @@ class Networks:
     # Addresses
 
     def assign(self, wanted: Sequence[NetRequest]) -> Assignment:
-        """Hand out addresses for one domain, all or none; raises `NoSuchNetwork`, `OutOfAddresses`, `AddressTaken`."""
+        """Hand out addresses for one domain, all or none.
+
+        Raises `NoSuchNetwork`, `OutOfAddresses`, `AddressTaken` and `BadRequest`.
+        """
         if not wanted:
             return NOTHING
         vifs: list[Vif] = []
@@ -160,8 +163,11 @@ class Networks:
 
 
 def _take_ipv4(network: Network, request: NetRequest, index: int) -> int | None:
+    where = f"request.nets[{index}].ipv4"
     if network.pool is None:
+        if request.ipv4 is not None:
+            raise BadRequest(f"the network {network.name} has no IPv4 addresses", where)
         return None
     if request.ipv4 is None:
         return network.pool.take(network.name)
-    return network.pool.claim(int(IPv4Address(request.ipv4)), f"request.nets[{index}].ipv4")
+    return network.pool.claim(int(IPv4Address(request.ipv4)), where)

@@ -1,0 +1,179 @@
+"""Addresses: each is one domain's, and one that was given back rests for a while."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from lightvm.daemon.net.addresses import MAC_PREFIX, AddressPool, MacPool, parse_ranges
+from lightvm.errors import AddressTaken, BadConfig, OutOfAddresses
+
+NETWORK = IPv4Network("10.0.0.0/29")
+"""10.0.0.0 to 10.0.0.7, the first and the last not for hosts."""
+
+
+def number(text: str) -> int:
+    return int(IPv4Address(text))
+
+
+def text(address: int) -> str:
+    return str(IPv4Address(address))
+
+
+def pool(*ranges: str, reserved: str = "10.0.0.1") -> AddressPool:
+    parsed = parse_ranges(ranges or [str(NETWORK)], NETWORK, "here")
+    return AddressPool(NETWORK, parsed, {number(reserved)})
+
+
+def take(addresses: AddressPool, count: int = 1) -> list[str]:
+    return [text(addresses.take("lan")) for _ in range(count)]
+
+
+# Addresses in turn
+
+
+def test_addresses_are_handed_out_in_turn_but_for_those_that_are_reserved() -> None:
+    assert take(pool(), 5) == [f"10.0.0.{n}" for n in range(2, 7)]
+
+
+def test_ranges_are_used_one_after_the_other() -> None:
+    addresses = pool("10.0.0.5-10.0.0.6", "10.0.0.2-10.0.0.3")
+    assert take(addresses, 4) == ["10.0.0.5", "10.0.0.6", "10.0.0.2", "10.0.0.3"]
+
+
+def test_an_address_that_was_given_back_rests_until_the_others_have_had_their_turn() -> None:
+    addresses = pool("10.0.0.2-10.0.0.4")
+    (first,) = take(addresses)
+    addresses.taken.discard(number(first))
+    assert take(addresses, 3) == ["10.0.0.3", "10.0.0.4", first]
+
+
+def test_one_address_is_handed_out_again_and_again() -> None:
+    addresses = pool("10.0.0.4")
+    for _ in range(3):
+        assert take(addresses) == ["10.0.0.4"]
+        addresses.taken.clear()
+
+
+def test_an_address_that_was_claimed_is_passed_over() -> None:
+    addresses = pool("10.0.0.2-10.0.0.4")
+    addresses.claim(number("10.0.0.3"), "here")
+    assert take(addresses, 2) == ["10.0.0.2", "10.0.0.4"]
+
+
+def test_a_pool_without_a_free_address_says_which_network_it_is() -> None:
+    addresses = pool()
+    take(addresses, 5)
+    with pytest.raises(OutOfAddresses) as caught:
+        addresses.take("lan")
+    assert caught.value.where == "lan"
+
+
+def test_a_pool_that_was_empty_hands_out_what_comes_back() -> None:
+    addresses = pool()
+    take(addresses, 5)
+    addresses.taken.discard(number("10.0.0.4"))
+    assert take(addresses) == ["10.0.0.4"]
+
+
+def test_a_range_of_reserved_addresses_only_has_none() -> None:
+    with pytest.raises(OutOfAddresses):
+        pool("10.0.0.0-10.0.0.1").take("lan")
+
+
+# Addresses that are asked for
+
+
+def test_an_address_outside_of_the_ranges_can_be_claimed() -> None:
+    addresses = pool("10.0.0.2-10.0.0.3")
+    assert text(addresses.claim(number("10.0.0.6"), "here")) == "10.0.0.6"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.0", "10.0.0.7", "10.0.0.1", "10.0.0.8", "9.255.255.255"],
+    ids=["network", "broadcast", "reserved", "above", "below"],
+)
+def test_an_address_that_is_not_for_domains_cannot_be_claimed(address: str) -> None:
+    addresses = pool()
+    with pytest.raises(AddressTaken) as caught:
+        addresses.claim(number(address), "request.nets[0].ipv4")
+    assert caught.value.where == "request.nets[0].ipv4"
+    assert not addresses.taken
+
+
+@pytest.mark.parametrize("how", ["taken", "claimed"])
+def test_an_address_that_a_domain_has_cannot_be_claimed(how: str) -> None:
+    addresses = pool("10.0.0.2")
+    if how == "taken":
+        take(addresses)
+    else:
+        addresses.claim(number("10.0.0.2"), "here")
+    with pytest.raises(AddressTaken, match="another domain's"):
+        addresses.claim(number("10.0.0.2"), "here")
+
+
+# MAC addresses
+
+
+def test_new_mac_addresses_are_local_unicast_and_each_of_its_own() -> None:
+    macs = MacPool()
+    taken = {macs.take() for _ in range(1000)}
+    assert len(taken) == 1000
+    assert all(mac.startswith(MAC_PREFIX) and len(mac) == 6 for mac in taken)
+    assert MAC_PREFIX[0] & 3 == 2
+
+
+def test_a_mac_address_that_a_domain_has_is_not_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = iter([1, 1, 2])
+    monkeypatch.setattr("random.getrandbits", lambda bits: next(drawn))
+    macs = MacPool()
+    assert [macs.take(), macs.take()] == [MAC_PREFIX + b"\0\0\1", MAC_PREFIX + b"\0\0\2"]
+
+
+def test_a_mac_address_can_be_claimed_once() -> None:
+    macs, mac = MacPool(), bytes.fromhex("0a0000000001")
+    assert macs.claim(mac, "here") == mac
+    with pytest.raises(AddressTaken) as caught:
+        macs.claim(mac, "request.nets[0].mac")
+    assert caught.value.where == "request.nets[0].mac"
+    assert "0a:00:00:00:00:01" in str(caught.value)
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("written", "first", "last"),
+    [
+        ("10.0.0.2-10.0.0.4", "10.0.0.2", "10.0.0.4"),
+        ("10.0.0.2-10.0.0.2", "10.0.0.2", "10.0.0.2"),
+        ("10.0.0.4/30", "10.0.0.4", "10.0.0.7"),
+        ("10.0.0.4", "10.0.0.4", "10.0.0.4"),
+    ],
+)
+def test_a_range_has_both_its_ends(written: str, first: str, last: str) -> None:
+    (found,) = parse_ranges([written], NETWORK, "here")
+    assert (text(found[0]), text(found[-1])) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "10.0.0.4-10.0.0.2",
+        "10.0.0.4-10.0.0.8",
+        "9.0.0.1-10.0.0.2",
+        "10.0.0.0/28",
+        "10.0.0.5/30",
+        "10.0.0.2-",
+        "some",
+        "",
+    ],
+)
+def test_a_range_that_is_none_in_the_network_is_refused(written: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        parse_ranges([written], NETWORK, "networks.lan")
+    assert caught.value.where == "networks.lan"
