@@ -1,8 +1,6 @@
 /* Tells the time over TCP port 13 (RFC 867). */
 #include "lightvm_net.h"
 
-#include "lwip/tcp.h"
-
 #include <string.h>
 
 #define DAYTIME_PORT 13
@@ -59,31 +57,13 @@ static err_t greet(void *nothing, struct tcp_pcb *caller, err_t error)
     char text[40];
     size_t n = put_time(text);
     tcp_write(caller, text, (u16_t)n, TCP_WRITE_FLAG_COPY);
-    if (tcp_close(caller) != ERR_OK) {
-        tcp_abort(caller);
-        return ERR_ABRT;
-    }
-    return ERR_OK;
-}
-
-static int listen_for_callers(void)
-{
-    struct tcp_pcb *listener = tcp_new();
-    if (!listener || tcp_bind(listener, IP_ADDR_ANY, DAYTIME_PORT) != ERR_OK) {
-        return 0;
-    }
-    listener = tcp_listen(listener);
-    if (!listener) {
-        return 0;
-    }
-    tcp_accept(listener, greet);
-    return 1;
+    return lightvm_net_close(caller);
 }
 
 int main(int argc, char **argv)
 {
     (void)argc;
-    if (!lightvm_net_start() || !listen_for_callers()) {
+    if (!lightvm_net_start() || !lightvm_net_listen(DAYTIME_PORT, greet)) {
         lightvm_print("daytime: no network\n");
         return 1;
     }

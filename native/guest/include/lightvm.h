@@ -149,6 +149,9 @@ extern struct lightvm_console_ring *lightvm_console;
  * separate words, double quotes keep blanks together.
  */
 
+/* What the creator of the domain gave along, up to a page of bytes; NULL and 0 where there is nothing. */
+const char *lightvm_metadata(size_t *ret_size);
+
 /* Say that the guest is ready for use. */
 void lightvm_ready(void);
 /* Report reason and status, and stop. */
@@ -229,7 +232,10 @@ const void *lightvm_vif_receive(struct lightvm_vif *vif, uint32_t *ret_length);
 void lightvm_vif_release(struct lightvm_vif *vif);
 /* Tell the back-end what was sent and released. */
 void lightvm_vif_flush(struct lightvm_vif *vif);
-/* Before sleeping: have an event for the next frame. Returns 0 where one has come meanwhile. */
+/*
+ * Before sleeping: flush, and have an event for the next frame, and for the next free buffer where there is none. Returns 0
+ * where a frame has come meanwhile.
+ */
 int lightvm_vif_idle(struct lightvm_vif *vif);
 
 /*

@@ -38,6 +38,7 @@
 #define TCP_LISTEN_BACKLOG 1
 #define TCP_OVERSIZE TCP_MSS
 #define LWIP_TCP_KEEPALIVE 1
+#define TCP_KEEPIDLE_DEFAULT 60000ul /* ms until a silent peer is asked whether it is there */
 /* A connection that has ended keeps its memory for twice this long, in milliseconds; lwIP's minute would let short
    connections fill a small guest. */
 #define TCP_MSL 5000ul

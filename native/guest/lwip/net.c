@@ -4,6 +4,7 @@
 #include "lwip/etharp.h"
 #include "lwip/init.h"
 #include "lwip/pbuf.h"
+#include "lwip/priv/tcp_priv.h" /* tcp_txnow */
 #include "lwip/timeouts.h"
 #include "netif/ethernet.h"
 
@@ -14,6 +15,8 @@
 
 static struct netif netifs[LIGHTVM_VIFS_MAX];
 static int nr_netifs;
+static uint8_t starved
+    [LIGHTVM_VIFS_MAX]; /* a frame of TCP's could not be sent, as all buffers were on their way */
 
 _Noreturn void lightvm_lwip_failed(const char *message)
 {
@@ -44,7 +47,8 @@ static err_t send_frame(struct netif *netif, struct pbuf *frame)
     struct lightvm_vif *vif = netif->state;
     void *buffer = lightvm_vif_tx_buffer(vif);
     if (!buffer) {
-        return ERR_MEM; /* TCP sends it again; nobody else was promised anything */
+        starved[netif - netifs] = 1; /* nobody but TCP was promised anything */
+        return ERR_MEM;
     }
     pbuf_copy_partial(frame, buffer, frame->tot_len, 0);
     lightvm_vif_send(vif, frame->tot_len);
@@ -124,6 +128,17 @@ static int take_frames(struct netif *netif)
     return taken;
 }
 
+/* Let TCP go on where it found no buffer; returns whether it could. */
+static int resume(int i)
+{
+    if (!starved[i] || !lightvm_vif_tx_buffer(netifs[i].state)) {
+        return 0;
+    }
+    starved[i] = 0;
+    tcp_txnow();
+    return 1;
+}
+
 static void sleep_until_something_happens(const uint32_t *ports, uint32_t n)
 {
     u32_t ms = sys_timeouts_sleeptime();
@@ -150,6 +165,7 @@ _Noreturn void lightvm_net_run(void)
         sys_check_timeouts();
         for (int i = 0; i < nr_netifs; i++) {
             busy |= !lightvm_vif_idle(netifs[i].state);
+            busy |= resume(i);
         }
         if (!busy) {
             sleep_until_something_happens(ports, (uint32_t)nr_netifs + 1);

@@ -206,8 +206,8 @@ int lightvm_vif_idle(struct lightvm_vif *vif)
     push(vif, vif->rx, vif->rx_prod);
     lightvm_vif_flush(vif);
     vif->rx->rsp_event = vif->rx_cons + 1;
-    vif->tx->rsp_event =
-        vif->tx_cons + TX_BUFFERS / 2; /* sent buffers are taken back when they are needed */
+    /* Sent buffers are taken back when they are needed; with none left, the next one is news. */
+    vif->tx->rsp_event = vif->tx_cons + (vif->nr_tx_free ? TX_BUFFERS / 2 : 1);
     full_barrier();
     return vif->rx_cons == vif->rx->rsp_prod;
 }
