@@ -11,6 +11,7 @@
 #define memmove guest_memmove
 #define memset guest_memset
 #define memcmp guest_memcmp
+#define memchr guest_memchr
 #define strlen guest_strlen
 #define strcmp guest_strcmp
 #define strncmp guest_strncmp
@@ -19,6 +20,7 @@
 #undef memmove
 #undef memset
 #undef memcmp
+#undef memchr
 #undef strlen
 #undef strcmp
 #undef strncmp
@@ -116,6 +118,7 @@ static void memory_functions_do_as_those_of_c(void)
         CHECK(memcmp(a, b + 32, n) == 0);
         int ours = guest_memcmp(a + from, b + to, n), theirs = memcmp(a + from, b + to, n);
         CHECK((ours < 0) == (theirs < 0) && (ours > 0) == (theirs > 0));
+        CHECK(guest_memchr(a, 1, n) == memchr(a, 1, n));
     }
 }
 

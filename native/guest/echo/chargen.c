@@ -44,12 +44,10 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t n)
 static err_t on_data(void *arg, struct tcp_pcb *pcb, struct pbuf *data, err_t error)
 {
     (void)arg, (void)error;
-    if (!data) {
-        leave();
-        return lightvm_net_close(pcb);
+    if (data) { /* else the caller has no more to say, and may still listen; if not, the next line is reset */
+        tcp_recved(pcb, data->tot_len);
+        pbuf_free(data);
     }
-    tcp_recved(pcb, data->tot_len);
-    pbuf_free(data);
     return ERR_OK;
 }
 

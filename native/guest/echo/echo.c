@@ -34,8 +34,8 @@ static err_t answer(struct caller *caller, struct tcp_pcb *pcb)
         caller->waiting = pbuf_free_header(first, n);
         tcp_recved(pcb, n);
     }
-    if (!caller->ended) {
-        return ERR_OK;
+    if (!caller->ended || tcp_sndqueuelen(pcb)) {
+        return ERR_OK; /* while something is on its way, the caller counts */
     }
     forget(caller);
     return lightvm_net_close(pcb);
@@ -83,6 +83,7 @@ static err_t on_caller(void *nothing, struct tcp_pcb *pcb, err_t error)
     tcp_sent(pcb, on_sent);
     tcp_poll(pcb, on_poll, 1);
     tcp_err(pcb, on_error);
+    tcp_nagle_disable(pcb); /* whoever sends bit by bit wants them back so */
     return ERR_OK;
 }
 

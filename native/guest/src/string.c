@@ -46,6 +46,17 @@ int memcmp(const void *a, const void *b, size_t n)
     return 0;
 }
 
+void *memchr(const void *bytes, int byte, size_t n)
+{
+    const uint8_t *at = bytes;
+    for (; n; n--, at++) {
+        if (*at == (uint8_t)byte) {
+            return (void *)at;
+        }
+    }
+    return NULL;
+}
+
 size_t strlen(const char *text)
 {
     size_t n = 0;
