@@ -5,6 +5,7 @@ All methods block, and are for a worker thread, one at a time. They raise `LinkF
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Interface
@@ -22,6 +23,9 @@ PORT_MAC = "fe:ff:ff:ff:ff:ff"
 
 MAX_PORTS = 1023
 """A Linux bridge has no more (``BR_MAX_PORTS``)."""
+
+DEVICE_SECONDS, LOOK_SECONDS = 10.0, 0.005
+"""Netback says that it knows of a vif just before it makes the device."""
 
 IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x1, 0x80, 0x1000
 
@@ -59,6 +63,15 @@ class Links:
         except OSError:
             return None
 
+    def _wait(self, name: str) -> int:
+        """Return the number of a device that is just being made; raises `LinkFailed`."""
+        end = time.monotonic() + DEVICE_SECONDS
+        while (found := self._find(name)) is None:
+            if time.monotonic() > end:
+                raise LinkFailed(f"no such network device after {DEVICE_SECONDS:g} s", name)
+            time.sleep(LOOK_SECONDS)
+        return found
+
     def ensure_bridge(self, name: str, address: IPv4Interface | None) -> None:
         """Make sure that there is a bridge; where an address is given, make it if need be, up and with that address."""
         with _failing("bridge", name):
@@ -92,7 +105,7 @@ class Links:
         if self.ports(bridge) >= MAX_PORTS:
             raise LinkFailed(f"the bridge is full: it has {MAX_PORTS} ports", bridge)
         with _failing("add port", name):
-            index = self.index(name)
+            index = self._wait(name)
             self._netlink.link(
                 "set",
                 index=index,
