@@ -56,7 +56,7 @@ def wait_for(reached: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def daemon(shells: int) -> Iterator[str]:
+def daemon(shells: int, more: str = "") -> Iterator[str]:
     """Run a daemon that keeps that many shells; yield its socket."""
     with tempfile.TemporaryDirectory(prefix="lightvm-bench-") as directory:
         socket = f"{directory}/lightvm.sock"
@@ -64,7 +64,7 @@ def daemon(shells: int) -> Iterator[str]:
         config.write_text(
             f'[daemon]\nsocket = "{socket}"\nstate_dir = "{directory}/state"\n'
             f"[limits]\nready_seconds = 60.0\n"
-            f"[flavors.tiny]\nmemory_kib = 4096\nlow = 1\nhigh = {shells}\n"
+            f"[flavors.tiny]\nmemory_kib = 4096\nlow = 1\nhigh = {shells}\n{more}"
         )
         process = subprocess.Popen(
             [BIN / "lightvmd", "--config", config], stderr=subprocess.DEVNULL
@@ -84,7 +84,9 @@ def full(socket: str, shells: int) -> bool:
     """Whether the daemon's pool is full."""
     try:
         with Client(socket) as client:
-            return client.pool_status()[0].shells >= shells
+            return all(
+                pool.shells >= shells for pool in client.pool_status() if pool.flavor == "tiny"
+            )
     except NoDaemon:
         return False
 

@@ -16,6 +16,18 @@ PYTHON = "/opt/lightvm/bin/python"
 PATIENCE = 3000.0
 
 
+def bench_network(suite: str, per_step: int) -> dict[str, Any]:
+    """Measure creates with and without a vif in a fresh lab; raises `LabError`."""
+    with Lab(f"bench-{suite}", suite=suite) as lab:
+        lab.install()
+        return measure_network(lab, per_step)
+
+
+def measure_network(lab: Lab, per_step: int) -> dict[str, Any]:
+    """Measure creates with and without a vif in a running lab that has the project installed."""
+    return _run(lab, f"network --per-step {per_step}")
+
+
 def bench_create(suite: str, live: list[int], per_step: int) -> dict[str, Any]:
     """Measure creates in a fresh lab; raises `LabError`."""
     with Lab(f"bench-{suite}", suite=suite) as lab:
@@ -25,14 +37,18 @@ def bench_create(suite: str, live: list[int], per_step: int) -> dict[str, Any]:
 
 def measure_create(lab: Lab, live: list[int], per_step: int) -> dict[str, Any]:
     """Measure creates in a running lab that has the project installed; raises `LabError`."""
-    lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
-    lab.push(HERE / "create.py", HERE / "fork_exec.c", to=f"{IN_DOM0}/")
     steps = " ".join(map(str, live))
+    return _run(lab, f"create --live {steps} --per-step {per_step}")
+
+
+def _run(lab: Lab, command: str) -> dict[str, Any]:
+    package = f"{IN_DOM0}/benchmarks"
+    lab.run(f"rm -rf {IN_DOM0} && mkdir -p {package}", check=True)
+    programs = [HERE / name for name in ("__init__.py", "create.py", "network.py", "fork_exec.c")]
+    lab.push(*programs, to=f"{package}/")
     with step("measuring"):
         done = lab.run(
-            f"{PYTHON} {IN_DOM0}/create.py --live {steps} --per-step {per_step}",
-            check=True,
-            timeout=PATIENCE,
+            f"cd {IN_DOM0} && {PYTHON} -m benchmarks.{command}", check=True, timeout=PATIENCE
         )
     try:
         results: dict[str, Any] = json.loads(done.stdout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+NOTE = "Times are of this one run; under emulation only their ratios mean anything."
+
 ROWS = (
     ("api_create_ms", "LightVM create, API, from the pool"),
     ("api_create_cold_ms", "LightVM create, API, cold"),
@@ -13,18 +15,40 @@ ROWS = (
 )
 
 
+NETWORK_ROWS = (
+    ("api_create_ms", "create from the pool, no vif"),
+    ("api_create_vif_ms", "create from the pool, one vif"),
+    ("daytime_create_ms", "create of daytime, to ready"),
+    ("first_ping_ms", "and from there to its first ping"),
+    ("fork_exec_ms", "fork+exec+wait of /bin/true"),
+    ("xl_create_vif_ms", "xl create of the same guest, one vif"),
+)
+
+
+def render_network(results: dict[str, Any]) -> str:
+    """Return a table of creates with and without a vif."""
+    lines = _rows(results, NETWORK_ROWS)
+    lines += ["", f"with a vif / without: {results['ratios']['vif_to_no_vif']:.3f}", NOTE]
+    return "\n".join(lines)
+
+
 def render(results: dict[str, Any]) -> str:
     """Return a table of every kind of create, each beside fork+exec of the same run."""
     yardstick = results["fork_exec_ms"]["p50"]
-    lines = [f"{'':36} {'p50 ms':>10} {'p99 ms':>10} {'x fork+exec':>12}"]
-    for key, title in ROWS:
-        row = results[key]
-        ratio = row["p50"] / yardstick
-        lines.append(f"{title:36} {row['p50']:10.2f} {row['p99']:10.2f} {ratio:12.3f}")
-    lines.append("")
+    lines = [*_rows(results, ROWS), ""]
     for step in results["api_create_series"]:
         title = f"pooled create with {step['live_domains']} live domains"
         ratio = step["p50"] / yardstick
         lines.append(f"{title:36} {step['p50']:10.2f} {step['p99']:10.2f} {ratio:12.3f}")
-    lines.append("Times are of this one run; under emulation only their ratios mean anything.")
+    lines.append(NOTE)
     return "\n".join(lines)
+
+
+def _rows(results: dict[str, Any], rows: tuple[tuple[str, str], ...]) -> list[str]:
+    yardstick = results["fork_exec_ms"]["p50"]
+    lines = [f"{'':36} {'p50 ms':>10} {'p99 ms':>10} {'x fork+exec':>12}"]
+    for key, title in rows:
+        row = results[key]
+        ratio = row["p50"] / yardstick
+        lines.append(f"{title:36} {row['p50']:10.2f} {row['p99']:10.2f} {ratio:12.3f}")
+    return lines
