@@ -47,6 +47,7 @@ class DaemonProcess:
         )
         self.others = xl_list().keys()
         """Domains that are none of this daemon's."""
+        self.network = False
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

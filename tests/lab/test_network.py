@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,74 +14,16 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.errors import AddressTaken
-from lightvm.model import Created, NetRequest, Source, WaitFor
-from tests.lab.daemon import DAYTIME, DaemonProcess, assert_nothing_leaked, eventually
+from lightvm.model import NetRequest, Source, WaitFor
+from tests.lab.daemon import DAYTIME, DaemonProcess, eventually
+from tests.lab.network import HOST, NET, address, ports
 from tests.lab.test_hotpath import between_request_and_reply, traced
-
-BRIDGE, HOST = "lvtest0", "10.78.0.1"
-NETWORK = f"""
-[networks.default]
-bridge = "{BRIDGE}"
-address = "{HOST}/24"
-[flavors.net]
-networks = ["default"]
-low = 4
-high = 4
-"""
-NET = [NetRequest(network="default")]
 
 
 @pytest.fixture(scope="module")
-def daemon(
-    daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[DaemonProcess]:
-    """A daemon with a network, beside the other one, whose pool stays full meanwhile."""
-    daemon.wait_full()
-    process = DaemonProcess(tmp_path_factory.mktemp("network"), low=4, high=4, more=NETWORK)
-    process.start()
-    process.wait_full()
-    yield process
-    process.stop()
-    assert not ports()
-    assert not nodes()
-    subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
-
-
-@pytest.fixture
-def client(daemon: DaemonProcess) -> Iterator[Client]:
-    """A client of the daemon; at the end all domains go, and nothing may be left of them."""
-    with Client(daemon.socket) as client:
-        yield client
-    with Client(daemon.socket) as after:
-        for domain in after.list(all=True):
-            after.destroy(domain.uuid, missing_ok=True)
-        assert_nothing_leaked(after, daemon.others)
-        daemon.wait_full()
-        eventually(lambda: len(ports()) == daemon.high, "only shells have ports")
-        eventually(lambda: len(nodes()) == daemon.high, "only shells have nodes")
-
-
-def ports() -> set[str]:
-    """Return the ports of the bridge."""
-    return {path.name for path in Path(f"/sys/class/net/{BRIDGE}/brif").glob("vif*")}
-
-
-def nodes() -> set[str]:
-    """Return the domains that have back-ends in XenStore."""
-    done = subprocess.run(
-        ["xenstore-list", "/local/domain/0/backend/vif"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return set(done.stdout.split())
-
-
-def address(created: Created) -> str:
-    """Return the address of a domain's vif."""
-    (vif,) = created.domain.vifs
-    assert vif.ipv4 is not None
-    return vif.ipv4.partition("/")[0]
+def daemon(daemon: DaemonProcess, network_daemon: DaemonProcess) -> DaemonProcess:
+    """The daemon with a network."""
+    return network_daemon
 
 
 def ping(target: str, count: int = 3) -> str:

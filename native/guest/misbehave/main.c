@@ -70,12 +70,12 @@ static void scribble(uint32_t gfn, uint32_t *state)
     }
 }
 
-/* The special pages are all below 4 GiB; those that are not there, or read-only, swallow what is written. */
+/* All special pages and the rings of vifs; those that are not there, or read-only, swallow what is written. */
 static void be_hostile(void)
 {
     uint32_t state = 1, first = (uint32_t)lightvm_control >> 12;
     for (;;) {
-        for (uint32_t page = 0; page < 64; page++) {
+        for (uint32_t page = 0; page < 24; page++) {
             if (first + page - 1 != lightvm_device_page->shared_info_gfn) {
                 scribble(first + page - 1, &state);
             }

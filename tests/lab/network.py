@@ -1,0 +1,43 @@
+"""A network for guests of the tests."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from lightvm.model import Created, NetRequest
+
+BRIDGE, HOST = "lvtest0", "10.78.0.1"
+NETWORK = f"""
+[networks.default]
+bridge = "{BRIDGE}"
+address = "{HOST}/24"
+[flavors.net]
+networks = ["default"]
+low = 4
+high = 4
+"""
+NET = [NetRequest(network="default")]
+
+
+def ports() -> set[str]:
+    """Return the ports of the bridge."""
+    return {path.name for path in Path(f"/sys/class/net/{BRIDGE}/brif").glob("vif*")}
+
+
+def nodes() -> set[str]:
+    """Return the domains that have back-ends in XenStore."""
+    done = subprocess.run(
+        ["xenstore-list", "/local/domain/0/backend/vif"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(done.stdout.split())
+
+
+def address(created: Created) -> str:
+    """Return the address of a domain's vif."""
+    (vif,) = created.domain.vifs
+    assert vif.ipv4 is not None
+    return vif.ipv4.partition("/")[0]

@@ -1,0 +1,45 @@
+"""A guest that does its worst, beside others that go on."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+
+from lightvm.blocking import Client
+from lightvm.errors import TimedOut
+from lightvm.model import WaitFor
+from tests.lab.daemon import MISBEHAVE, NOOP, DaemonProcess
+from tests.lab.network import NET
+
+
+@pytest.fixture(scope="module")
+def daemon(daemon: DaemonProcess, network_daemon: DaemonProcess) -> DaemonProcess:
+    """The daemon with a network."""
+    return network_daemon
+
+
+def creates(client: Client, n: int) -> float:
+    """Return the median time of pooled creates, in ms."""
+    times = []
+    for _ in range(n):
+        begun = time.perf_counter()
+        created = client.create(NOOP, wait=WaitFor.READY)
+        times.append((time.perf_counter() - begun) * 1e3)
+        client.destroy(created.domain.uuid)
+        time.sleep(0.3)  # the pool stays full
+    return statistics.median(times)
+
+
+def test_a_hostile_guest_harms_nobody(client: Client) -> None:
+    creates(client, 5)
+    before = creates(client, 15)
+    hostile = client.create(MISBEHAVE, name="hostile", nets=NET, cmdline="ready hostile")
+    time.sleep(2)
+    beside = creates(client, 15)
+    print(f"create beside a hostile guest: {beside:.2f} ms, before: {before:.2f} ms (emulated)")
+    assert client.version().domains >= 1
+    with pytest.raises(TimedOut):
+        client.stop("hostile", timeout_ms=1000)
+    client.destroy(hostile.domain.uuid)
