@@ -27,6 +27,7 @@ from lightvm.daemon.config import Config, Daemon, FlavorSection, Limits, PoolLim
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.listen import lock_state, open_listeners
+from lightvm.daemon.net.filters import MemoryFilters
 from lightvm.daemon.net.links import MemoryPorts
 from lightvm.daemon.run import serve_daemon
 from lightvm.daemon.xenstore import MemoryStore
@@ -35,6 +36,7 @@ from lightvm.xen.fake import FakeHypervisor
 __all__ = [
     "FakeHypervisor",
     "InMemory",
+    "MemoryFilters",
     "MemoryLoops",
     "MemoryPorts",
     "MemoryStore",
@@ -51,6 +53,7 @@ class InMemory:
     hypervisor: FakeHypervisor
     store: MemoryStore
     ports: MemoryPorts
+    filters: MemoryFilters
     loops: MemoryLoops
     service: Service
     images: Path
@@ -79,6 +82,7 @@ async def serve_in_memory(
     hypervisor: FakeHypervisor | None = None,
     store: MemoryStore | None = None,
     ports: MemoryPorts | None = None,
+    filters: MemoryFilters | None = None,
     loops: MemoryLoops | None = None,
 ) -> AsyncIterator[InMemory]:
     """Serve in memory for the length of a block; leaving it stops the daemon in order.
@@ -94,6 +98,7 @@ async def serve_in_memory(
                 hypervisor=hypervisor,
                 store=store,
                 ports=ports,
+                filters=filters,
                 loops=loops,
             ) as served:
                 yield served
@@ -102,6 +107,7 @@ async def serve_in_memory(
     hypervisor = hypervisor or FakeHypervisor()
     store = store or MemoryStore()
     ports = ports or MemoryPorts(store)
+    filters = filters or MemoryFilters()
     loops = loops or MemoryLoops(store)
     for name in ("noop", "hello", "misbehave"):
         (directory / name).write_bytes(make_image())
@@ -116,13 +122,14 @@ async def serve_in_memory(
         ):
             async with trio.open_nursery() as nursery:
                 service = await nursery.start(
-                    serve_daemon, config, hypervisor, store, ports, loops, listeners, stop
+                    serve_daemon, config, hypervisor, store, ports, filters, loops, listeners, stop
                 )
                 yield InMemory(
                     socket=config.daemon.socket,
                     hypervisor=hypervisor,
                     store=store,
                     ports=ports,
+                    filters=filters,
                     loops=loops,
                     service=service,
                     images=directory,

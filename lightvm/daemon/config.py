@@ -94,6 +94,8 @@ class NetworkSection(_Section, frozen=True, kw_only=True):
     ranges: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     mtu: Annotated[int, Meta(ge=576, le=65535)] = 1500
+    nat: bool = False
+    antispoof: bool = False
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -161,6 +163,8 @@ def _check_network(section: NetworkSection, where: str) -> None:
     if address is None:
         if section.ranges or gateway:
             raise BadConfig("`ranges` and `gateway` need an `address`", where)
+        if section.nat or section.antispoof:
+            raise BadConfig("`nat` and `antispoof` need an `address`", where)
         return
     if gateway is not None and gateway not in address.network:
         raise BadConfig(f"the gateway does not lie in {address.network}", where)

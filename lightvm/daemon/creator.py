@@ -205,7 +205,7 @@ class Creator:
             if shell is None:
                 shell, source = await self._make_cold(plan.wish), Source.COLD
             watch.taken = _now()
-            if plan.disks:
+            if plan.disks or self._devices.networks.are_guarded(plan.vifs):
                 await self._bind(shell, plan)
             try:
                 return self._finish(shell, plan, watch), source
@@ -215,10 +215,13 @@ class Creator:
                 log.warning("shell-lost", flavor=shell.flavor, domid=shell.handle.domid)
 
     async def _bind(self, shell: Shell, plan: Plan) -> None:
-        """Let a shell's disks stand for what was asked for; a shell that it fails on is given back."""
+        """Let a shell's devices stand for what was asked for; a shell that it fails on is given back."""
         with self._maker.working_on(shell.uuid):
             try:
-                await self._devices.bind(shell.loops, plan.disks)
+                if plan.disks:
+                    await self._devices.bind(shell.loops, plan.disks)
+                if self._devices.networks.are_guarded(plan.vifs):
+                    await self._devices.let_send(shell.handle.domid, plan.vifs)
                 await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
                 await self._discard(shell)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack
 from typing import TypeVar
 
 import structlog
@@ -14,10 +14,14 @@ from lightvm.daemon.backends import Found
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
 from lightvm.daemon.disk.loops import loop_number, physical_device
 from lightvm.daemon.disk.vbds import describe_vbd
+from lightvm.daemon.journal import DomainRecord
+from lightvm.daemon.net.filters import Filters
 from lightvm.daemon.net.networks import Networks
+from lightvm.daemon.net.room import Room
 from lightvm.daemon.net.vifs import describe_vif, port_name
 from lightvm.daemon.xenstore import Store
-from lightvm.errors import HostError, StoreFailed
+from lightvm.errors import HostError, StoreFailed, TimedOut
+from lightvm.model import Vif
 from lightvm.xen.hypervisor import Handle
 
 log = structlog.get_logger()
@@ -27,15 +31,26 @@ T = TypeVar("T")
 MOST_THREADS = 1
 """Netlink and XenStore are used by one thread at a time."""
 
+GONE_SECONDS = 10.0
+"""How long a network device may take to go."""
+
+SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
+
 
 class Devices:
     """The devices of all shells and domains."""
 
-    def __init__(self, store: Store, networks: Networks, loops: LoopDevices) -> None:
+    def __init__(
+        self, store: Store, networks: Networks, loops: LoopDevices, filters: Filters
+    ) -> None:
         self._store = store
         self.networks = networks
         self._loops = loops
+        self._filters = filters
         self._limiter = trio.CapacityLimiter(MOST_THREADS)
+        self._room = Room(networks.count_ports)
+        self._guarded: dict[str, tuple[str, ...]] = {}
+        """Guarded ports by the UUID of their domain: a domid may be used again."""
 
     async def start(self) -> None:
         """Make sure that all bridges are there, and that nothing of a former daemon is in the way.
@@ -44,6 +59,29 @@ class Devices:
         """
         await self._in_thread(self.networks.ensure_bridges)
         await self._in_thread(self._loops.sweep)
+
+    async def filter(self, records: Iterable[DomainRecord]) -> None:
+        """Make the tables of nftables anew, with the domains that there are; raises `LinkFailed`.
+
+        What a former daemon had there is replaced in one step, so running guests stay connected, and guarded.
+        """
+        networks = self.networks
+        guarded = {}
+        for record in records:
+            sources = networks.sources(record.domid, record.vifs)
+            if sources:
+                self._guarded[record.uuid] = tuple(sources)
+                guarded.update(sources)
+        await self._in_thread(
+            self._filters.rebuild, networks.nats, guarded if networks.guards else None
+        )
+        await self._in_thread(networks.hook_present, guarded)
+        if networks.nats:  # not sooner: what is forwarded is filtered
+            await self._in_thread(networks.forward_ipv4)
+
+    def room_for(self, networks: Sequence[str]) -> AbstractAsyncContextManager[None]:
+        """Keep room in the bridges for the vifs of one shell; entering raises `LinkFailed` where there is none."""
+        return self._room.hold(self.networks.bridges(networks))
 
     async def connect(
         self, handle: Handle, uuid: str, networks: Sequence[str], disks: int
@@ -55,6 +93,9 @@ class Devices:
         """
         if not networks and not disks:
             return ()
+        guarded = self.networks.guarded_ports(handle.domid, networks)
+        if guarded:
+            self._guarded[uuid] = guarded
         return await self._in_thread(self._connect, handle, uuid, networks, disks)
 
     def _connect(
@@ -71,6 +112,8 @@ class Devices:
         except BaseException:
             self._loops.sweep()  # those that no back-end has opened yet: nobody else knows them
             raise
+        if uuid in self._guarded:  # from the first moment in the bridge on, until it has addresses
+            self._filters.guard(dict.fromkeys(self._guarded[uuid]))
         # The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once,
         # else up to a second later (Linux' net/core/link_watch.c).
         for index, name in enumerate(networks):
@@ -86,9 +129,35 @@ class Devices:
         for number, disk in zip(loops, disks, strict=True):
             self._loops.bind(number, disk.fd, disk.path, readonly=disk.readonly)
 
+    async def let_send(self, domid: int, vifs: Sequence[Vif]) -> None:
+        """Let a shell's guarded vifs send from the addresses that its domain is given; raises `LinkFailed`.
+
+        Not in the one thread of the other devices, where it could wait for a back-end.
+        """
+        await trio.to_thread.run_sync(self._filters.guard, self.networks.sources(domid, vifs))
+
     async def disconnect(self, domid: int, uuid: str) -> None:
-        """Remove a domain's devices, where it has any; raises `StoreFailed` and `DiskFailed`. May be called again."""
+        """Remove a domain's devices, where it has any. May be called again.
+
+        Raises `StoreFailed`, `DiskFailed`, `LinkFailed` and `TimedOut`.
+        """
         await self._in_thread(self._disconnect, domid, uuid)
+        if uuid in self._guarded:
+            await self._unguard(uuid)
+
+    async def _unguard(self, uuid: str) -> None:
+        """Wait until a domain's ports are gone, and drop what guards them: another's may get their names."""
+        ports = self._guarded[uuid]
+        look = SHORTEST_LOOK
+        end = trio.current_time() + GONE_SECONDS
+        for port in ports:
+            while self.networks.has_port(port):
+                if trio.current_time() > end:
+                    raise TimedOut(f"the device is still there after {GONE_SECONDS:g} s", port)
+                await trio.sleep(look)
+                look = min(2 * look, LONGEST_LOOK)
+        await trio.to_thread.run_sync(self._filters.forget, ports)
+        self._guarded.pop(uuid, None)
 
     def _disconnect(self, domid: int, uuid: str) -> None:
         physical: list[str] = []

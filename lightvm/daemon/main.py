@@ -18,6 +18,7 @@ from lightvm.daemon.config import DEFAULT_PATH, Config, load_config
 from lightvm.daemon.disk.loops import Loops
 from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.links import Links
+from lightvm.daemon.net.nftables import NftFilters
 from lightvm.daemon.notify import notify
 from lightvm.daemon.run import serve_daemon
 from lightvm.daemon.xenstore import PyxsStore
@@ -91,7 +92,15 @@ async def _serve(
         # From before the start on: a signal that comes meanwhile is obeyed after it.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             service = await nursery.start(
-                serve_daemon, config, hypervisor, PyxsStore(), Links(), Loops(), listeners, stop
+                serve_daemon,
+                config,
+                hypervisor,
+                PyxsStore(),
+                Links(),
+                NftFilters(),
+                Loops(),
+                listeners,
+                stop,
             )
             log.info(
                 "ready",

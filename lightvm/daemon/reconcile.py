@@ -47,12 +47,18 @@ class Reconciliation:
         self.adopted = self.ended = 0
 
     async def run(self) -> None:
-        """Bring everything in line; what could not be stays in the journal. Raises `HypercallError`."""
+        """Bring everything in line; what could not be stays in the journal.
+
+        Raises `HypercallError` and `LinkFailed`.
+        """
         past = self._journal.past
         # Devices before domains: so of what somebody else makes meanwhile, the domain is seen.
         found = await self._find_devices()
         present = {info.uuid.hex(): info for info in await self._hypervisor.list_domains()}
         self._domids = {info.domid for info in present.values()}
+        await self._devices.filter(
+            record for uuid, record in past.domains.items() if uuid in present
+        )
         for uuid in list(past.shells):
             await self._remove_shell(uuid, present.get(uuid))
         for uuid, record in list(past.domains.items()):

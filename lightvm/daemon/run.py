@@ -22,6 +22,7 @@ from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.net.filters import Filters
 from lightvm.daemon.net.networks import Networks, Ports
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.pump import EventPump, reap_ended
@@ -39,6 +40,7 @@ async def serve_daemon(
     hypervisor: Hypervisor,
     store: Store,
     ports: Ports,
+    filters: Filters,
     loops: LoopDevices,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
@@ -51,7 +53,18 @@ async def serve_daemon(
     domains are never touched: the next daemon adopts them.
     """
     with contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal:
-        await _serve(config, hypervisor, store, ports, loops, listeners, stop, journal, task_status)
+        await _serve(
+            config,
+            hypervisor,
+            store,
+            ports,
+            filters,
+            loops,
+            listeners,
+            stop,
+            journal,
+            task_status,
+        )
 
 
 async def _serve(
@@ -59,6 +72,7 @@ async def _serve(
     hypervisor: Hypervisor,
     store: Store,
     ports: Ports,
+    filters: Filters,
     loops: LoopDevices,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
@@ -69,7 +83,7 @@ async def _serve(
     registry = Registry(
         keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
     )
-    devices = Devices(store, Networks(config, ports), loops)
+    devices = Devices(store, Networks(config, ports), loops, filters)
     maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     names = NameKeeper(store)

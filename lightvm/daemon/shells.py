@@ -91,9 +91,16 @@ class ShellMaker:
     async def make(self, flavor: str, shape: Shape, networks: tuple[str, ...] = ()) -> Shell:
         """Prepare one shell, its devices connected.
 
-        Not interrupted by cancellation, which comes at the next checkpoint. Raises `HypercallError`, `OutOfMemory`,
-        `JournalFailed`, `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`, with nothing left behind.
+        Once begun not interrupted by cancellation, which comes at the next checkpoint. Raises `HypercallError`,
+        `OutOfMemory`, `JournalFailed`, `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`, with nothing left
+        behind; and `LinkFailed` before anything is made where a bridge is full.
         """
+        if not networks:
+            return await self._make(flavor, shape, networks)
+        async with self._devices.room_for(networks):
+            return await self._make(flavor, shape, networks)
+
+    async def _make(self, flavor: str, shape: Shape, networks: tuple[str, ...]) -> Shell:
         uuid = os.urandom(16)
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
         with self.working_on(uuid.hex()):

@@ -5,6 +5,7 @@ All methods block, and are for a worker thread, one at a time. They raise `LinkF
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 PORT_MAC = "fe:ff:ff:ff:ff:ff"
 """The host's end of a vif: so high that a bridge never takes it for its own address."""
 
-MAX_PORTS = 1023
-"""A Linux bridge has no more (``BR_MAX_PORTS``)."""
+ALL_BUT_PAUSE = 0xFFFD
+"""Groups 01:80:c2:00:00:xx of a port's ``group_fwd_mask``; frames to the one that is left out are dropped anyway."""
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 DEVICE_SECONDS, LOOK_SECONDS = 10.0, 0.005
 """Netback says that it knows of a vif just before it makes the device."""
@@ -33,7 +36,8 @@ IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x1, 0x80, 0x1000
 class Links:
     """The host's network devices; the netlink socket is opened on first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, forwarding: Path = FORWARDING) -> None:
+        self._forwarding = forwarding
         self._socket: IPRoute | None = None
 
     @property
@@ -80,20 +84,46 @@ class Links:
                     raise LinkFailed(
                         "there is no such bridge, and no address to make one with", name
                     )
-                self._netlink.link("add", ifname=name, kind="bridge", br_stp_state=0)
+                # In one step. The rest is made good for by the next start, where this one is killed.
+                self._netlink.link(
+                    "add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0
+                )
             if not Path(f"/sys/class/net/{name}/bridge").exists():
                 raise LinkFailed("this is not a bridge", name)
             if address is not None:
                 index = self.index(name)
-                self._netlink.addr(
-                    "replace",
-                    index=index,
-                    address=str(address.ip),
-                    prefixlen=address.network.prefixlen,
-                )
+                if not self._has_address(index, address):
+                    self._netlink.addr(
+                        "add",
+                        index=index,
+                        address=str(address.ip),
+                        prefixlen=address.network.prefixlen,
+                    )
                 self._netlink.link("set", index=index, state="up")
 
-    def ports(self, bridge: str) -> int:
+    def _has_address(self, index: int, address: IPv4Interface) -> bool:
+        """Whether a device has an address: one that came by DHCP would else be made to last for ever."""
+        return any(
+            found["prefixlen"] == address.network.prefixlen
+            and found.get_attr("IFA_LOCAL") == str(address.ip)
+            for found in self._netlink.get_addr(index=index, family=socket.AF_INET)
+        )
+
+    def forward_ipv4(self) -> None:
+        """Make sure that this host forwards IPv4 packets."""
+        try:
+            if self._forwarding.read_text().strip() != "1":
+                self._forwarding.write_text("1\n")
+        except OSError as exc:
+            raise LinkFailed(
+                f"IPv4 forwarding cannot be switched on: {exc.strerror}", str(self._forwarding)
+            ) from exc
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a device."""
+        return Path(f"/sys/class/net/{name}").exists()
+
+    def count_ports(self, bridge: str) -> int:
         """Return how many ports a bridge has."""
         try:
             return sum(1 for _ in Path(f"/sys/class/net/{bridge}/brif").iterdir())
@@ -102,8 +132,6 @@ class Links:
 
     def add_port(self, name: str, bridge: str, mtu: int) -> None:
         """Put a vif into its bridge, and up."""
-        if self.ports(bridge) >= MAX_PORTS:
-            raise LinkFailed(f"the bridge is full: it has {MAX_PORTS} ports", bridge)
         with _failing("add port", name):
             index = self._wait(name)
             self._netlink.link(
@@ -116,6 +144,15 @@ class Links:
             )
             self._netlink.link("set", index=index, master=self.index(bridge))
             self._netlink.link("set", index=index, state="up")
+
+    def hook_all(self, name: str) -> None:
+        """Let nothing that comes in by a port pass nftables by.
+
+        A bridge takes frames to 01:80:c2:00:00:xx in by itself: it learns from their source, and its host's IP stack
+        gets them, whoever they are from (``br_handle_frame``). Those that it forwards take the common way.
+        """
+        with _failing("port", name):
+            self._netlink.brport("set", index=self.index(name), group_fwd_mask=ALL_BUT_PAUSE)
 
 
 @contextmanager
@@ -136,6 +173,13 @@ class MemoryPorts:
 
     def __init__(self, store: MemoryStore) -> None:
         self.bridges: dict[str, IPv4Interface | None] = {}
+        self.others: dict[str, int] = {}
+        """How many ports of others each bridge has."""
+        self.hooked: set[str] = set()
+        """Ports that nothing comes in by without nftables' knowledge."""
+        self.lingering: set[str] = set()
+        """Devices that do not go with their back-end."""
+        self.forwarding = False
         self.broken = False
         self._store = store
         self._added: dict[str, str] = {}
@@ -164,3 +208,22 @@ class MemoryPorts:
         if not self._is_there(name):
             raise LinkFailed("no such network device", name)
         self._added[name] = bridge
+
+    def hook_all(self, name: str) -> None:
+        """Note it."""
+        self._check()
+        self.hooked.add(name)
+
+    def count_ports(self, bridge: str) -> int:
+        """Return how many ports a bridge has, those of others too."""
+        self._check()
+        return self.others.get(bridge, 0) + list(self.ports.values()).count(bridge)
+
+    def has(self, name: str) -> bool:
+        """Whether a vif has its back-end, or lingers."""
+        return name in self.lingering or self._is_there(name)
+
+    def forward_ipv4(self) -> None:
+        """Note it."""
+        self._check()
+        self.forwarding = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
@@ -10,6 +10,8 @@ import msgspec
 
 from lightvm.daemon.config import Config, NetworkSection
 from lightvm.daemon.net.addresses import AddressPool, MacPool, parse_ranges
+from lightvm.daemon.net.filters import Nat, Source
+from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import BadRequest, NoSuchNetwork
 from lightvm.model import NetRequest, Vif
 from lightvm.xen.device_page import VifConfig
@@ -24,6 +26,22 @@ class Ports(Protocol):
 
     def add_port(self, name: str, bridge: str, mtu: int) -> None:
         """Put a device into its bridge."""
+        ...
+
+    def hook_all(self, name: str) -> None:
+        """Let nothing that comes in by a port pass nftables by."""
+        ...
+
+    def count_ports(self, bridge: str) -> int:
+        """Return how many ports a bridge has."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a device; does not block."""
+        ...
+
+    def forward_ipv4(self) -> None:
+        """Make sure that this host forwards IPv4 packets."""
         ...
 
 
@@ -44,7 +62,9 @@ class Network:
         self.name = name
         self.bridge = section.bridge
         self.mtu = section.mtu
+        self.antispoof = section.antispoof
         self.address = IPv4Interface(section.address) if section.address else None
+        self.nat = Nat(self.bridge, self.address.network) if section.nat and self.address else None
         self.pool: AddressPool | None = None
         gateway = None
         if self.address is not None:
@@ -87,6 +107,8 @@ class Networks:
             for name, section in config.networks.items()
         }
         self._macs = MacPool()
+        self._guarded = {network.name for network in self if network.antispoof}
+        self.nats = tuple(network.nat for network in self if network.nat is not None)
 
     def __iter__(self) -> Iterator[Network]:
         return iter(self._networks.values())
@@ -149,7 +171,45 @@ class Networks:
             if network is not None and network.pool is not None and vif.ipv4 is not None:
                 yield network.pool.taken, int(IPv4Interface(vif.ipv4).ip)
 
-    # Ports. These block, and are for a worker thread.
+    # Guests that send in another's name
+
+    @property
+    def guards(self) -> bool:
+        """Whether any network is guarded against that."""
+        return bool(self._guarded)
+
+    def are_guarded(self, vifs: Sequence[Vif]) -> bool:
+        """Whether any of these vifs is in such a network. Part of the hot path."""
+        return bool(self._guarded) and any(vif.network in self._guarded for vif in vifs)
+
+    def guarded_ports(self, domid: int, names: Sequence[str]) -> tuple[str, ...]:
+        """Return which ports of a domain are to be guarded; `names` are the networks of its vifs."""
+        return tuple(
+            port_name(domid, index) for index, name in enumerate(names) if name in self._guarded
+        )
+
+    def sources(self, domid: int, vifs: Sequence[Vif]) -> dict[str, Source | None]:
+        """Return what the guarded ports of a domain may send from.
+
+        That is nothing for a vif that has no IPv4 address, as one that was made before its network had any.
+        """
+        return {
+            port_name(domid, index): _source(vif)
+            for index, vif in enumerate(vifs)
+            if vif.network in self._guarded
+        }
+
+    # Ports
+
+    def bridges(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the bridges of some networks, each as often as it is asked for."""
+        return tuple(self[name].bridge for name in names)
+
+    def has_port(self, device: str) -> bool:
+        """Whether there is a vif's device; does not block."""
+        return self._ports.has(device)
+
+    # These block, and are for a worker thread.
 
     def ensure_bridges(self) -> None:
         """Make sure that all bridges are there; raises `LinkFailed`."""
@@ -160,6 +220,26 @@ class Networks:
         """Put a vif's device into the bridge of a network; raises `LinkFailed`."""
         network = self[name]
         self._ports.add_port(device, network.bridge, network.mtu)
+        if network.antispoof:
+            self._ports.hook_all(device)
+
+    def hook_present(self, devices: Iterable[str]) -> None:
+        """Let nothing that comes in by these vifs pass nftables by, where they are; raises `LinkFailed`."""
+        for device in devices:
+            if self._ports.has(device):
+                self._ports.hook_all(device)
+
+    def count_ports(self, bridge: str) -> int:
+        """Return how many ports a bridge has."""
+        return self._ports.count_ports(bridge)
+
+    def forward_ipv4(self) -> None:
+        """Make sure that this host forwards IPv4 packets; raises `LinkFailed`."""
+        self._ports.forward_ipv4()
+
+
+def _source(vif: Vif) -> Source | None:
+    return None if vif.ipv4 is None else Source(vif.mac, vif.ipv4.partition("/")[0])
 
 
 def _take_ipv4(network: Network, request: NetRequest, index: int) -> int | None:

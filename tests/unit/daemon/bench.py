@@ -15,7 +15,7 @@ from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
-from lightvm.testing import FakeHypervisor, MemoryPorts, MemoryStore
+from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore
 from tests.unit.daemon.samples import make_config
 
 TINY = FlavorSection(memory_kib=4096, low=2, high=5)
@@ -53,7 +53,9 @@ async def open_bench(
     config = config or make_config(tiny=TINY)
     journal = Journal(directory / "journal")
     store = MemoryStore()
-    devices = Devices(store, Networks(config, MemoryPorts(store)), MemoryLoops(store))
+    devices = Devices(
+        store, Networks(config, MemoryPorts(store)), MemoryLoops(store), MemoryFilters()
+    )
     maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:

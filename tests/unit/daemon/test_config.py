@@ -186,3 +186,11 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(BadConfig, match="cannot be read"):
         load_config(path)
+
+
+@pytest.mark.parametrize("key", ["nat", "antispoof"])
+def test_what_needs_addresses_needs_an_address(key: str) -> None:
+    error = refusal(f"[networks.n]\n{key} = true")
+    assert "need an `address`" in error.message
+    assert str(error.where).endswith("networks.n")
+    parse_config(f'[networks.n]\naddress = "10.0.0.1/24"\n{key} = true', "x")

@@ -16,7 +16,7 @@ from lightvm.daemon.disk.loops import FIRST_NUMBER, physical_device
 from lightvm.daemon.net.networks import Networks
 from lightvm.errors import DiskFailed, LightVMError, LinkFailed, StoreFailed
 from lightvm.model import DiskRequest
-from lightvm.testing import MemoryLoops, MemoryPorts, MemoryStore
+from lightvm.testing import MemoryFilters, MemoryLoops, MemoryPorts, MemoryStore
 from lightvm.xen.fake import FakeHandle
 
 CONFIG = Config(networks={"lan": NetworkSection(bridge="br0"), "wan": NetworkSection(bridge="br1")})
@@ -71,7 +71,9 @@ class Host:
     def __post_init__(self) -> None:
         self.ports = MemoryPorts(self.store)
         self.loops = FussyLoops(self.store)
-        self.devices = Devices(self.store, Networks(CONFIG, self.ports), self.loops)
+        self.devices = Devices(
+            self.store, Networks(CONFIG, self.ports), self.loops, MemoryFilters()
+        )
 
     async def connect(
         self, domid: int = 7, uuid: str = "ours", networks: tuple[str, ...] = BOTH, disks: int = 2

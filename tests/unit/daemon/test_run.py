@@ -19,6 +19,7 @@ from lightvm.model import WaitFor
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
+    MemoryFilters,
     MemoryLoops,
     MemoryPorts,
     MemoryStore,
@@ -183,7 +184,7 @@ async def test_two_daemons_do_not_share_a_state_directory(tmp_path: Path) -> Non
 async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.Event]]:
     """Serve, and let the block stop the daemon itself."""
     config, stop = default_config(directory), trio.Event()
-    hypervisor, store = FakeHypervisor(), MemoryStore()
+    hypervisor, store, filters = FakeHypervisor(), MemoryStore(), MemoryFilters()
     ports, loops = MemoryPorts(store), MemoryLoops(store)
     async with serve_in_memory(directory, hypervisor=hypervisor, store=store):
         pass  # for the images
@@ -191,13 +192,14 @@ async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.E
     with open_listeners(Path(config.daemon.socket), "") as listeners:
         async with trio.open_nursery() as nursery:
             service = await nursery.start(
-                serve_daemon, config, hypervisor, store, ports, loops, listeners, stop
+                serve_daemon, config, hypervisor, store, ports, filters, loops, listeners, stop
             )
             lvm = InMemory(
                 socket=config.daemon.socket,
                 hypervisor=hypervisor,
                 store=store,
                 ports=ports,
+                filters=filters,
                 loops=loops,
                 service=service,
                 images=directory,

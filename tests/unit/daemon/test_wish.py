@@ -17,7 +17,7 @@ from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
 from lightvm.model import CreateRequest, WaitFor
-from lightvm.testing import FakeHypervisor, MemoryPorts, MemoryStore
+from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, parse
 from tests.elf import make_kernel
 from tests.unit.daemon.samples import make_config
@@ -51,7 +51,9 @@ def ask(tmp_path: Path) -> Ask:
     hypervisor = FakeHypervisor()
     journal = Journal(tmp_path / "journal")
     store = MemoryStore()
-    devices = Devices(store, Networks(config, MemoryPorts(store)), MemoryLoops(store))
+    devices = Devices(
+        store, Networks(config, MemoryPorts(store)), MemoryLoops(store), MemoryFilters()
+    )
     pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, devices))
     journal.close()
     return Ask(pools)

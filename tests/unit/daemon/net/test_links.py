@@ -51,7 +51,7 @@ def test_what_is_not_a_bridge_is_not_taken_for_one(
 
 @pytest.mark.parametrize("name", ["lo", NONE])
 def test_what_is_not_a_bridge_has_no_ports(links: Links, name: str) -> None:
-    assert links.ports(name) == 0
+    assert links.count_ports(name) == 0
 
 
 def test_a_vif_that_is_not_there_cannot_be_put_into_a_bridge(links: Links) -> None:
