@@ -15,6 +15,13 @@
 #define MEMP_MEM_MALLOC 1
 #define PBUF_POOL_BUFSIZE 1536
 
+/* A guest that forwards is built with IP_FORWARD=1, and says of each packet whether it may: -1 where it may, else 0. */
+#if IP_FORWARD
+struct pbuf;
+int lightvm_may_forward(struct pbuf *packet);
+#define LWIP_HOOK_IP4_CANFORWARD(packet, destination) lightvm_may_forward(packet)
+#endif
+
 #define LWIP_IPV4 1
 #define LWIP_IPV6 0
 #define LWIP_ICMP 1

@@ -9,6 +9,9 @@
 /* Bring all vifs up with the addresses of the device page; returns how many. The first is the default route's. */
 int lightvm_net_start(void);
 
+/* A number that is hard to guess. */
+unsigned int lightvm_random(void);
+
 /* With `beacon=ADDRESS:PORT` in the command line, send a UDP packet with the domain's name there. */
 void lightvm_net_beacon(char **argv);
 
