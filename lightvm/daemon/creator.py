@@ -224,6 +224,8 @@ class Creator:
                     await self._devices.let_send(shell.handle.domid, plan.vifs)
                 await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
+                if plan.wish.pool is not None:
+                    plan.wish.pool.discarded += 1
                 await self._discard(shell)
                 raise
 

@@ -11,6 +11,7 @@ from lightvm.client import open_client
 from lightvm.daemon.journal import read_journal
 from lightvm.model import WaitFor
 from lightvm.testing import InMemory
+from tests.cancel.device_leftovers import compare, device_leftovers
 from tests.waits import PATIENCE
 
 
@@ -31,12 +32,14 @@ async def assert_nothing_left(lvm: InMemory, *, foreign: Collection[int] = ()) -
 
 async def _assert_at_rest(lvm: InMemory, foreign: Collection[int]) -> None:
     left: list[str] = []
+    pause = 0.05
     with trio.move_on_after(PATIENCE):
         while True:
             left = list(leftovers(lvm, foreign))
             if not left:
                 return
-            await trio.sleep(0.05)
+            await trio.sleep(pause)
+            pause = min(2 * pause, 5)
     raise AssertionError("\n".join(["left behind:", *left]))
 
 
@@ -45,33 +48,29 @@ def leftovers(lvm: InMemory, foreign: Collection[int] = ()) -> Iterator[str]:
     registry, hypervisor = lvm.service.registry, lvm.hypervisor
     live = {domain.record.domid for domain in registry.live.values()}
     shells = {shell.handle.domid for pool in lvm.service.pools for shell in pool.shells}
-    yield from _compare("domains in Xen", hypervisor.domains.keys() - set(foreign), live | shells)
-    yield from _compare("pools that are not full", _unfilled(lvm), set())
-    yield from _compare("shells in work", lvm.service.pools._maker.in_work, set())
+    yield from compare("domains in Xen", hypervisor.domains.keys() - set(foreign), live | shells)
+    yield from compare("pools that are not full", _unfilled(lvm), set())
+    yield from compare("shells in work", lvm.service.pools._maker.in_work, set())
     yield from _journal(lvm)
     yield from _events(lvm)
-    names = {f"/local/domain/{d.record.domid}/name": d.record.name for d in registry.live.values()}
+    names = {domain.record.domid: domain.record.name for domain in registry.live.values()}
     ours = {
-        path: name
+        int(path.split("/")[3]): name
         for path, name in lvm.store.nodes.items()
-        if int(path.split("/")[3]) not in foreign
+        if path.endswith("/name") and int(path.split("/")[3]) not in foreign
     }
-    yield from _compare("names in XenStore", ours.items(), names.items())
-    yield from _compare("names that may be written", lvm.service.names.written, live)
+    yield from compare("names in XenStore", ours.items(), names.items())
+    yield from device_leftovers(lvm, foreign)
+    yield from compare("names that may be written", lvm.service.names.written, live)
     taken = dict(registry._by_name)
-    yield from _compare("reserved names", {n for n, d in taken.items() if d is None}, set())
+    yield from compare("reserved names", {n for n, d in taken.items() if d is None}, set())
     tokens = lvm.service.registry.tokens
-    yield from _compare(
+    yield from compare(
         "tokens held", {t for t, d in tokens.items() if isinstance(d, trio.Event)}, set()
     )
     held = (domain.handle for domain in hypervisor.domains.values())
     windows = {h.domid for h in held if h is not None and h.window and h.domid in live}
-    yield from _compare("windows of running domains", windows, set())
-
-
-def _compare(what: str, there: Collection[object], expected: Collection[object]) -> Iterator[str]:
-    if set(there) != set(expected):
-        yield f"{what}: {sorted(map(str, there))}, expected {sorted(map(str, expected))}"
+    yield from compare("windows of running domains", windows, set())
 
 
 def _unfilled(lvm: InMemory) -> set[str]:
@@ -80,14 +79,14 @@ def _unfilled(lvm: InMemory) -> set[str]:
 
 def _journal(lvm: InMemory) -> Iterator[str]:
     registry, past = lvm.service.registry, lvm.service.journal.past
-    yield from _compare("shells in the journal", past.shells, lvm.service.pools.uuids)
-    yield from _compare(
+    yield from compare("shells in the journal", past.shells, lvm.service.pools.uuids)
+    yield from compare(
         "domains in the journal", past.domains, registry.live.keys() | registry.exited.keys()
     )
-    yield from _compare("exits in the journal", past.exits, registry.exited.keys())
+    yield from compare("exits in the journal", past.exits, registry.exited.keys())
     written = read_journal(Path(lvm.service.config.daemon.state_dir) / "journal")
     for kind in ("shells", "domains", "exits"):
-        yield from _compare(
+        yield from compare(
             f"{kind} in the file", getattr(written, kind), getattr(past, kind).keys()
         )
 
@@ -98,9 +97,9 @@ def _events(lvm: InMemory) -> Iterator[str]:
         (domain.record.domid, console) for domain, console in lvm.service.lifecycle.routes.values()
     }
     live = [domain.record.domid for domain in lvm.service.registry.live.values()]
-    yield from _compare(
+    yield from compare(
         "routes of events", routed, {(domid, console) for domid in live for console in (0, 1)}
     )
     handles = [d.handle for d in lvm.hypervisor.domains.values() if d.handle is not None]
     bound = {event for h in handles for event in (h.console_event, h.control_event)}
-    yield from _compare("channels", lvm.hypervisor._masked.keys(), bound)
+    yield from compare("channels", lvm.hypervisor._masked.keys(), bound)

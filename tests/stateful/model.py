@@ -19,6 +19,7 @@ class ModelDomain:
     ready: bool = False
     exit: tuple[ExitReason, int | None] | None = None
     console: bytes = b""
+    restarted: bool = False
 
     @property
     def live(self) -> bool:

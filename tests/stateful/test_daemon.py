@@ -179,9 +179,28 @@ class DaemonMachine(RuleBasedStateMachine):
         """Let a guest end with a word."""
         domain = self.pick(choice, self.model.live())
         self.stage.do(lambda: self.stage.hypervisor.say(domain.domid, text))
-        self.stage.do(lambda: self.stage.hypervisor.end(domain.domid, ExitReason.REBOOT, status))
+        self.stage.do(lambda: self.stage.hypervisor.end(domain.domid, ExitReason.POWEROFF, status))
         domain.console += text
-        domain.exit = (ExitReason.REBOOT, status)
+        domain.exit = (ExitReason.POWEROFF, status)
+
+    @precondition(lambda self: self.restartable())
+    @rule(choice=CHOICE)
+    def guest_reboots(self, choice: int) -> None:
+        """Let a guest ask to be started again; the first time, that is done at once."""
+        domain = self.pick(choice, self.restartable())
+        self.stage.do(lambda: self.stage.hypervisor.end(domain.domid, ExitReason.REBOOT, 0))
+        self.stage.settle()
+        again = self.stage.ask(lambda client: client.info(domain.name))
+        assert again.uuid != domain.uuid
+        assert again.restarts == 1
+        del self.model.domains[domain.uuid]
+        self.model.domains[again.uuid] = ModelDomain(
+            again.uuid, again.domid, domain.name, domain.token, False, ready=True, restarted=True
+        )
+
+    def restartable(self) -> list[ModelDomain]:
+        """Return those that are started again at once."""
+        return [domain for domain in self.model.live() if not domain.restarted]
 
     @precondition(lambda self: self.model.live())
     @rule(choice=CHOICE)

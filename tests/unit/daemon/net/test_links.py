@@ -54,7 +54,10 @@ def test_what_is_not_a_bridge_has_no_ports(links: Links, name: str) -> None:
     assert links.count_ports(name) == 0
 
 
-def test_a_vif_that_is_not_there_cannot_be_put_into_a_bridge(links: Links) -> None:
+def test_a_vif_that_does_not_come_cannot_be_put_into_a_bridge(
+    links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightvm.daemon.net.links.DEVICE_SECONDS", 0)
     with pytest.raises(LinkFailed) as caught:
         links.add_port(NONE, "lo", 1500)
     assert caught.value.where == NONE

@@ -1,0 +1,87 @@
+"""What must hold of devices whenever a daemon is at rest: nodes, ports, loop devices, open files and addresses."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from lightvm.daemon.disk.vbds import XVDA
+from lightvm.testing import InMemory
+
+DISK = "disk-"
+"""What names of files begin with that are there to be disks."""
+
+
+def compare(what: str, there: Collection[object], expected: Collection[object]) -> Iterator[str]:
+    """Say where two collections differ."""
+    if Counter(list(there)) != Counter(list(expected)):
+        yield f"{what}: {sorted(map(str, there))}, expected {sorted(map(str, expected))}"
+
+
+def device_leftovers(lvm: InMemory, foreign: Collection[int]) -> Iterator[str]:
+    """Say what of devices does not agree."""
+    live = [domain.record for domain in lvm.service.registry.live.values()]
+    shells = list(lvm.service.pools.shells())
+    networks = {
+        f"vif{record.domid}.{index}": vif.network
+        for record in live
+        for index, vif in enumerate(record.vifs)
+    } | {
+        f"vif{shell.handle.domid}.{index}": network
+        for shell in shells
+        for index, network in enumerate(shell.networks)
+    }
+    disks = {
+        f"vbd{record.domid}.{XVDA + 16 * index}": vbd.path
+        for record in live
+        for index, vbd in enumerate(record.vbds)
+    } | {
+        f"vbd{shell.handle.domid}.{XVDA + 16 * index}": None
+        for shell in shells
+        for index in range(len(shell.loops))
+    }
+    yield from _store(lvm, networks.keys() | disks.keys(), foreign)
+    bridges = {vif: lvm.service.config.networks[name].bridge for vif, name in networks.items()}
+    yield from compare("ports", lvm.ports.ports.items(), bridges.items())
+    yield from compare("loop devices", lvm.loops.bound.values(), disks.values())
+    held = [path for number, path in lvm.loops.bound.items() if number in lvm.loops._files]
+    yield from compare("open files of disks", list(_open_disks(lvm.images)), held)
+    yield from _addresses(lvm)
+
+
+def _store(lvm: InMemory, devices: Collection[str], foreign: Collection[int]) -> Iterator[str]:
+    back, front, states = set(), set(), set()
+    for path, value in lvm.store.nodes.items():
+        domid, what, *below = path.split("/")[3:]
+        if what == "backend":
+            kind, owner, index, node = below
+            back.add(f"{kind}{owner}.{index}")
+            states |= {value} if node == "state" else set()
+        elif int(domid) not in foreign and what != "name":
+            front.add(domid)
+    domids = {device[3:].partition(".")[0] for device in devices}
+    yield from compare("back-ends in XenStore", back, devices)
+    yield from compare("directories of domains in XenStore", front, domids)
+    yield from compare("states of back-ends", states, {"4"} if devices else set())
+
+
+def _open_disks(directory: Path) -> Iterator[str]:
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            path = fd.readlink()
+            if path.parent == directory and path.name.startswith(DISK):
+                yield str(path)
+
+
+def _addresses(lvm: InMemory) -> Iterator[str]:
+    networks = lvm.service.creator._devices.networks
+    vifs = [vif for d in lvm.service.registry.live.values() for vif in d.record.vifs]
+    macs = [bytes(mac).hex(":") for mac in networks._macs.taken]
+    yield from compare("MAC addresses", macs, [vif.mac for vif in vifs])
+    for network in networks:
+        if network.pool is not None:
+            taken = [network.describe(b"", int(address)).ipv4 for address in network.pool.taken]
+            expected = [vif.ipv4 for vif in vifs if vif.network == network.name]
+            yield from compare(f"addresses of {network.name}", taken, expected)
