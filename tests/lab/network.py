@@ -41,3 +41,12 @@ def address(created: Created) -> str:
     (vif,) = created.domain.vifs
     assert vif.ipv4 is not None
     return vif.ipv4.partition("/")[0]
+
+
+FIREWALLED = """
+[networks.inner]
+bridge = "lvtest1"
+address = "10.80.0.1/24"
+gateway = "10.80.0.254"
+"""
+"""A network behind a firewall, whose inner address is the gateway."""

@@ -18,7 +18,14 @@ MAC_PREFIX = b"\x02\x16\x3e"
 class AddressPool:
     """The IPv4 addresses of one network: handed out in turn, so that one that was given back rests for a while."""
 
-    def __init__(self, network: IPv4Network, ranges: Iterable[range], reserved: set[int]) -> None:
+    def __init__(
+        self,
+        network: IPv4Network,
+        ranges: Iterable[range],
+        reserved: set[int],
+        gateway: int | None = None,
+    ) -> None:
+        """Hand out addresses of `ranges`, but never the `reserved` ones, and the `gateway` only by name."""
         self._network = network
         self._ranges = list(ranges)
         self._size = sum(map(len, self._ranges))
@@ -27,6 +34,7 @@ class AddressPool:
             int(network.broadcast_address),
             *reserved,
         }
+        self._withheld: set[int | None] = {*self._reserved, gateway}
         self._next = 0
         self.taken: set[object] = set()
         """The addresses that domains have."""
@@ -35,7 +43,7 @@ class AddressPool:
         """Return a free address; raises `OutOfAddresses`, with the name of the network in `where`."""
         for step in range(self._size):
             address = self._at((self._next + step) % self._size)
-            if address not in self.taken and address not in self._reserved:
+            if address not in self.taken and address not in self._withheld:
                 self._next = (self._next + step + 1) % self._size
                 self.taken.add(address)
                 return address

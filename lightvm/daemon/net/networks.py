@@ -71,7 +71,7 @@ class Network:
             own = self.address.network
             ranges = parse_ranges(section.ranges or (str(own),), own, where)
             gateway = IPv4Address(section.gateway) if section.gateway else self.address.ip
-            self.pool = AddressPool(own, ranges, {int(self.address.ip), int(gateway)})
+            self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway))
         self._prefix = 0 if self.address is None else self.address.network.prefixlen
         template = VifConfig(
             mac=bytes(6),

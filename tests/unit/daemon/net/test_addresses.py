@@ -177,3 +177,12 @@ def test_a_range_that_is_none_in_the_network_is_refused(written: str) -> None:
     with pytest.raises(BadConfig) as caught:
         parse_ranges([written], NETWORK, "networks.lan")
     assert caught.value.where == "networks.lan"
+
+
+def test_a_gateway_is_given_only_to_who_asks_for_it() -> None:
+    (ranges,) = parse_ranges(["10.0.0.1-10.0.0.3"], NETWORK, "x")
+    pool = AddressPool(NETWORK, [ranges], {number("10.0.0.1")}, number("10.0.0.2"))
+    assert pool.take("n") == number("10.0.0.3")
+    with pytest.raises(OutOfAddresses):
+        pool.take("n")
+    assert pool.claim(number("10.0.0.2"), "w") == number("10.0.0.2")
