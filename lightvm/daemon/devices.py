@@ -20,7 +20,7 @@ from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.net.room import Room
 from lightvm.daemon.net.vifs import describe_vif, port_name
 from lightvm.daemon.xenstore import Store
-from lightvm.errors import HostError, StoreFailed, TimedOut
+from lightvm.errors import HostError, LinkFailed, StoreFailed, TimedOut
 from lightvm.model import Vif
 from lightvm.xen.hypervisor import Handle
 
@@ -33,6 +33,9 @@ MOST_THREADS = 1
 
 GONE_SECONDS = 10.0
 """How long a network device may take to go."""
+
+MEND_SECONDS = 5.0
+"""How long our tables may be missing before that is noticed."""
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
@@ -78,6 +81,21 @@ class Devices:
         await self._in_thread(networks.hook_present, guarded)
         if networks.nats:  # not sooner: what is forwarded is filtered
             await self._in_thread(networks.forward_ipv4)
+
+    async def mend_filters(self) -> None:
+        """Make the tables of nftables anew wherever somebody has removed them, for ever.
+
+        A firewall that is restarted often begins with ``flush ruleset``, which takes ours too.
+        """
+        if not self.networks.nats and not self.networks.guards:
+            return
+        while True:
+            await trio.sleep(MEND_SECONDS)
+            try:
+                if await trio.to_thread.run_sync(self._filters.mend):
+                    log.warning("filters-mended")
+            except LinkFailed as exc:
+                log.error("filters-not-mended", error=str(exc))
 
     def room_for(self, networks: Sequence[str]) -> AbstractAsyncContextManager[None]:
         """Keep room in the bridges for the vifs of one shell; entering raises `LinkFailed` where there is none."""

@@ -126,6 +126,7 @@ async def _serve(
         background.start_soon(names.write_names)
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
+        background.start_soon(devices.mend_filters)
         filling = await background.start(_refill, pools)
 
         service = Service(

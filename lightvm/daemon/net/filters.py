@@ -46,6 +46,10 @@ class Filters(Protocol):
         """Guard some ports no longer, where they are."""
         ...
 
+    def mend(self) -> bool:
+        """Make the tables anew where somebody has removed them; return whether that was so."""
+        ...
+
 
 class MemoryFilters:
     """The tables in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
@@ -75,6 +79,11 @@ class MemoryFilters:
         for port in ports:
             if self.guarded is not None:
                 self.guarded.pop(port, None)
+
+    def mend(self) -> bool:
+        """Say that nobody has removed anything."""
+        self._check()
+        return False
 
 
 # As text for nftables. A table is added before it is deleted, since deleting what is not there is an error.

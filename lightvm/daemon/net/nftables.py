@@ -102,10 +102,10 @@ class NftFilters:
         self._nats: tuple[Nat, ...] = ()
         self._guarded: dict[str, Source | None] | None = None
 
-    def _run(self, commands: str) -> None:
+    def _run(self, commands: str) -> str:
         if self._library is None:
             self._library = self._open()
-        self._library.run(commands)
+        return self._library.run(commands)
 
     def close(self) -> None:
         """Close the library. The tables stay."""
@@ -150,6 +150,26 @@ class NftFilters:
             removed = {port: after.pop(port) for port in set(ports) & after.keys()}
             if removed:
                 self._change(after, describe_removed(removed))
+
+    def mend(self) -> bool:
+        """Make the tables anew where somebody has removed them, or what is in them; return whether that was so."""
+        with self._lock:
+            if self._are_whole():
+                return False
+            self._run(describe_tables(self._nats, self._guarded))
+            return True
+
+    def _are_whole(self) -> bool:
+        """Whether the rules that lead to all the others are there."""
+        wanted = []
+        if self._nats:
+            wanted.append(("inet lightvm postrouting", "masquerade"))
+        if self._guarded is not None:
+            wanted.append(("bridge lightvm prerouting", "jump from_guest"))
+        try:
+            return all(rule in self._run(f"list chain {chain}") for chain, rule in wanted)
+        except LinkFailed:
+            return False
 
     def _change(self, after: dict[str, Source | None], commands: str) -> None:
         try:

@@ -245,6 +245,37 @@ def test_tables_that_somebody_removed_are_made_anew_by_the_next_change() -> None
         namespace.run(steps)
 
 
+@pytest.mark.parametrize(
+    "commands", ["flush ruleset", "flush table bridge lightvm", "delete table inet lightvm"]
+)
+def test_tables_that_somebody_removed_are_mended(commands: str) -> None:
+    def steps() -> None:
+        firewall, filters = Nftables(), NftFilters()
+        filters.rebuild([Nat(BRIDGE, IPv4Network("10.77.0.0/24"))], OWN)
+        before = firewall.run("list ruleset")
+        assert not filters.mend()
+        firewall.run(commands)
+        assert filters.mend()
+        assert sorted(firewall.run("list ruleset").split()) == sorted(before.split())
+        assert not filters.mend()
+        firewall.close()
+        filters.close()
+
+    with open_namespace() as namespace:
+        namespace.run(steps)
+
+
+def test_where_nothing_is_asked_for_nothing_is_mended() -> None:
+    def steps() -> None:
+        filters = NftFilters()
+        filters.rebuild((), None)
+        assert not filters.mend()
+        filters.close()
+
+    with open_namespace() as namespace:
+        namespace.run(steps)
+
+
 def test_thousands_of_guests_fit_into_one_transaction() -> None:
     many = {
         f"vif{n}.0": Source(f"02:16:3e:00:{n >> 8:02x}:{n & 255:02x}", f"10.77.{n >> 8}.{n & 255}")

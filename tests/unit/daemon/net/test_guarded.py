@@ -11,7 +11,7 @@ import trio
 
 from lightvm.client import Client, open_client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
-from lightvm.daemon.devices import GONE_SECONDS
+from lightvm.daemon.devices import GONE_SECONDS, MEND_SECONDS
 from lightvm.daemon.net.filters import Source
 from lightvm.daemon.net.room import MAX_PORTS
 from lightvm.errors import LinkFailed
@@ -230,6 +230,22 @@ async def test_nat_makes_a_router_of_the_host(tmp_path: Path) -> None:
         assert (nat.bridge, str(nat.subnet)) == ("lvbr0", "10.77.0.0/24")
         assert lvm.ports.forwarding
         assert lvm.filters.guarded is None
+
+
+async def test_filters_that_somebody_removed_are_looked_for_as_long_as_they_are_asked_for(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended = []
+
+    def mend() -> bool:
+        mended.append(trio.current_time())
+        if len(mended) == 1:
+            raise LinkFailed("not now")
+        return True
+
+    monkeypatch.setattr(lvm.filters, "mend", mend)
+    await settle(3 * MEND_SECONDS)
+    assert len(mended) >= 2
 
 
 async def test_a_full_bridge_is_an_error_before_anything_is_made(
