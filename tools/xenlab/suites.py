@@ -44,6 +44,7 @@ PACKAGES = (
     "kmod",
     "openssh-server",
     "iproute2",
+    "libnftables1",
     "iputils-ping",
     "procps",
     "psmisc",
