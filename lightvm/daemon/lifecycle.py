@@ -252,6 +252,8 @@ class Lifecycle:
         """Write down that nobody wants to see an ended domain again, in case the daemon dies before `bury`."""
         if domain.exit is not None and domain.exit.reason is ExitReason.DESTROYED:
             return  # its exit says so
+        if domain.record.uuid not in self._journal.past.domains:
+            return  # it has let it go already
         forgotten = Exit(reason=ExitReason.DESTROYED, at=time.time())
         try:
             self._journal.append(ExitRecord(uuid=domain.record.uuid, exit=forgotten))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
 
 from lightvm.client import Client
-from lightvm.model import CreateRequest, ExitReason, WaitFor
-from lightvm.testing import InMemory
+from lightvm.daemon.config import Config, FlavorSection, NetworkSection
+from lightvm.errors import LightVMError
+from lightvm.model import CreateRequest, DiskRequest, ExitReason, NetRequest, WaitFor
+from lightvm.testing import InMemory, default_config
+from tests.cancel.device_leftovers import DISK
 from tests.waits import settle
 
 OLD = "old"
@@ -84,7 +90,65 @@ async def look(lvm: InMemory, client: Client) -> None:
     await client.console_read(OLD)
 
 
-ACTIONS: tuple[Action, ...] = (
+def _disk(lvm: InMemory, name: str) -> tuple[DiskRequest, ...]:
+    path = lvm.images / f"{DISK}{name}"
+    if not path.exists():
+        path.write_bytes(bytes(4096))
+    return (DiskRequest(path=str(path)),)
+
+
+def request_with_devices(lvm: InMemory, *, cold: bool) -> CreateRequest:
+    """Return a request for a domain with a network and a disk."""
+    return CreateRequest(
+        image=lvm.noop,
+        name="new",
+        token="t",
+        memory_kib=8192 if cold else None,
+        nets=(NetRequest(network="lan", mac="0a:00:00:00:00:01", ipv4="10.0.0.5"),),
+        disks=_disk(lvm, "new"),
+        wait=WaitFor.READY,
+    )
+
+
+async def create_pooled_with_devices(lvm: InMemory, client: Client) -> None:
+    """Create a domain with a network and a disk from the pool."""
+    await _create(lvm, client, cold=False)
+
+
+async def create_cold_with_devices(lvm: InMemory, client: Client) -> None:
+    """Create a domain with a network and a disk that no flavor has the shape of."""
+    await _create(lvm, client, cold=True)
+
+
+async def _create(lvm: InMemory, client: Client, *, cold: bool) -> None:
+    (result,) = await client.create_many([request_with_devices(lvm, cold=cold)])
+    if result.failure is not None:
+        raise LightVMError(result.failure.message)
+
+
+async def destroy_with_devices(lvm: InMemory, client: Client) -> None:
+    """Destroy a domain with a network and a disk, and give what it had to another."""
+    await client.destroy(OLD)
+    await client.create(lvm.noop, name="new", disks=_disk(lvm, "old"))
+
+
+async def guest_ends_with_devices(lvm: InMemory, client: Client) -> None:
+    """Let a guest with a network and a disk end with a word."""
+    await guest_ends(lvm, client)
+
+
+async def guest_reboots_with_devices(lvm: InMemory, client: Client) -> None:
+    """Let a guest with a network and a disk be started again."""
+    lvm.hypervisor.end(_old(lvm), ExitReason.REBOOT, 0)
+    await settle(0.5)
+
+
+async def somebody_kills_with_devices(lvm: InMemory, client: Client) -> None:
+    """Let somebody else destroy a domain with a network and a disk."""
+    await somebody_kills(lvm, client)
+
+
+PLAIN_ACTIONS: tuple[Action, ...] = (
     create_pooled,
     create_cold,
     create_more_than_the_pool_has,
@@ -97,11 +161,41 @@ ACTIONS: tuple[Action, ...] = (
     somebody_kills,
     look,
 )
+DEVICE_ACTIONS: tuple[Action, ...] = (
+    create_pooled_with_devices,
+    create_cold_with_devices,
+    destroy_with_devices,
+    guest_ends_with_devices,
+    guest_reboots_with_devices,
+    somebody_kills_with_devices,
+)
+ACTIONS = PLAIN_ACTIONS + DEVICE_ACTIONS
 
 
-async def begin(lvm: InMemory, client: Client) -> None:
-    """Make the domain that the actions work on."""
-    await client.create(lvm.noop, name=OLD, wait=WaitFor.READY)
+def config_for(action: Action | None, directory: Path) -> Config:
+    """Return a configuration for an action."""
+    config = default_config(directory)
+    if action not in DEVICE_ACTIONS:
+        return config
+    return msgspec.structs.replace(
+        config,
+        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29")},
+        flavors={"both": FlavorSection(low=1, high=1, networks=("lan",), disks=1)},
+    )
+
+
+def is_full(lvm: InMemory) -> bool:
+    """Whether all pools are as full as they get."""
+    return not any(pool.filling for pool in lvm.service.pools)
+
+
+async def begin(lvm: InMemory, client: Client, action: Action | None = None) -> None:
+    """Make the domain that an action works on."""
+    if action in DEVICE_ACTIONS:
+        nets = [NetRequest(network="lan")]
+        await client.create(lvm.noop, name=OLD, nets=nets, disks=_disk(lvm, "old"))
+    else:
+        await client.create(lvm.noop, name=OLD, wait=WaitFor.READY)
     await settle(1)
 
 

@@ -1,7 +1,8 @@
 """Pictures of a host at every moment at which its daemon could be killed.
 
-A picture has all that outlives the daemon: the journal's file, the domains, XenStore. It is taken before and after each
-step of the hypervisor and of the store, and before, in the middle of and after each write to the journal.
+A picture has all that outlives the daemon: the journal's file, the domains, XenStore, ports and loop devices. It is
+taken before and after each step of the hypervisor, the store and what is below devices, and before, in the middle of
+and after each write to the journal.
 """
 
 from __future__ import annotations
@@ -18,12 +19,29 @@ from typing import Any
 import msgspec
 import pytest
 
+from lightvm.daemon.config import Config
+from lightvm.daemon.disk.loops import FIRST_NUMBER
 from lightvm.daemon.journal import Journal, Record
-from lightvm.testing import FakeHypervisor, MemoryStore
 from lightvm.xen.fake import FakeDomain
+from tests.host import Host
 from tests.journals import written
 
-STEPS = ("prepare", "adopt", "load", "unpause", "pause", "close_window", "release", "destroy")
+STEPS = {
+    "hypervisor": [
+        "prepare",
+        "adopt",
+        "load",
+        "unpause",
+        "pause",
+        "close_window",
+        "release",
+        "destroy",
+    ],
+    "store": ["write", "remove"],
+    "ports": ["add_port"],
+    "loops": ["add", "bind", "remove", "sweep"],
+}
+"""By the part of a host."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +53,24 @@ class Picture:
     domains: dict[int, FakeDomain]
     next_domid: int
     nodes: dict[str, str]
+    ports: dict[str, str]
+    loops: dict[int, str | None]
 
-    def restore(self, directory: Path) -> tuple[FakeHypervisor, MemoryStore]:
-        """Make a host like this, without a daemon; the journal goes below the directory."""
-        (directory / "state").mkdir(parents=True, exist_ok=True)
-        (directory / "state" / "journal").write_bytes(self.journal)
-        hypervisor, store = FakeHypervisor(), MemoryStore()
-        hypervisor.domains = copy_domains(self.domains)
-        hypervisor._next_domid = self.next_domid
-        store.nodes = dict(self.nodes)
-        return hypervisor, store
+    def restore(self, directory: Path, config: Config) -> Host:
+        """Make a host like this, without a daemon; the journal goes below the directory.
+
+        Its loop devices keep nothing open.
+        """
+        host = Host(directory, config)
+        host.path.parent.mkdir(parents=True, exist_ok=True)
+        host.path.write_bytes(self.journal)
+        host.hypervisor.domains = copy_domains(self.domains)
+        host.hypervisor._next_domid = self.next_domid
+        host.store.nodes = dict(self.nodes)
+        host.ports._added = dict(self.ports)
+        host.loops._bound = dict(self.loops)
+        host.loops._next = max(self.loops, default=FIRST_NUMBER)
+        return host
 
 
 def copy_domains(domains: dict[int, FakeDomain]) -> dict[int, FakeDomain]:
@@ -58,20 +84,21 @@ def copy_domains(domains: dict[int, FakeDomain]) -> dict[int, FakeDomain]:
 class Camera:
     """Takes pictures of one host; of moments that look the same, one."""
 
-    def __init__(self, directory: Path, hypervisor: FakeHypervisor, store: MemoryStore) -> None:
-        self._journal = directory / "state" / "journal"
-        self._hypervisor = hypervisor
-        self._store = store
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self.pictures: list[Picture] = []
 
     def shoot(self, moment: str, torn: bytes = b"") -> None:
         """Take a picture, with some more bytes at the end of the journal."""
+        host = self._host
         picture = Picture(
             moment,
-            written(self._journal) + torn if self._journal.exists() else torn,
-            copy_domains(self._hypervisor.domains),
-            self._hypervisor._next_domid,
-            dict(self._store.nodes),
+            written(host.path) + torn if host.path.exists() else torn,
+            copy_domains(host.hypervisor.domains),
+            host.hypervisor._next_domid,
+            dict(host.store.nodes),
+            host.ports.ports,
+            host.loops.bound,
         )
         last = self.pictures[-1] if self.pictures else None
         if last is None or dataclasses.replace(picture, moment=last.moment) != last:
@@ -81,14 +108,11 @@ class Camera:
     def film(self) -> Iterator[None]:
         """Take pictures of all that happens in the block."""
         with pytest.MonkeyPatch.context() as patch:
-            for step in STEPS:
-                patch.setattr(
-                    self._hypervisor, step, self._filmed(step, getattr(self._hypervisor, step))
-                )
-            for step in ("write", "remove"):
-                patch.setattr(
-                    self._store, step, self._filmed(f"store {step}", getattr(self._store, step))
-                )
+            for what, steps in STEPS.items():
+                thing = getattr(self._host, what)
+                for step in steps:
+                    name = step if what == "hypervisor" else f"{what} {step}"
+                    patch.setattr(thing, step, self._filmed(name, getattr(thing, step)))
             patch.setattr(Journal, "append", self._filmed_append(Journal.append))
             yield
         self.shoot("end")

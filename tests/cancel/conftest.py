@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from lightvm.client import Client, open_client
 from lightvm.testing import InMemory, serve_in_memory
+from tests.cancel.actions import config_for, is_full
+from tests.cancel.threads import Threads
 from tests.quick import make_quick
 from tests.waits import until
 
@@ -19,10 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
-    """A daemon in memory, its pool full."""
-    async with serve_in_memory(tmp_path) as served:
-        await until(lambda: served.service.pools.count() == 4)
+def threads(monkeypatch: pytest.MonkeyPatch) -> Threads:
+    """Do what would be done in a worker thread at once, or as late as a test wants it."""
+    threads = Threads()
+    monkeypatch.setattr(trio.to_thread, "run_sync", threads.run_sync)
+    return threads
+
+
+@pytest.fixture
+async def lvm(
+    request: pytest.FixtureRequest, tmp_path: Path, threads: Threads
+) -> AsyncIterator[InMemory]:
+    """A daemon in memory for the action that is tested, its pool full."""
+    callspec = getattr(request.node, "callspec", None)
+    action = None if callspec is None else callspec.params.get("action")
+    async with serve_in_memory(tmp_path, config=config_for(action, tmp_path)) as served:
+        await until(lambda: is_full(served))
         yield served
 
 

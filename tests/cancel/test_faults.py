@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lightvm.client import Client, open_client
+from lightvm.client import Client
 from lightvm.daemon.journal import (
     DomainRecord,
     ExitRecord,
@@ -18,19 +19,25 @@ from lightvm.daemon.journal import (
     read_journal,
 )
 from lightvm.errors import HypercallError, JournalFailed, LightVMError, OutOfMemory
-from lightvm.model import WaitFor
-from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
+from lightvm.testing import InMemory
 from tests.cancel.actions import (
     ACTIONS,
+    DEVICE_ACTIONS,
+    PLAIN_ACTIONS,
     Action,
     begin,
     clean_up,
+    config_for,
     create_cold,
     create_pooled,
+    create_pooled_with_devices,
     destroy_ended,
 )
+from tests.cancel.device_faults import failing
 from tests.cancel.leftovers import assert_nothing_left
-from tests.waits import settle, until
+from tests.cancel.threads import Threads
+from tests.host import Host
+from tests.waits import settle
 
 STEPS = (
     "host",
@@ -59,7 +66,7 @@ ACTION = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__
 async def test_a_failing_step_leaves_nothing(
     lvm: InMemory, client: Client, action: Action, step: str, error: Exception
 ) -> None:
-    await begin(lvm, client)
+    await begin(lvm, client, action)
     lvm.hypervisor.fail(step, error)
     with contextlib.suppress(LightVMError):
         await action(lvm, client)
@@ -69,7 +76,7 @@ async def test_a_failing_step_leaves_nothing(
     await assert_nothing_left(lvm)
 
 
-@ACTION
+@pytest.mark.parametrize("action", PLAIN_ACTIONS, ids=lambda action: action.__name__)
 async def test_a_broken_store_leaves_nothing(lvm: InMemory, client: Client, action: Action) -> None:
     await begin(lvm, client)
     lvm.store.broken = True
@@ -78,6 +85,31 @@ async def test_a_broken_store_leaves_nothing(lvm: InMemory, client: Client, acti
     lvm.store.broken = False
     await clean_up(lvm, client)
     await assert_nothing_left(lvm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", DEVICE_ACTIONS, ids=lambda action: action.__name__)
+@pytest.mark.parametrize("count", [1, 10**6], ids=["once", "for good"])
+async def test_a_failure_at_any_step_of_a_device_leaves_nothing_for_the_next_daemon(
+    tmp_path: Path, threads: Threads, action: Action, count: int
+) -> None:
+    for number in itertools.count():
+        directory = tmp_path / f"{number}"
+        directory.mkdir()
+        host = Host(directory, config_for(action, directory))
+        async with host.daemon() as (lvm, client):
+            await begin(lvm, client, action)
+            with failing(host, number, count) as taken:
+                with contextlib.suppress(LightVMError):
+                    await action(lvm, client)
+                await settle(1)
+        try:
+            await assert_next_daemon_is_well(host)
+        except BaseException as exc:
+            exc.add_note(f"failed at step {number} of {taken}")
+            raise
+        if len(taken) <= number:
+            break
 
 
 @contextlib.contextmanager
@@ -102,7 +134,7 @@ def failing_append(lvm: InMemory, kind: type[Record], times: int) -> Iterator[No
 async def test_a_journal_without_space_leaves_nothing(
     lvm: InMemory, client: Client, action: Action, kind: type[Record]
 ) -> None:
-    await begin(lvm, client)
+    await begin(lvm, client, action)
     with failing_append(lvm, kind, 1):
         with contextlib.suppress(LightVMError):
             await action(lvm, client)
@@ -161,49 +193,43 @@ async def test_a_create_that_fails_half_way_costs_one_shell_and_neither_name_nor
 
 @ACTION
 async def test_what_could_not_be_written_down_as_gone_is_cleared_by_the_next_daemon(
-    tmp_path: Path, threadless: None, action: Action
+    tmp_path: Path, threads: Threads, action: Action
 ) -> None:
-    hypervisor, store = FakeHypervisor(), MemoryStore()
-    async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
-        await until(lambda: lvm.service.pools.count() == 4)
-        async with open_client(lvm.socket) as client:
-            await begin(lvm, client)
-            with failing_append(lvm, GoneRecord, 10**6):
-                with contextlib.suppress(LightVMError):
-                    await action(lvm, client)
-                await settle(1)
-    await assert_next_daemon_is_well(tmp_path, hypervisor, store)
+    host = Host(tmp_path, config_for(action, tmp_path))
+    async with host.daemon() as (lvm, client):
+        await begin(lvm, client, action)
+        with failing_append(lvm, GoneRecord, 10**6):
+            with contextlib.suppress(LightVMError):
+                await action(lvm, client)
+            await settle(1)
+    await assert_next_daemon_is_well(host)
 
 
 @pytest.mark.parametrize("step", ["release", "destroy"])
 @pytest.mark.parametrize("error", [HypercallError("no", "step"), OutOfMemory("none left")])
 @pytest.mark.parametrize("cause", ["load", "unpause"])
+@pytest.mark.parametrize(
+    "action", [create_pooled, create_pooled_with_devices], ids=["plain", "with devices"]
+)
 async def test_what_could_not_be_undone_is_undone_by_the_next_daemon(
-    tmp_path: Path, threadless: None, step: str, error: Exception, cause: str
+    tmp_path: Path, threads: Threads, step: str, error: Exception, cause: str, action: Action
 ) -> None:
-    hypervisor, store = FakeHypervisor(), MemoryStore()
-    async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
-        await until(lambda: lvm.service.pools.count() == 4)
-        async with open_client(lvm.socket) as client:
-            hypervisor.fail(cause)
-            hypervisor.fail(step, error)
-            with pytest.raises(HypercallError):
-                await client.create(lvm.noop, name="new", wait=WaitFor.READY)
-            await settle()
-            past = read_journal(tmp_path / "state" / "journal")
-            known = past.shells.keys() | past.domains.keys()
-            assert {d.uuid.hex() for d in hypervisor.domains.values()} == known
-            assert await client.list(all=True) == ()
-    await assert_next_daemon_is_well(tmp_path, hypervisor, store)
+    host = Host(tmp_path, config_for(action, tmp_path))
+    async with host.daemon() as (lvm, client):
+        host.hypervisor.fail(cause)
+        host.hypervisor.fail(step, error)
+        with pytest.raises(LightVMError):
+            await action(lvm, client)
+        await settle()
+        past = read_journal(host.path)
+        known = past.shells.keys() | past.domains.keys()
+        assert {d.uuid.hex() for d in host.hypervisor.domains.values()} == known
+        assert await client.list(all=True) == ()
+    await assert_next_daemon_is_well(host)
 
 
-async def assert_next_daemon_is_well(
-    directory: Path, hypervisor: FakeHypervisor, store: MemoryStore
-) -> None:
+async def assert_next_daemon_is_well(host: Host) -> None:
     """Fail unless a daemon that follows clears everything up."""
-    hypervisor.forget_handles()
-    async with serve_in_memory(directory, hypervisor=hypervisor, store=store) as lvm:
-        async with open_client(lvm.socket) as client:
-            await until(lambda: lvm.service.pools.count() == 4)
-            await clean_up(lvm, client)
+    async with host.daemon() as (lvm, client):
+        await clean_up(lvm, client)
         await assert_nothing_left(lvm)

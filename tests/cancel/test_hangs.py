@@ -15,10 +15,23 @@ from lightvm.daemon.journal import read_journal
 from lightvm.daemon.shells import UNDO_SECONDS
 from lightvm.errors import LightVMError
 from lightvm.model import CreateRequest, WaitFor
-from lightvm.testing import FakeHypervisor, InMemory, MemoryStore, serve_in_memory
-from tests.cancel.actions import ACTIONS, OLD, Action, begin, clean_up
+from lightvm.testing import FakeHypervisor, InMemory
+from tests.cancel.actions import (
+    ACTIONS,
+    DEVICE_ACTIONS,
+    OLD,
+    Action,
+    begin,
+    clean_up,
+    config_for,
+    create_cold_with_devices,
+    create_pooled_with_devices,
+    request_with_devices,
+)
 from tests.cancel.leftovers import assert_nothing_left
-from tests.waits import settle, until
+from tests.cancel.threads import DEVICE_STEPS, Threads
+from tests.host import Host
+from tests.waits import settle
 
 SLOW = (
     "prepare",
@@ -28,15 +41,27 @@ SLOW = (
     "list_domains",
     "find_ended",
 )
-ACTION = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+ACTION_AND_STEP = pytest.mark.parametrize(
+    ("action", "step"),
+    [(action, step) for action in ACTIONS for step in SLOW]
+    + [(action, step) for action in DEVICE_ACTIONS for step in DEVICE_STEPS],
+    ids=lambda value: getattr(value, "__name__", value),
+)
 
 
 @asynccontextmanager
-async def hanging(hypervisor: FakeHypervisor, step: str, seconds: float) -> AsyncIterator[None]:
+async def hanging(
+    where: FakeHypervisor | Threads, step: str, seconds: float
+) -> AsyncIterator[None]:
     """Let a step hang for so long from now on; leave when it does so no more."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(release_later, hypervisor.hang(step), seconds)
+        nursery.start_soon(release_later, where.hang(step), seconds)
         yield
+
+
+def place_of(step: str, hypervisor: FakeHypervisor, threads: Threads) -> FakeHypervisor | Threads:
+    """Return where a step can be made to hang."""
+    return threads if step in DEVICE_STEPS else hypervisor
 
 
 async def release_later(go_on: trio.Event, seconds: float) -> None:
@@ -45,14 +70,13 @@ async def release_later(go_on: trio.Event, seconds: float) -> None:
     go_on.set()
 
 
-@ACTION
-@pytest.mark.parametrize("step", SLOW)
+@ACTION_AND_STEP
 @pytest.mark.parametrize("seconds", [2, 3 * UNDO_SECONDS])
 async def test_a_client_that_hangs_up_leaves_nothing(
-    lvm: InMemory, client: Client, action: Action, step: str, seconds: float
+    lvm: InMemory, client: Client, threads: Threads, action: Action, step: str, seconds: float
 ) -> None:
-    await begin(lvm, client)
-    async with hanging(lvm.hypervisor, step, seconds):
+    await begin(lvm, client, action)
+    async with hanging(place_of(step, lvm.hypervisor, threads), step, seconds):
         async with open_client(lvm.socket) as other:
             with trio.move_on_after(1), contextlib.suppress(LightVMError):
                 await action(lvm, other)
@@ -61,36 +85,30 @@ async def test_a_client_that_hangs_up_leaves_nothing(
     await assert_nothing_left(lvm)
 
 
-@ACTION
-@pytest.mark.parametrize("step", SLOW)
+@ACTION_AND_STEP
 @pytest.mark.parametrize("seconds", [1.2, 3 * UNDO_SECONDS])
 async def test_a_stop_leaves_nothing_but_domains_that_the_next_daemon_knows(
-    tmp_path: Path, threadless: None, action: Action, step: str, seconds: float
+    tmp_path: Path, threads: Threads, action: Action, step: str, seconds: float
 ) -> None:
-    hypervisor, store = FakeHypervisor(), MemoryStore()
+    host = Host(tmp_path, config_for(action, tmp_path))
     async with trio.open_nursery() as nursery:
-        async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
-            await until(lambda: lvm.service.pools.count() == 4)
-            async with open_client(lvm.socket) as client:
-                await begin(lvm, client)
+        async with host.daemon() as (lvm, client):
+            await begin(lvm, client, action)
 
             async def act() -> None:
                 async with open_client(lvm.socket) as client:
                     with contextlib.suppress(LightVMError):
                         await action(lvm, client)
 
-            go_on = hypervisor.hang(step)
+            go_on = place_of(step, host.hypervisor, threads).hang(step)
             nursery.start_soon(act)
             nursery.start_soon(release_later, go_on, seconds)
-            await settle(1)  # then the daemon stops
-    past = read_journal(tmp_path / "state" / "journal")
+            # The daemon stops in a second.
+    past = read_journal(host.path)
     known = past.domains.keys() | past.shells.keys()
-    assert {domain.uuid.hex() for domain in hypervisor.domains.values()} <= known
-    hypervisor.forget_handles()
-    async with serve_in_memory(tmp_path, hypervisor=hypervisor, store=store) as lvm:
-        async with open_client(lvm.socket) as client:
-            await until(lambda: lvm.service.pools.count() == 4)
-            await clean_up(lvm, client)
+    assert {domain.uuid.hex() for domain in host.hypervisor.domains.values()} <= known
+    async with host.daemon() as (lvm, client):
+        await clean_up(lvm, client)
         await assert_nothing_left(lvm)
 
 
@@ -112,6 +130,32 @@ async def test_a_create_that_is_cancelled_before_the_unpause_makes_no_domain(
     assert len(names) == 4
     assert "new" not in names
     assert lvm.hypervisor.calls["unpause"] == 4
+    await assert_nothing_left(lvm)
+
+
+@pytest.mark.parametrize(
+    ("action", "step"),
+    [
+        (create_pooled_with_devices, "open_disks"),
+        (create_pooled_with_devices, "_bind"),
+        (create_cold_with_devices, "open_disks"),
+        (create_cold_with_devices, "_connect"),
+        (create_cold_with_devices, "_bind"),
+    ],
+)
+async def test_a_create_with_devices_that_is_cancelled_makes_no_domain(
+    lvm: InMemory, client: Client, threads: Threads, action: Action, step: str
+) -> None:
+    go_on = threads.hang(step)
+    request = request_with_devices(lvm, cold=action is create_cold_with_devices)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lvm.service.creator.create, request)
+        await settle(1)
+        nursery.cancel_scope.cancel()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        go_on.set()
+    assert await client.list(all=True) == ()
+    assert lvm.hypervisor.calls["unpause"] == 0
     await assert_nothing_left(lvm)
 
 

@@ -8,8 +8,11 @@ import pytest
 
 from lightvm.client import Client
 from lightvm.daemon.journal import ShellRecord
+from lightvm.model import NetRequest
 from lightvm.testing import InMemory
 from lightvm.xen.hypervisor import Shape
+from tests.cancel.actions import OLD, Action, begin, guest_ends_with_devices
+from tests.cancel.device_leftovers import DISK
 from tests.cancel.leftovers import assert_nothing_left, leftovers
 from tests.journals import written
 from tests.waits import settle
@@ -76,3 +79,61 @@ async def test_a_thing_that_nobody_owns_is_found(
         case "pool":
             lvm.service.pools["tiny"].shells.clear()
     assert any(line.startswith(found) for line in leftovers(lvm))
+
+
+BACKEND = "/local/domain/0/backend"
+
+
+@pytest.mark.parametrize("action", [guest_ends_with_devices], ids=["devices"])
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("back-end", "back-ends in XenStore"),
+        ("no back-end", "back-ends in XenStore"),
+        ("directory", "directories of domains in XenStore"),
+        ("state", "states of back-ends"),
+        ("port", "ports"),
+        ("bridge", "ports"),
+        ("loop", "loop devices"),
+        ("no loop", "loop devices"),
+        ("file", "open files of disks"),
+        ("mac", "MAC addresses"),
+        ("ipv4", "addresses of lan"),
+        ("no ipv4", "addresses of lan"),
+    ],
+)
+async def test_of_devices_a_thing_that_nobody_owns_or_that_is_missing_is_found(
+    lvm: InMemory, client: Client, action: Action, what: str, found: str
+) -> None:
+    await begin(lvm, client, action)
+    assert list(leftovers(lvm)) == []
+    domid = lvm.service.registry.find(OLD).record.domid
+    networks = lvm.service.creator._devices.networks
+    file = (lvm.images / f"{DISK}old").open()
+    match what:
+        case "back-end":
+            lvm.store.nodes[f"{BACKEND}/vif/99/0/state"] = "4"
+        case "no back-end":
+            lvm.store.remove(f"{BACKEND}/vif/{domid}")
+        case "directory":
+            lvm.store.nodes["/local/domain/99/lightvm-uuid"] = "x"
+        case "state":
+            lvm.store.nodes[f"{BACKEND}/vif/{domid}/0/state"] = "5"
+        case "port":
+            del lvm.ports._added[f"vif{domid}.0"]
+        case "bridge":
+            lvm.ports._added[f"vif{domid}.0"] = "br1"
+        case "loop":
+            lvm.loops.add()
+        case "no loop":
+            lvm.loops._bound.popitem()
+        case "mac":
+            networks.assign([NetRequest(network="lan")])
+        case "ipv4":
+            networks["lan"].pool.take("lan")
+        case "no ipv4":
+            networks["lan"].pool.taken.clear()
+    if what != "file":
+        file.close()
+    assert any(line.startswith(found) for line in leftovers(lvm))
+    file.close()

@@ -17,7 +17,7 @@ from lightvm.testing import InMemory, default_config, serve_in_memory
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
 from tests.cancel.device_leftovers import DISK
 from tests.cancel.leftovers import assert_nothing_left
-from tests.unit.daemon.host import Host
+from tests.host import Host
 from tests.unit.daemon.samples import with_devices
 from tests.waits import settle, until
 

@@ -11,7 +11,7 @@ from lightvm.daemon.journal import ShellRecord, read_journal
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason, Source, State, Verdict, WaitFor
 from lightvm.xen.hypervisor import Shape
-from tests.unit.daemon.host import Host
+from tests.host import Host
 from tests.waits import settle, until
 
 ERRORS = pytest.mark.parametrize("error", [HypercallError("no", "step"), OutOfMemory("none left")])

@@ -13,7 +13,7 @@ from lightvm.errors import AddressTaken, DiskInUse
 from lightvm.model import DiskRequest, ExitReason, NetRequest
 from lightvm.testing import default_config
 from lightvm.xen.hypervisor import Shape
-from tests.unit.daemon.host import Host
+from tests.host import Host
 from tests.unit.daemon.samples import with_devices
 from tests.waits import settle
 
