@@ -131,16 +131,16 @@ class ShellMaker:
     async def discard(self, shell: Shell) -> None:
         """Give a shell back, shielded and bounded.
 
-        Raises `HypercallError`, `StoreFailed`, `DiskFailed`, `TimedOut` and `JournalFailed`; the journal then keeps the
-        shell.
+        Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell. Raises `StoreFailed`
+        and `DiskFailed` where devices are left, which the next start finds by themselves.
         """
         with self.working_on(shell.uuid):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
                 await self._hypervisor.release(shell.handle)
                 await self._hypervisor.destroy(shell.handle.domid)
+                self._journal.append(GoneRecord(uuid=shell.uuid))
                 if shell.networks or shell.shape.vbds:
                     await self._devices.disconnect(shell.handle.domid, shell.uuid)
-                self._journal.append(GoneRecord(uuid=shell.uuid))
                 return
             raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
 

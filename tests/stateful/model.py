@@ -20,6 +20,8 @@ class ModelDomain:
     exit: tuple[ExitReason, int | None] | None = None
     console: bytes = b""
     restarted: bool = False
+    disk: int | None = None
+    """Which disk it has, and which address with it."""
 
     @property
     def live(self) -> bool:
@@ -42,6 +44,8 @@ class Model:
 
     domains: dict[str, ModelDomain] = field(default_factory=dict)
     foreign: set[int] = field(default_factory=set)
+    stuck: set[int] = field(default_factory=set)
+    """Disks that a domain may still have though it is gone: there was no XenStore then."""
 
     def live(self) -> list[ModelDomain]:
         """Return those that have not ended."""
@@ -50,6 +54,10 @@ class Model:
     def named(self, name: str) -> ModelDomain | None:
         """Return the live domain of that name."""
         return next((domain for domain in self.live() if domain.name == name), None)
+
+    def has_disk(self, disk: int) -> bool:
+        """Whether a live domain has that disk."""
+        return any(domain.disk == disk for domain in self.live())
 
     def by_token(self, token: str | None) -> ModelDomain | None:
         """Return the domain that was made with that token."""

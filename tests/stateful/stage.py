@@ -9,13 +9,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import trio
 import trio.testing
 
 from lightvm.client import Client, open_client
+from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
+    MemoryLoops,
+    MemoryPorts,
     MemoryStore,
     default_config,
     serve_in_memory,
@@ -29,6 +33,17 @@ MOST_TICKS = 3000
 """An act that takes more time than that hangs."""
 
 
+def configure(directory: Path) -> Config:
+    """Return a configuration with a flavor without, and one with devices."""
+    config = default_config(directory)
+    both = FlavorSection(low=1, high=1, networks=("lan",), disks=1)
+    return msgspec.structs.replace(
+        config,
+        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29")},
+        flavors={**config.flavors, "both": both},
+    )
+
+
 class Stage:
     """A host, a daemon on it, and a clock."""
 
@@ -36,8 +51,9 @@ class Stage:
         self.directory = Path(tempfile.mkdtemp(prefix="lightvm-"))
         self.hypervisor = FakeHypervisor()
         self.store = MemoryStore()
+        self.ports, self.loops = MemoryPorts(self.store), MemoryLoops(self.store)
         self.lvm: InMemory
-        self._config = with_pool(default_config(self.directory), yield_ms=0)
+        self._config = with_pool(configure(self.directory), yield_ms=0)
         self._clock = trio.testing.MockClock()
         self._open = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -86,6 +102,8 @@ class Stage:
                 config=self._config,
                 hypervisor=self.hypervisor,
                 store=self.store,
+                ports=self.ports,
+                loops=self.loops,
             ) as lvm:
                 self._stop = trio.Event()
                 task_status.started(lvm)

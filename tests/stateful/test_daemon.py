@@ -17,13 +17,15 @@ from hypothesis.stateful import (
 
 from lightvm.client import Client
 from lightvm.errors import (
+    DiskInUse,
     LightVMError,
     NameTaken,
     NoSuchDomain,
     NotPossibleNow,
     TimedOut,
 )
-from lightvm.model import Created, ExitReason, Source, State, WaitFor
+from lightvm.model import Created, DiskRequest, ExitReason, NetRequest, Source, State, WaitFor
+from tests.cancel.device_leftovers import DISK
 from tests.cancel.leftovers import assert_nothing_left
 from tests.stateful.model import Model, ModelDomain
 from tests.stateful.stage import Stage, T
@@ -41,11 +43,17 @@ class DaemonMachine(RuleBasedStateMachine):
         super().__init__()
         self.stage = Stage()
         self.model = Model()
+        self.had_no_store = False
 
     def teardown(self) -> None:
         """Fail where anything is left."""
         try:
-            self.stage.store.broken = False
+            if (
+                self.had_no_store
+            ):  # what of devices could not be removed then, the next daemon removes
+                self.stage.store.broken = False
+                self.stage.stop()
+                self.stage.start()
             self.stage.play(self._nothing_left)
         finally:
             self.stage.close()
@@ -83,6 +91,15 @@ class DaemonMachine(RuleBasedStateMachine):
         """Create a domain that runs until it is ended."""
         self._create("noop", name, token, cold=cold, paused=paused)
 
+    @precondition(lambda self: not self.stage.store.broken)
+    @rule(name=st.none() | NAMES, token=TOKENS, cold=st.booleans(), disk=st.integers(0, 1))
+    def create_with_devices(
+        self, name: str | None, token: str | None, cold: bool, disk: int
+    ) -> None:
+        """Create a domain with a network and a disk."""
+        if disk not in self.model.stuck:
+            self._create("noop", name, token, cold=cold, disk=disk)
+
     @rule(name=st.none() | NAMES, token=TOKENS, status=st.integers(-3, 3))
     def create_short_lived(self, name: str | None, token: str | None, status: int) -> None:
         """Create a domain that prints and ends at once."""
@@ -103,12 +120,19 @@ class DaemonMachine(RuleBasedStateMachine):
         cold: bool = False,
         paused: bool = False,
         cmdline: str | None = None,
+        disk: int | None = None,
     ) -> ModelDomain | None:
         """Create a domain; return it where it is new."""
         existing = self.model.by_token(token)
         taken = existing is None and name is not None and self.model.named(name) is not None
         stands = existing is not None and existing.state is State.PAUSED and not existing.ready
-        error = NameTaken if taken else TimedOut if stands and not paused else None
+        used = existing is None and disk is not None and self.model.has_disk(disk)
+        error: type[LightVMError] | None = None
+        if taken or used:
+            error = NameTaken if taken else DiskInUse
+        elif stands and not paused:
+            error = TimedOut
+        nets, disks = self._devices(disk)
 
         async def create(client: Client) -> Created:
             return await client.create(
@@ -118,6 +142,8 @@ class DaemonMachine(RuleBasedStateMachine):
                 paused=paused,
                 cmdline=cmdline,
                 memory_kib=8192 if cold else None,
+                nets=nets,
+                disks=disks,
                 wait=None if paused else WaitFor.READY,
             )
 
@@ -130,9 +156,27 @@ class DaemonMachine(RuleBasedStateMachine):
             return None
         assert created.source is Source.COLD if cold else created.source is not Source.EXISTING
         made = created.domain
-        domain = ModelDomain(made.uuid, made.domid, made.name, token, paused, ready=not paused)
+        domain = ModelDomain(
+            made.uuid, made.domid, made.name, token, paused, ready=not paused, disk=disk
+        )
         self.model.domains[made.uuid] = domain
         return domain
+
+    def _devices(
+        self, disk: int | None
+    ) -> tuple[list[NetRequest] | None, list[DiskRequest] | None]:
+        if disk is None:
+            return None, None
+        path = self.stage.directory / f"{DISK}{disk}"
+        if not path.exists():
+            path.write_bytes(bytes(4096))
+        net = NetRequest(network="lan", mac=f"0a:00:00:00:00:0{disk}", ipv4=f"10.0.0.{4 + disk}")
+        return [net], [DiskRequest(path=str(path))]
+
+    def note_end(self, domain: ModelDomain) -> None:
+        """Note that a domain is about to end."""
+        if domain.disk is not None and self.stage.store.broken:
+            self.model.stuck.add(domain.disk)
 
     @precondition(lambda self: self.model.domains)
     @rule(choice=CHOICE, by=st.sampled_from(["name", "uuid", "domid"]))
@@ -141,6 +185,7 @@ class DaemonMachine(RuleBasedStateMachine):
         domain = self.pick(choice, list(self.model.domains.values()))
         if not domain.live:
             by = "uuid"  # name and domid may be another domain's by now
+        self.note_end(domain)
         self.attempt(lambda client: client.destroy(str(getattr(domain, by))), None)
         del self.model.domains[domain.uuid]
         assert domain.domid not in self.stage.hypervisor.domains
@@ -178,6 +223,7 @@ class DaemonMachine(RuleBasedStateMachine):
     def guest_ends(self, choice: int, status: int, text: bytes) -> None:
         """Let a guest end with a word."""
         domain = self.pick(choice, self.model.live())
+        self.note_end(domain)
         self.stage.do(lambda: self.stage.hypervisor.say(domain.domid, text))
         self.stage.do(lambda: self.stage.hypervisor.end(domain.domid, ExitReason.POWEROFF, status))
         domain.console += text
@@ -188,6 +234,7 @@ class DaemonMachine(RuleBasedStateMachine):
     def guest_reboots(self, choice: int) -> None:
         """Let a guest ask to be started again; the first time, that is done at once."""
         domain = self.pick(choice, self.restartable())
+        before = self.stage.ask(lambda client: client.info(domain.name))
         self.stage.do(lambda: self.stage.hypervisor.end(domain.domid, ExitReason.REBOOT, 0))
         self.stage.settle()
         again = self.stage.ask(lambda client: client.info(domain.name))
@@ -195,18 +242,30 @@ class DaemonMachine(RuleBasedStateMachine):
         assert again.restarts == 1
         del self.model.domains[domain.uuid]
         self.model.domains[again.uuid] = ModelDomain(
-            again.uuid, again.domid, domain.name, domain.token, False, ready=True, restarted=True
+            again.uuid,
+            again.domid,
+            domain.name,
+            domain.token,
+            False,
+            ready=True,
+            restarted=True,
+            disk=domain.disk,
         )
+        assert (again.vifs, again.vbds) == (before.vifs, before.vbds)
 
     def restartable(self) -> list[ModelDomain]:
         """Return those that are started again at once."""
-        return [domain for domain in self.model.live() if not domain.restarted]
+        able = [domain for domain in self.model.live() if not domain.restarted]
+        if self.stage.store.broken:
+            return [domain for domain in able if domain.disk is None]
+        return able
 
     @precondition(lambda self: self.model.live())
     @rule(choice=CHOICE)
     def guest_crashes(self, choice: int) -> None:
         """Let a guest crash."""
         domain = self.pick(choice, self.model.live())
+        self.note_end(domain)
         self.stage.hypervisor.crash(domain.domid)
         domain.exit = (ExitReason.CRASH, None)
 
@@ -216,6 +275,7 @@ class DaemonMachine(RuleBasedStateMachine):
         """Let somebody else destroy a domain."""
         domain = self.pick(choice, self.model.live())
         self.stage.settle(0.01)  # what it has said until then is heard
+        self.note_end(domain)
         self.stage.hypervisor.kill(domain.domid)
         domain.exit = (ExitReason.LOST, None)
 
@@ -234,6 +294,7 @@ class DaemonMachine(RuleBasedStateMachine):
     def store_breaks_or_mends(self, broken: bool) -> None:
         """Break XenStore, or mend it."""
         self.stage.store.broken = broken
+        self.had_no_store |= broken
 
     @rule(kill=st.booleans())
     def restart(self, kill: bool) -> None:
@@ -244,6 +305,8 @@ class DaemonMachine(RuleBasedStateMachine):
         else:
             self.stage.stop()
         self.stage.start()
+        if not self.stage.store.broken:
+            self.model.stuck.clear()
         for domain in self.model.domains.values():
             domain.console = b""  # it is the daemon's
 

@@ -26,6 +26,7 @@ class Bench:
     """Pools at work."""
 
     hypervisor: FakeHypervisor
+    store: MemoryStore
     journal: Journal
     maker: ShellMaker
     pools: Pools
@@ -60,6 +61,6 @@ async def open_bench(
     pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pools.refill_shells)
-        yield Bench(hypervisor, journal, maker, pools)
+        yield Bench(hypervisor, store, journal, maker, pools)
         nursery.cancel_scope.cancel()
     journal.close()
