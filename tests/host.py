@@ -14,6 +14,7 @@ from lightvm.daemon.journal import DomainRecord, Journal, ShellRecord
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
+    MemoryFilters,
     MemoryLoops,
     MemoryPorts,
     MemoryStore,
@@ -31,6 +32,7 @@ class Host:
         self.store = MemoryStore()
         self.ports = MemoryPorts(self.store)
         self.loops = MemoryLoops(self.store)
+        self.filters = MemoryFilters()
         self._config = config
 
     @property
@@ -53,6 +55,7 @@ class Host:
                 store=self.store,
                 ports=self.ports,
                 loops=self.loops,
+                filters=self.filters,
             ) as lvm:
                 async with open_client(lvm.socket) as client:
                     if filling:

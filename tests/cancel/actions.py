@@ -179,7 +179,7 @@ def config_for(action: Action | None, directory: Path) -> Config:
         return config
     return msgspec.structs.replace(
         config,
-        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29")},
+        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29", antispoof=True)},
         flavors={"both": FlavorSection(low=1, high=1, networks=("lan",), disks=1)},
     )
 

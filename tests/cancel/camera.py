@@ -7,6 +7,7 @@ and after each write to the journal.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -22,6 +23,7 @@ import pytest
 from lightvm.daemon.config import Config
 from lightvm.daemon.disk.loops import FIRST_NUMBER
 from lightvm.daemon.journal import Journal, Record
+from lightvm.daemon.net.filters import Source
 from lightvm.xen.fake import FakeDomain
 from tests.host import Host
 from tests.journals import written
@@ -39,6 +41,7 @@ STEPS = {
     ],
     "store": ["write", "remove"],
     "ports": ["add_port"],
+    "filters": ["guard", "forget", "rebuild"],
     "loops": ["add", "bind", "remove", "sweep"],
 }
 """By the part of a host."""
@@ -55,6 +58,7 @@ class Picture:
     nodes: dict[str, str]
     ports: dict[str, str]
     loops: dict[int, str | None]
+    guarded: dict[str, Source | None] | None
 
     def restore(self, directory: Path, config: Config) -> Host:
         """Make a host like this, without a daemon; the journal goes below the directory.
@@ -70,6 +74,7 @@ class Picture:
         host.ports._added = dict(self.ports)
         host.loops._bound = dict(self.loops)
         host.loops._next = max(self.loops, default=FIRST_NUMBER)
+        host.filters.guarded = copy.copy(self.guarded)
         return host
 
 
@@ -99,6 +104,7 @@ class Camera:
             dict(host.store.nodes),
             host.ports.ports,
             host.loops.bound,
+            copy.copy(host.filters.guarded),
         )
         last = self.pictures[-1] if self.pictures else None
         if last is None or dataclasses.replace(picture, moment=last.moment) != last:

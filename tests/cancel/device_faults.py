@@ -27,7 +27,8 @@ def failing(host: Host, first: int, count: int) -> Iterator[list[str]]:
                 patch.setattr(thing, name, step)
 
         fuss(host.store, "write remove read children", OSError("injected"))
-        fuss(host.ports, "add_port", LinkFailed("injected"))
+        fuss(host.ports, "add_port has", LinkFailed("injected"))
+        fuss(host.filters, "guard forget", LinkFailed("injected"))
         fuss(host.loops, "add bind remove sweep", DiskFailed("injected"))
         yield taken
 

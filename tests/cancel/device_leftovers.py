@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lightvm.daemon.disk.vbds import XVDA
+from lightvm.daemon.net.filters import Source
 from lightvm.testing import InMemory
 
 DISK = "disk-"
@@ -45,10 +46,27 @@ def device_leftovers(lvm: InMemory, foreign: Collection[int]) -> Iterator[str]:
     yield from _store(lvm, networks.keys() | disks.keys(), foreign)
     bridges = {vif: lvm.service.config.networks[name].bridge for vif, name in networks.items()}
     yield from compare("ports", lvm.ports.ports.items(), bridges.items())
+    yield from compare("guarded ports", (lvm.filters.guarded or {}).items(), _guarded(lvm).items())
     yield from compare("loop devices", lvm.loops.bound.values(), disks.values())
     held = [path for number, path in lvm.loops.bound.items() if number in lvm.loops._files]
     yield from compare("open files of disks", list(_open_disks(lvm.images)), held)
     yield from _addresses(lvm)
+
+
+def _guarded(lvm: InMemory) -> dict[str, Source | None]:
+    """Return what each guarded port may send from: those of shells, nothing."""
+    guarded: dict[str, Source | None] = {}
+    networks = lvm.service.config.networks
+    for shell in lvm.service.pools.shells():
+        for index, name in enumerate(shell.networks):
+            if networks[name].antispoof:
+                guarded[f"vif{shell.handle.domid}.{index}"] = None
+    for domain in lvm.service.registry.live.values():
+        for index, vif in enumerate(domain.record.vifs):
+            if networks[vif.network].antispoof and vif.ipv4 is not None:
+                source = Source(vif.mac, vif.ipv4.partition("/")[0])
+                guarded[f"vif{domain.record.domid}.{index}"] = source
+    return guarded
 
 
 def _store(lvm: InMemory, devices: Collection[str], foreign: Collection[int]) -> Iterator[str]:

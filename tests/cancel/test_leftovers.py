@@ -96,6 +96,8 @@ BACKEND = "/local/domain/0/backend"
         ("bridge", "ports"),
         ("loop", "loop devices"),
         ("no loop", "loop devices"),
+        ("guarded", "guarded ports"),
+        ("no source", "guarded ports"),
         ("file", "open files of disks"),
         ("mac", "MAC addresses"),
         ("ipv4", "addresses of lan"),
@@ -127,6 +129,10 @@ async def test_of_devices_a_thing_that_nobody_owns_or_that_is_missing_is_found(
             lvm.loops.add()
         case "no loop":
             lvm.loops._bound.popitem()
+        case "guarded":
+            lvm.filters.guard({"vif99.0": None})
+        case "no source":
+            lvm.filters.guard({f"vif{domid}.0": None})
         case "mac":
             networks.assign([NetRequest(network="lan")])
         case "ipv4":

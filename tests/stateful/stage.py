@@ -18,6 +18,7 @@ from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
+    MemoryFilters,
     MemoryLoops,
     MemoryPorts,
     MemoryStore,
@@ -39,7 +40,7 @@ def configure(directory: Path) -> Config:
     both = FlavorSection(low=1, high=1, networks=("lan",), disks=1)
     return msgspec.structs.replace(
         config,
-        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29")},
+        networks={"lan": NetworkSection(bridge="br0", address="10.0.0.1/29", antispoof=True)},
         flavors={**config.flavors, "both": both},
     )
 
@@ -52,6 +53,7 @@ class Stage:
         self.hypervisor = FakeHypervisor()
         self.store = MemoryStore()
         self.ports, self.loops = MemoryPorts(self.store), MemoryLoops(self.store)
+        self.filters = MemoryFilters()
         self.lvm: InMemory
         self._config = with_pool(configure(self.directory), yield_ms=0)
         self._clock = trio.testing.MockClock()
@@ -104,6 +106,7 @@ class Stage:
                 store=self.store,
                 ports=self.ports,
                 loops=self.loops,
+                filters=self.filters,
             ) as lvm:
                 self._stop = trio.Event()
                 task_status.started(lvm)
