@@ -263,7 +263,7 @@ class Event(_Value, frozen=True, kw_only=True):
 
 
 class Finding(_Value, frozen=True, kw_only=True):
-    """One resource found by Doctor: `kind` is domain, shell, xenstore, console or journal."""
+    """One resource found by Doctor: `kind` is domain, shell, vif, vbd, xenstore, console or journal."""
 
     kind: str
     verdict: Verdict

@@ -15,6 +15,7 @@ from lightvm.errors import TimedOut
 
 BACKENDS = "/local/domain/0/backend"
 KINDS = ("vif", "vbd")
+HOME = "home"
 INITIALISING, WAITING, CONNECTED = "1", "2", "4"
 """States of either end (``public/io/xenbus.h``)."""
 
@@ -26,7 +27,7 @@ OWNER = "lightvm-uuid"
 
 
 class Found(NamedTuple):
-    """What there is of a domain of ours: devices of one kind, or, of kind ``home``, its own directory."""
+    """What there is of a domain of ours: devices of one kind, or, of kind `HOME`, its own directory."""
 
     domid: int
     uuid: str
@@ -131,7 +132,7 @@ def find(store: Store) -> set[Found]:
             for number in store.children(f"{BACKENDS}/{kind}/{domid}"):
                 found |= _found(store, f"{BACKENDS}/{kind}/{domid}/{number}", domid, kind)
     for domid in store.children("/local/domain"):
-        found |= _found(store, f"/local/domain/{domid}", domid, "home")
+        found |= _found(store, f"/local/domain/{domid}", domid, HOME)
     return found
 
 

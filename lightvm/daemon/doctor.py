@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import trio
+
+from lightvm.daemon.backends import HOME, Found
+from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry, dashed
 from lightvm.daemon.journal import Past
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore import NameKeeper
+from lightvm.errors import StoreFailed
 from lightvm.model import Finding, Verdict
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor
+
+LOOK_SECONDS = 10.0
+"""How long looking at devices may take, and waiting until it is our turn there."""
 
 
 async def examine(
@@ -20,6 +28,7 @@ async def examine(
     pools: Pools,
     lifecycle: Lifecycle,
     names: NameKeeper,
+    devices: Devices,
     past: Past,
 ) -> tuple[Finding, ...]:
     """Look at Xen, XenStore and our own tables, and compare. Raises `HypercallError`.
@@ -27,22 +36,76 @@ async def examine(
     What comes or goes while Xen is being asked is nobody's fault, and is left out.
     """
     before = _known(registry, pools)
+    found, trouble = await _look_at(devices)
+    suspects = {one for one in found if _owner(one.uuid, registry, pools) is None}
     present = {info.uuid.hex(): info for info in await hypervisor.list_domains()}
     after = _known(registry, pools)
     present = {uuid: info for uuid, info in present.items() if uuid in after or uuid not in before}
     findings = list(_domains(present, registry, pools, past))
     findings += _missing((before & after) - present.keys(), registry)
     findings += _routes(registry, lifecycle)
-    try:
-        stored = await names.domids_present()
-    except OSError as exc:
-        findings.append(_finding("xenstore", Verdict.MISSING, "xenstored", str(exc)))
-    else:
-        findings += _nodes(stored, present, registry, names)
+    findings += _devices(found, registry, pools)
+    if suspects:  # a second look: what is just being removed is gone by then
+        again, trouble = await _look_at(devices)
+        findings += _suspects(suspects & again, present, past)
+    if not trouble:
+        try:
+            findings += _nodes(await names.domids_present(), present, registry, names)
+        except OSError as exc:
+            trouble = str(exc)
+    if trouble:
+        findings.append(_finding("xenstore", Verdict.MISSING, "xenstored", trouble))
     if past.unreadable:
         detail = f"{past.unreadable} lines of the journal could not be read at start"
         findings.append(_finding("journal", Verdict.LEAKED, "journal", detail))
     return tuple(findings)
+
+
+async def _look_at(devices: Devices) -> tuple[set[Found], str]:
+    """Return what there is of devices, and why that is not to be had."""
+    try:
+        with trio.fail_after(LOOK_SECONDS):
+            return set(await devices.find()), ""
+    except StoreFailed as exc:
+        return set(), str(exc)
+    except trio.TooSlowError:
+        return set(), f"no answer after {LOOK_SECONDS:g} s"
+
+
+def _owner(uuid: str, registry: Registry, pools: Pools) -> str | None:
+    """Return whose something is, in words; None where it is nobody's."""
+    live = registry.live.get(uuid)
+    if live is not None:
+        return f"{live.record.name} ({live.state})"
+    exited = registry.exited.get(uuid)
+    if exited is not None and not exited.stuck:
+        return f"{exited.record.name} has exited"
+    if uuid in pools.uuids:
+        return f"shell {dashed(uuid)}"
+    return f"shell {dashed(uuid)}, in work" if pools.in_work(uuid) else None
+
+
+def _devices(found: set[Found], registry: Registry, pools: Pools) -> Iterator[Finding]:
+    for one in sorted(found):
+        owner = _owner(one.uuid, registry, pools)
+        if one.kind != HOME and owner is not None:
+            yield _finding(one.kind, Verdict.OK, f"domain {one.domid}", owner)
+
+
+def _suspects(found: set[Found], present: dict[str, DomainInfo], past: Past) -> Iterator[Finding]:
+    """Say what becomes of devices that nobody owns."""
+    for one in sorted(found):
+        kind, what = one.kind, f"domain {one.domid}"
+        if kind == HOME:
+            kind, what = "xenstore", f"/local/domain/{one.domid}"
+            if any(other.domid == one.domid and other.kind != HOME for other in found):
+                continue  # it goes with the devices
+        if one.uuid not in present:
+            yield _finding(kind, Verdict.LEAKED, what, "its domain is gone")
+        elif one.uuid in past.domains or one.uuid in past.shells:
+            yield _finding(kind, Verdict.LEAKED, what, "its domain is not held")
+        elif one.kind != HOME:
+            yield _finding(kind, Verdict.FOREIGN, what, f"{dashed(one.uuid)} is not ours")
 
 
 def _finding(kind: str, verdict: Verdict, what: str, detail: str) -> Finding:

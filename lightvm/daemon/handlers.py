@@ -17,6 +17,7 @@ from lightvm.daemon.caller import Caller, Send
 from lightvm.daemon.config import Config
 from lightvm.daemon.console_input import attach, write_console
 from lightvm.daemon.creator import Creator
+from lightvm.daemon.devices import Devices
 from lightvm.daemon.doctor import examine
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
@@ -44,6 +45,7 @@ class Service:
     lifecycle: Lifecycle
     power: PowerKeeper
     names: NameKeeper
+    devices: Devices
     bus: EventBus
     journal: Journal
     stop: trio.Event
@@ -258,6 +260,7 @@ async def doctor(service: Service, call: calls.Nothing, caller: Caller) -> msgsp
         pools=service.pools,
         lifecycle=service.lifecycle,
         names=service.names,
+        devices=service.devices,
         past=service.journal.past,
     )
     return calls.DoctorReply(findings=findings)

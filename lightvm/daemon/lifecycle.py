@@ -182,6 +182,7 @@ class Lifecycle:
             await self._devices.disconnect(record.domid, record.uuid)
         except errors.LightVMError as exc:
             log.error("devices-not-removed", domain=record.name, domid=record.domid, error=str(exc))
+            domain.stuck = True
             return False
         return True
 

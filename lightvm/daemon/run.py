@@ -138,6 +138,7 @@ async def _serve(
             lifecycle=lifecycle,
             power=power,
             names=names,
+            devices=devices,
             bus=bus,
             journal=journal,
             stop=stop,
