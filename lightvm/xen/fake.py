@@ -1,6 +1,6 @@
 """A hypervisor in memory, for unit, fault and cancellation tests; public through `lightvm.testing`.
 
-Its guests do what the guests of ``native/guest`` of the same file name do, as far as a caller of the seam can see.
+Its guests (`lightvm.xen.fake_guests`) do what those of ``native/guest`` do, as far as a caller of the seam can see.
 Faults are injected by the name of a method: `FakeHypervisor.fail` makes the next call of a method raise,
 `FakeHypervisor.hang` makes calls of an async method wait until the returned event is set.
 """
@@ -8,13 +8,10 @@ Faults are injected by the name of a method: `FakeHypervisor.fail` makes the nex
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import trio
-from msgspec.structs import replace
 
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import ExitReason
@@ -22,10 +19,10 @@ from lightvm.xen.device_page import (
     METADATA_MAX,
     NAME_MAX,
     VBD_CONFIG,
-    VBDS_MAX,
     VIF_CONFIG,
-    VIFS_MAX,
 )
+from lightvm.xen.fake_domain import FakeDomain, FakeHandle, describe, gone, is_good
+from lightvm.xen.fake_guests import FakeGuests
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -40,49 +37,10 @@ from lightvm.xen.image import CMDLINE_MAX, LOW_RAM_LIMIT
 OVERHEAD_KIB = 1108
 """What a fake domain costs beside its RAM."""
 
-_CODES = {ExitReason.POWEROFF: 0, ExitReason.REBOOT: 1, ExitReason.SUSPEND: 2, ExitReason.CRASH: 3}
-_NONSENSE = (0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0xDEAD_BEEF, 0)
-_ASKED_FOR = {1: ExitReason.POWEROFF, 2: ExitReason.REBOOT, 3: ExitReason.SUSPEND}
-_SILENT = Control(0, 0, 0, 0, 0)
-_INPUT_BYTES = 1024
 _FLOOD = b"flood " * 340
 _RING_BYTES = 2048
 _MODULES_ROOM = 15
 """Entries of the boot page's module list beside the device page's."""
-
-
-@dataclass(slots=True)
-class FakeDomain:
-    """A domain of the fake; tests may look at it and change it."""
-
-    domid: int
-    uuid: bytes
-    shape: Shape
-    boot: Boot | None = None
-    paused: bool = True
-    started: bool = False
-    input: bytearray = field(default_factory=bytearray)
-    shutdown_code: int | None = None
-    console: bytearray = field(default_factory=bytearray)
-    control: Control = _SILENT
-    watched: bool = False
-    flooding: bool = False
-    corrupt: bool = False
-    handle: FakeHandle | None = None
-
-
-@dataclass(slots=True, eq=False)
-class FakeHandle:
-    """A held fake domain."""
-
-    domid: int
-    console_event: int
-    control_event: int
-    console_port: int = 1
-    control_port: int = 2
-    vif_ports: tuple[int, ...] = ()
-    vbd_ports: tuple[int, ...] = ()
-    window: bool = True
 
 
 class FakeHypervisor:
@@ -104,6 +62,10 @@ class FakeHypervisor:
         self._raised = trio.Event()
         self._failures: defaultdict[str, deque[Exception]] = defaultdict(deque)
         self._hangs: dict[str, trio.Event] = {}
+        self._guests = FakeGuests(
+            lambda domain: self._signal(domain, console=True),
+            lambda domain: self._signal(domain, console=False),
+        )
 
     # Faults
 
@@ -193,7 +155,7 @@ class FakeHypervisor:
     async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
         """Make a shell."""
         await self._enter_slow("prepare")
-        if not _is_good(shape):
+        if not is_good(shape):
             raise HypercallError(os.strerror(22), "shape", errno=22)
         if shape.memory_kib + OVERHEAD_KIB > self._free_kib():
             raise OutOfMemory("Xen has no memory left for this", "populate_physmap")
@@ -233,7 +195,7 @@ class FakeHypervisor:
         domain.paused = False
         if not domain.started and domain.boot is not None:
             domain.started = True
-            self._run(domain, domain.boot)
+            self._guests.run(domain)
 
     def pause(self, handle: Handle) -> None:
         """Mark the domain paused."""
@@ -264,7 +226,7 @@ class FakeHypervisor:
     async def list_domains(self) -> Sequence[DomainInfo]:
         """Return all domains."""
         await self._enter_slow("list_domains")
-        return [_describe(self.domains[domid]) for domid in sorted(self.domains)]
+        return [describe(self.domains[domid]) for domid in sorted(self.domains)]
 
     async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
         """Return those that have ended."""
@@ -273,9 +235,9 @@ class FakeHypervisor:
         for domid, uuid in watched:
             domain = self.domains.get(domid)
             if domain is None or domain.uuid != uuid:
-                ended.append(_gone(domid, uuid))
+                ended.append(gone(domid, uuid))
             elif domain.shutdown_code is not None:
-                ended.append(_describe(domain))
+                ended.append(describe(domain))
         return ended
 
     async def wait_events(self) -> None:
@@ -322,33 +284,12 @@ class FakeHypervisor:
     def put_console(self, handle: Handle, data: bytes) -> int:
         """Let a guest that echoes do so, and others leave what does not find room."""
         self._enter("put_console")
-        domain = self._held(handle)
-        if domain.boot is None or b"echo" not in domain.boot.cmdline.split():
-            taken = data[: _INPUT_BYTES - len(domain.input)]
-            domain.input += taken
-            return len(taken)
-        domain.input += data
-        *lines, rest = domain.input.split(b"\n")
-        domain.input[:] = rest
-        for line in lines:
-            if line == b"quit":
-                self.end(domain.domid, ExitReason.POWEROFF, 0)
-                break
-            self.say(domain.domid, bytes(line) + b"\n")
-        return len(data)
+        return self._guests.hear(self._held(handle), data)
 
     def request_power(self, handle: Handle, request: int) -> None:
         """Let a guest that hears obey."""
         self._enter("request_power")
-        domain = self._held(handle)
-        words = domain.boot.cmdline.split() if domain.boot is not None else []
-        if domain.paused or domain.shutdown_code is not None or b"deaf" in words:
-            return
-        domain.control = replace(domain.control, acknowledged=request)
-        if b"yes" in words:
-            self._signal(domain, console=False)
-        else:
-            self.end(domain.domid, _ASKED_FOR[request & 0xFF], 0)
+        self._guests.obey(self._held(handle), request)
 
     def read_control(self, handle: Handle) -> Control:
         """Return the control page."""
@@ -390,123 +331,13 @@ class FakeHypervisor:
 
     def say(self, domid: int, text: bytes) -> None:
         """Make a guest write to its console."""
-        domain = self.domains[domid]
-        domain.console += text
-        self._signal(domain, console=True)
+        self._guests.say(self.domains[domid], text)
 
     def end(self, domid: int, reason: ExitReason, status: int) -> None:
         """Make a guest report its end and stop."""
-        domain = self.domains[domid]
-        domain.control = replace(
-            domain.control,
-            exiting=1,
-            exit_reason=_CODES[reason],
-            exit_status=status & 0xFFFF_FFFF,
-        )
-        domain.shutdown_code = _CODES[reason]
-        self._signal(domain, console=False)
-
-    def _ready(self, domain: FakeDomain) -> None:
-        domain.control = Control(1, 0, 0, 0, 0)
-        if not domain.watched:
-            self._signal(domain, console=False)
-
-    def _run(self, domain: FakeDomain, boot: Boot) -> None:
-        name = os.path.basename(boot.image.path)
-        words = boot.cmdline.decode("utf-8", "replace").split()
-        if name == "hello":
-            self._hello(domain, boot.cmdline, words)
-        elif name == "misbehave":
-            self._misbehave(domain, words)
-        else:
-            self._ready(domain)
-
-    def _hello(self, domain: FakeDomain, cmdline: bytes, words: list[str]) -> None:
-        self._ready(domain)
-        self.say(domain.domid, b"Hello from a LightVM guest.\n")
-        if cmdline:
-            self.say(domain.domid, b"Command line: " + cmdline + b"\n")
-        if "echo" in words:
-            return
-        statuses = [_number(word[7:]) for word in words if word.startswith("status=")]
-        self.end(domain.domid, ExitReason.POWEROFF, statuses[0] if statuses else 0)
-
-    def _misbehave(self, domain: FakeDomain, words: list[str]) -> None:
-        if "ready" in words:
-            self._ready(domain)
-        if "crash" in words or "triple-fault" in words:
-            domain.shutdown_code = 3
-        elif "shutdown" in words:
-            domain.shutdown_code = 0
-        elif "reboot" in words:
-            self.end(domain.domid, ExitReason.REBOOT, 0)
-        elif {"loop", "deaf", "yes", "hostile"} & set(words):
-            pass
-        elif "flood" in words:
-            domain.flooding = True
-            self._signal(domain, console=True)
-        elif "ring" in words:
-            domain.corrupt = True
-            self._signal(domain, console=True)
-        elif "control" in words:
-            domain.control = Control(*_NONSENSE)
-            self._signal(domain, console=False)
-        else:
-            self.end(domain.domid, ExitReason.POWEROFF, 0)
+        self._guests.end(self.domains[domid], reason, status)
 
 
 def _held(handle: Handle) -> FakeHandle:
     assert isinstance(handle, FakeHandle)
     return handle
-
-
-def _is_good(shape: Shape) -> bool:
-    memory = shape.memory_kib >= 1024 and shape.memory_kib % 4 == 0
-    window = 8 <= shape.window_kib <= shape.memory_kib and shape.window_kib % 4 == 0
-    pool = shape.pool_kib >= 64 and shape.pool_kib % 4 == 0
-    devices = 0 <= shape.vifs <= VIFS_MAX and 0 <= shape.vbds <= VBDS_MAX
-    ports = shape.max_evtchn >= 3 + shape.vifs + shape.vbds
-    return (
-        memory
-        and window
-        and pool
-        and devices
-        and ports
-        and shape.max_grant_frames >= 1
-        and 1 <= shape.vcpus <= 128
-    )
-
-
-def _number(text: str) -> int:
-    """Return the number at the start of a text, 0 where there is none, as LightVM's guests do."""
-    found = re.match(r"-?[0-9]+", text)
-    return int(found[0]) if found else 0
-
-
-def _describe(domain: FakeDomain) -> DomainInfo:
-    return DomainInfo(
-        domid=domain.domid,
-        uuid=domain.uuid,
-        memory_kib=domain.shape.memory_kib,
-        vcpus=domain.shape.vcpus,
-        cpu_ns=int(domain.started),
-        paused=domain.paused,
-        dying=False,
-        shutdown=domain.shutdown_code is not None,
-        shutdown_code=domain.shutdown_code or 0,
-    )
-
-
-def _gone(domid: int, uuid: bytes) -> DomainInfo:
-    return DomainInfo(
-        domid=domid,
-        uuid=uuid,
-        memory_kib=0,
-        vcpus=0,
-        cpu_ns=0,
-        paused=False,
-        dying=True,
-        shutdown=False,
-        shutdown_code=0,
-        gone=True,
-    )

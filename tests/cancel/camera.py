@@ -24,7 +24,7 @@ from lightvm.daemon.config import Config
 from lightvm.daemon.disk.loops import FIRST_NUMBER
 from lightvm.daemon.journal import Journal, Record
 from lightvm.daemon.net.filters import Source
-from lightvm.xen.fake import FakeDomain
+from lightvm.xen.fake_domain import FakeDomain
 from tests.host import Host
 from tests.journals import written
 

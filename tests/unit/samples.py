@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from lightvm.calls import DomainReply
 from lightvm.model import (
     ConsoleChunk,
     Created,
     Domain,
+    Event,
+    EventKind,
     Exit,
     ExitReason,
     Phases,
@@ -57,3 +60,6 @@ VERSION = Version(
 )
 
 CHUNK = ConsoleChunk(data=b"hello\n", offset=0, next=6, lost=0, ended=False)
+
+INFO = DomainReply(domain=DOMAIN)
+CREATED_EVENT = Event(kind=EventKind.CREATED, at=1.0, domain=DOMAIN)

@@ -19,6 +19,11 @@ PATIENCE_S = 10.0
 Answer = msgspec.Struct | LightVMError
 
 
+def parameters(call: wire.Call) -> object:
+    """Return what a call carried, as plain JSON."""
+    return msgspec.json.decode(call.parameters)
+
+
 class Gone(Exception):
     """The client has closed the connection."""
 

@@ -15,10 +15,9 @@ from lightvm import calls, client, errors, wire
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, CreateResult, Event, EventKind, WaitFor
 from tests.unit.conftest import StartDaemon
-from tests.unit.samples import CHUNK, CREATED, DOMAIN, EXITED, VERSION
+from tests.unit.samples import CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
 from tests.unit.scripted import Peer, answering
 
-INFO = calls.DomainReply(domain=DOMAIN)
 SHORT_S = 0.02
 """Long enough for a local answer not to matter: the scripts that it ends never answer."""
 

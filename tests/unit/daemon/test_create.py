@@ -97,7 +97,7 @@ async def test_a_guest_that_is_late_is_waited_for(lvm: InMemory, client: Client)
         await until(lambda: lvm.service.registry.live)
         await trio.sleep(2)
         (domain,) = lvm.service.registry.live.values()
-        lvm.hypervisor._ready(lvm.hypervisor.domains[domain.record.domid])
+        lvm.hypervisor._guests.ready(lvm.hypervisor.domains[domain.record.domid])
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(speak)

@@ -17,7 +17,7 @@ from lightvm.daemon.net.networks import Networks
 from lightvm.errors import DiskFailed, LightVMError, LinkFailed, StoreFailed
 from lightvm.model import DiskRequest
 from lightvm.testing import MemoryFilters, MemoryLoops, MemoryPorts, MemoryStore
-from lightvm.xen.fake import FakeHandle
+from lightvm.xen.fake_domain import FakeHandle
 
 CONFIG = Config(networks={"lan": NetworkSection(bridge="br0"), "wan": NetworkSection(bridge="br1")})
 BOTH = ("lan", "wan")
