@@ -147,9 +147,8 @@ def xl_creates(n: int) -> list[float]:
 def measure(live: list[int], per_step: int) -> dict[str, object]:
     """Measure everything; `live` are the numbers of live domains at which pooled creates are timed."""
     results: dict[str, object] = {}
-    shells = (
-        max(live) + per_step * len(live) + 10
-    )  # enough for all, so that no refill comes in between
+    # Enough for all, so that no refill comes in between.
+    shells = WARM_UP + max(live) + per_step * len(live) + 10
     with daemon(shells) as socket, Client(socket, limit_s=PATIENCE_SECONDS) as client:
         api_creates(client, WARM_UP)
         for domain in client.list():
