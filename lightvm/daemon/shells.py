@@ -115,6 +115,7 @@ class ShellMaker:
             except BaseException:
                 await self.discard(shell)
                 raise
+            self._devices.networks.draw_ahead(networks)
             return replace(shell, loops=loops)
 
     @contextmanager

@@ -103,7 +103,8 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         raise BadRequest(f"at most {CMDLINE_MAX} bytes without NUL", "request.cmdline")
     pool, shape, flavor, nets = _choose(request, pools)
     for index, net in enumerate(request.nets or ()):
-        _check_net(net, f"request.nets[{index}]")
+        if net.mac is not None or net.ipv4 is not None:
+            _check_net(net, f"request.nets[{index}]")
     disks = request.disks or ()
     for index, disk in enumerate(disks):
         if not os.path.isabs(disk.path) or "\0" in disk.path:

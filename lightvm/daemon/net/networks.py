@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from lightvm.daemon.config import Config, NetworkSection
-from lightvm.daemon.net.addresses import AddressPool, MacPool, parse_ranges
+from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, parse_ranges
 from lightvm.daemon.net.filters import Nat, Source
 from lightvm.daemon.net.vifs import port_name
-from lightvm.errors import BadRequest, NoSuchNetwork
+from lightvm.errors import BadRequest, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 from lightvm.xen.device_page import VifConfig
+
+MOST_AHEAD = 64
+"""Addresses of a network that are drawn before anybody asks: that is most of what a vif costs a create."""
 
 
 class Ports(Protocol):
@@ -45,6 +50,13 @@ class Ports(Protocol):
         ...
 
 
+class Lease(NamedTuple):
+    """The addresses of one vif: as callers see them, and packed for the device page."""
+
+    vif: Vif
+    packed: bytes
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """The addresses of one create: as callers see them, and packed for the device page."""
 
@@ -72,6 +84,8 @@ class Network:
             ranges = parse_ranges(section.ranges or (str(own),), own, where)
             gateway = IPv4Address(section.gateway) if section.gateway else self.address.ip
             self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway))
+        self.ahead: deque[Lease] = deque()
+        """Drawn before anybody asked, and nobody's yet."""
         self._prefix = 0 if self.address is None else self.address.network.prefixlen
         template = VifConfig(
             mac=bytes(6),
@@ -81,6 +95,10 @@ class Network:
             dns=tuple(map(IPv4Address, section.dns)),
         ).pack()
         self._before, self._after = template[6:8], template[12:]
+
+    def lease(self, mac: bytes, ipv4: int | None) -> Lease:
+        """Return addresses as a lease."""
+        return Lease(self.describe(mac, ipv4), self.pack(mac, ipv4))
 
     def pack(self, mac: bytes, ipv4: int | None) -> bytes:
         """Return a domain's part of the device page."""
@@ -93,7 +111,7 @@ class Network:
         return Vif(
             network=self.name,
             mac=mac.hex(":"),
-            ipv4=None if ipv4 is None else f"{IPv4Address(ipv4)}/{self._prefix}",
+            ipv4=None if ipv4 is None else f"{dotted(ipv4)}/{self._prefix}",
         )
 
 
@@ -133,18 +151,49 @@ class Networks:
         try:
             for index, request in enumerate(wanted):
                 network = self[request.network]
-                mac = self._take_mac(request, index)
-                try:
-                    ipv4 = _take_ipv4(network, request, index)
-                except BaseException:
-                    self._macs.taken.discard(mac)
-                    raise
-                vifs.append(network.describe(mac, ipv4))
-                packed += network.pack(mac, ipv4)
+                if request.mac is None and request.ipv4 is None and network.ahead:
+                    lease = network.ahead.popleft()
+                else:
+                    lease = self._draw(network, request, index)
+                vifs.append(lease.vif)
+                packed += lease.packed
         except BaseException:
             self.release(vifs)
             raise
         return Assignment(vifs=tuple(vifs), packed=packed)
+
+    def draw_ahead(self, names: Sequence[str]) -> None:
+        """Draw addresses for a create to come, one for each network that is named, so that it need not."""
+        for name in names:
+            network = self[name]
+            if len(network.ahead) < MOST_AHEAD:
+                with suppress(OutOfAddresses):
+                    network.ahead.append(self._draw(network, NetRequest(network=name), 0))
+
+    def _draw(self, network: Network, request: NetRequest, index: int) -> Lease:
+        if request.mac is not None or request.ipv4 is not None:
+            self._recall(request)
+        mac = self._take_mac(request, index)
+        try:
+            ipv4 = _take_ipv4(network, request, index)
+        except BaseException:
+            self._macs.taken.discard(mac)
+            raise
+        return network.lease(mac, ipv4)
+
+    def _recall(self, request: NetRequest) -> None:
+        """Let go of addresses that were drawn ahead, where somebody asks for just these."""
+        mac = None if request.mac is None else request.mac.lower()
+        for network in self:
+            ipv4 = request.ipv4 if network.name == request.network else None
+            for lease in list(network.ahead):
+                mine = (lease.vif.ipv4 or "").partition("/")[0]
+                if lease.vif.mac == mac or (ipv4 is not None and mine == ipv4):
+                    network.ahead.remove(lease)
+                    self.release((lease.vif,))
+        own = self[request.network].ahead
+        if request.ipv4 is None and own:  # which may have the last free address
+            self.release((own.popleft().vif,))
 
     def _take_mac(self, request: NetRequest, index: int) -> bytes:
         if request.mac is None:
@@ -243,11 +292,9 @@ def _source(vif: Vif) -> Source | None:
 
 
 def _take_ipv4(network: Network, request: NetRequest, index: int) -> int | None:
+    if request.ipv4 is None:
+        return None if network.pool is None else network.pool.take(network.name)
     where = f"request.nets[{index}].ipv4"
     if network.pool is None:
-        if request.ipv4 is not None:
-            raise BadRequest(f"the network {network.name} has no IPv4 addresses", where)
-        return None
-    if request.ipv4 is None:
-        return network.pool.take(network.name)
+        raise BadRequest(f"the network {network.name} has no IPv4 addresses", where)
     return network.pool.claim(int(IPv4Address(request.ipv4)), where)

@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 import pytest
 
 from lightvm.daemon.config import Config, NetworkSection
-from lightvm.daemon.net.networks import NOTHING, Networks
+from lightvm.daemon.net.networks import MOST_AHEAD, NOTHING, Networks
 from lightvm.errors import AddressTaken, BadRequest, LightVMError, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 from lightvm.testing import MemoryPorts, MemoryStore
@@ -208,3 +208,41 @@ def test_a_vif_goes_into_the_bridge_of_its_network(networks: Networks, ports: Me
 def test_a_network_that_is_not_there_has_no_ports(networks: Networks) -> None:
     with pytest.raises(NoSuchNetwork):
         networks.add_port("none", "vif7.0")
+
+
+# Addresses that are drawn ahead
+
+
+def test_what_was_drawn_ahead_is_handed_out(networks: Networks) -> None:
+    networks.draw_ahead(["lan"])
+    (ahead,) = networks["lan"].ahead
+    assignment = networks.assign([lan()])
+    assert assignment.vifs == (ahead.vif,)
+    assert assignment.packed == ahead.packed
+    assert not networks["lan"].ahead
+
+
+def test_who_asks_for_an_address_that_was_drawn_ahead_gets_it(networks: Networks) -> None:
+    networks.draw_ahead(["lan", "lan"])
+    first, second = (lease.vif for lease in networks["lan"].ahead)
+    assert first.ipv4 is not None
+    (vif,) = networks.assign([lan(ipv4=first.ipv4.partition("/")[0], mac=second.mac.upper())]).vifs
+    assert (vif.ipv4, vif.mac) == (first.ipv4, second.mac)
+    assert not networks["lan"].ahead
+    with pytest.raises(AddressTaken):
+        networks.assign([lan(mac=second.mac)])
+
+
+def test_what_was_drawn_ahead_keeps_no_address_from_anybody(networks: Networks) -> None:
+    networks.draw_ahead(["lan"] * 100)
+    free = len(networks["lan"].ahead)
+    vifs = [networks.assign([lan(mac=MAC)]).vifs[0]]
+    vifs += [networks.assign([lan()]).vifs[0] for _ in range(free - 1)]
+    assert len({vif.ipv4 for vif in vifs}) == free
+    with pytest.raises(OutOfAddresses):
+        networks.assign([lan()])
+
+
+def test_no_more_is_drawn_ahead_than_the_bound(networks: Networks) -> None:
+    networks.draw_ahead(["bare"] * (MOST_AHEAD + 10))
+    assert len(networks["bare"].ahead) == MOST_AHEAD
