@@ -96,8 +96,6 @@ def test_what_is_sent_has_the_size_of_the_kernel_s_struct() -> None:
 
 def test_the_numbers_of_the_driver_s_calls_are_the_kernel_s() -> None:
     header = Path("/usr/include/linux/loop.h")
-    if not header.exists():
-        pytest.skip("no kernel headers here")
     words = [line.split() for line in header.read_text().splitlines()]
     numbers = {w[1]: int(w[2], 16) for w in words if w[:1] == ["#define"] and "0x" in w[-1]}
     assert numbers["LOOP_CONFIGURE"] == LOOP_CONFIGURE

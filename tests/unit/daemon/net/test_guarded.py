@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ from lightvm.daemon.devices import GONE_SECONDS, MEND_SECONDS
 from lightvm.daemon.net.filters import Source
 from lightvm.daemon.net.room import MAX_PORTS
 from lightvm.errors import LinkFailed
-from lightvm.model import Created, CreateRequest, NetRequest
+from lightvm.model import Created, CreateRequest, NetRequest, Vif
 from lightvm.testing import (
     FakeHypervisor,
     InMemory,
@@ -130,8 +130,8 @@ async def test_a_create_that_is_cancelled_meanwhile_leaves_nothing(
 ) -> None:
     let_send = lvm.service.creator._devices.let_send
 
-    async def too_slow(*args: object) -> None:
-        await let_send(*args)  # type: ignore[arg-type]
+    async def too_slow(domid: int, vifs: Sequence[Vif]) -> None:
+        await let_send(domid, vifs)
         await trio.sleep_forever()
 
     monkeypatch.setattr(lvm.service.creator._devices, "let_send", too_slow)
