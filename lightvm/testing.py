@@ -24,6 +24,7 @@ import structlog
 import trio
 
 from lightvm.daemon.config import Config, Daemon, FlavorSection, Limits, PoolLimits
+from lightvm.daemon.devices import Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.listen import lock_state, open_listeners
@@ -109,6 +110,7 @@ async def serve_in_memory(
     ports = ports or MemoryPorts(store)
     filters = filters or MemoryFilters()
     loops = loops or MemoryLoops(store)
+    dom0 = Dom0(store, ports, filters, loops)
     for name in ("noop", "hello", "misbehave"):
         (directory / name).write_bytes(make_image())
     stop = trio.Event()
@@ -122,7 +124,7 @@ async def serve_in_memory(
         ):
             async with trio.open_nursery() as nursery:
                 service = await nursery.start(
-                    serve_daemon, config, hypervisor, store, ports, filters, loops, listeners, stop
+                    serve_daemon, config, hypervisor, dom0, listeners, stop
                 )
                 yield InMemory(
                     socket=config.daemon.socket,

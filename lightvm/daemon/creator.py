@@ -20,7 +20,7 @@ from lightvm import errors
 from lightvm.daemon.config import Config
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.devices import Devices
-from lightvm.daemon.disk.disks import OpenDisk, close_disks, open_disks
+from lightvm.daemon.disk.disks import OpenDisk, close_disks, open_disks, pack_disks
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.housekeeping import Housekeeper
@@ -174,7 +174,7 @@ class Creator:
                 image,
                 self._limits.image_mib << 20,
                 vifs=assignment.packed,
-                vbds=b"".join(disk.pack() for disk in disks),
+                vbds=pack_disks(disks) if disks else b"",
             )
             plan = Plan(wish, boot, assignment.vifs, disks, watched, restarts)
             domain, source = await self._make(plan, watch)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 import trio
 
 from lightvm.daemon import backends
 from lightvm.daemon.backends import Found
+from lightvm.daemon.config import Config
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
 from lightvm.daemon.disk.loops import loop_number, physical_device
 from lightvm.daemon.disk.vbds import describe_vbd
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.net.filters import Filters
-from lightvm.daemon.net.networks import Networks
+from lightvm.daemon.net.networks import Networks, Ports
 from lightvm.daemon.net.room import Room
 from lightvm.daemon.net.vifs import describe_vif, port_name
 from lightvm.daemon.xenstore import Store
@@ -40,16 +41,23 @@ MEND_SECONDS = 5.0
 SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
 
+class Dom0(NamedTuple):
+    """What of this host devices are made with."""
+
+    store: Store
+    ports: Ports
+    filters: Filters
+    loops: LoopDevices
+
+
 class Devices:
     """The devices of all shells and domains."""
 
-    def __init__(
-        self, store: Store, networks: Networks, loops: LoopDevices, filters: Filters
-    ) -> None:
-        self._store = store
-        self.networks = networks
-        self._loops = loops
-        self._filters = filters
+    def __init__(self, config: Config, dom0: Dom0) -> None:
+        self.networks = networks = Networks(config, dom0.ports)
+        self._store = dom0.store
+        self._loops = dom0.loops
+        self._filters = dom0.filters
         self._limiter = trio.CapacityLimiter(MOST_THREADS)
         self._room = Room(networks.count_ports)
         self._guarded: dict[str, tuple[str, ...]] = {}

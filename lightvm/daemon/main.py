@@ -15,6 +15,7 @@ import trio
 
 from lightvm import __version__
 from lightvm.daemon.config import DEFAULT_PATH, Config, load_config
+from lightvm.daemon.devices import Dom0
 from lightvm.daemon.disk.loops import Loops
 from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.links import Links
@@ -88,20 +89,11 @@ async def _serve(
 ) -> None:
     stop = trio.Event()
     versions = hypervisor.versions
+    dom0 = Dom0(PyxsStore(), Links(), NftFilters(), Loops())
     async with trio.open_nursery() as nursery:
         # From before the start on: a signal that comes meanwhile is obeyed after it.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            service = await nursery.start(
-                serve_daemon,
-                config,
-                hypervisor,
-                PyxsStore(),
-                Links(),
-                NftFilters(),
-                Loops(),
-                listeners,
-                stop,
-            )
+            service = await nursery.start(serve_daemon, config, hypervisor, dom0, listeners, stop)
             log.info(
                 "ready",
                 version=__version__,

@@ -54,11 +54,14 @@ class PowerKeeper:
     ) -> None:
         """Ask a guest to stop, and wait until it has; with `force`, one that does not in time is destroyed.
 
-        Raises `TimedOut`, which says whether the guest has heard, `NotPossibleNow` for a domain that is paused or has
-        exited, and `HypercallError`. Cancelled, it waits no longer; what was asked for stays asked for.
+        Raises `TimedOut`, which says whether the guest has heard, `NotPossibleNow` for one that has exited, or that
+        is paused and not to be forced, and `HypercallError`. Cancelled, it waits no longer; what was asked for stays
+        asked for.
         """
         limit = STOP_SECONDS if seconds is None else seconds
-        heard = await self._ask(domain, power, limit)
+        heard = False
+        if not (force and domain.paused):  # a paused guest hears nothing
+            heard = await self._ask(domain, power, limit)
         if domain.exit is None and not force:
             word = "has heard, but does not stop" if heard else "does not hear"
             raise TimedOut(f"the guest {word}; not stopped after {limit:g} s", domain.record.name)

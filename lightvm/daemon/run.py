@@ -14,22 +14,19 @@ import trio
 
 from lightvm.daemon.config import Config
 from lightvm.daemon.creator import Creator
-from lightvm.daemon.devices import Devices
-from lightvm.daemon.disk.disks import LoopDevices
+from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.filters import Filters
-from lightvm.daemon.net.networks import Networks, Ports
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.pump import EventPump, reap_ended
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
-from lightvm.daemon.xenstore import NameKeeper, Store
+from lightvm.daemon.xenstore import NameKeeper
 from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
@@ -38,10 +35,7 @@ log = structlog.get_logger()
 async def serve_daemon(
     config: Config,
     hypervisor: Hypervisor,
-    store: Store,
-    ports: Ports,
-    filters: Filters,
-    loops: LoopDevices,
+    dom0: Dom0,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     *,
@@ -53,27 +47,13 @@ async def serve_daemon(
     domains are never touched: the next daemon adopts them.
     """
     with contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal:
-        await _serve(
-            config,
-            hypervisor,
-            store,
-            ports,
-            filters,
-            loops,
-            listeners,
-            stop,
-            journal,
-            task_status,
-        )
+        await _serve(config, hypervisor, dom0, listeners, stop, journal, task_status)
 
 
 async def _serve(
     config: Config,
     hypervisor: Hypervisor,
-    store: Store,
-    ports: Ports,
-    filters: Filters,
-    loops: LoopDevices,
+    dom0: Dom0,
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     journal: Journal,
@@ -83,10 +63,10 @@ async def _serve(
     registry = Registry(
         keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
     )
-    devices = Devices(store, Networks(config, ports), loops, filters)
+    devices = Devices(config, dom0)
     maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
-    names = NameKeeper(store)
+    names = NameKeeper(dom0.store)
     bus = EventBus()
     housekeeper = Housekeeper(hypervisor, pools, names)
     async with trio.open_nursery() as background:

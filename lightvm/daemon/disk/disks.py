@@ -74,6 +74,11 @@ def open_disks(requests: Sequence[DiskRequest]) -> tuple[OpenDisk, ...]:
     return tuple(opened)
 
 
+def pack_disks(disks: Sequence[OpenDisk]) -> bytes:
+    """Return what the guest sees of its disks."""
+    return b"".join(disk.pack() for disk in disks)
+
+
 def close_disks(disks: Sequence[OpenDisk]) -> None:
     """Let go of open disks; one that is bound to a loop device stays open there."""
     for disk in disks:

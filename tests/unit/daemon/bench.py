@@ -10,10 +10,9 @@ from pathlib import Path
 import trio
 
 from lightvm.daemon.config import Config, FlavorSection
-from lightvm.daemon.devices import Devices
+from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
-from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
 from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore
 from tests.unit.daemon.samples import make_config
@@ -54,9 +53,7 @@ async def open_bench(
     config = config or make_config(tiny=TINY)
     journal = Journal(directory / "journal")
     store = MemoryStore()
-    devices = Devices(
-        store, Networks(config, MemoryPorts(store)), MemoryLoops(store), MemoryFilters()
-    )
+    devices = Devices(config, Dom0(store, MemoryPorts(store), MemoryFilters(), MemoryLoops(store)))
     maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:

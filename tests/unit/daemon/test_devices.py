@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from lightvm.daemon.config import Config, NetworkSection
-from lightvm.daemon.devices import Devices
+from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.disks import close_disks, open_disks
 from lightvm.daemon.disk.loops import FIRST_NUMBER, physical_device
-from lightvm.daemon.net.networks import Networks
 from lightvm.errors import DiskFailed, LightVMError, LinkFailed, StoreFailed
 from lightvm.model import DiskRequest
 from lightvm.testing import MemoryFilters, MemoryLoops, MemoryPorts, MemoryStore
@@ -71,9 +70,8 @@ class Host:
     def __post_init__(self) -> None:
         self.ports = MemoryPorts(self.store)
         self.loops = FussyLoops(self.store)
-        self.devices = Devices(
-            self.store, Networks(CONFIG, self.ports), self.loops, MemoryFilters()
-        )
+        dom0 = Dom0(self.store, self.ports, MemoryFilters(), self.loops)
+        self.devices = Devices(CONFIG, dom0)
 
     async def connect(
         self, domid: int = 7, uuid: str = "ours", networks: tuple[str, ...] = BOTH, disks: int = 2

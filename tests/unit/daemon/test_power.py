@@ -70,6 +70,12 @@ async def test_who_is_paused_or_gone_cannot_be_asked(lvm: InMemory, client: Clie
         await client.stop("a")
 
 
+async def test_a_paused_domain_can_be_forced(lvm: InMemory, client: Client) -> None:
+    await client.create(lvm.noop, name="a", paused=True)
+    assert (await client.stop("a", force=True)).state is State.EXITED
+    assert not await client.list(all=True)
+
+
 async def test_a_restarted_domain_is_another_with_the_same_name(
     lvm: InMemory, client: Client
 ) -> None:

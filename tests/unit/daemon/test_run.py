@@ -12,6 +12,7 @@ import trio
 
 from lightvm import errors
 from lightvm.client import open_client
+from lightvm.daemon.devices import Dom0
 from lightvm.daemon.journal import read_journal
 from lightvm.daemon.listen import open_listeners
 from lightvm.daemon.run import serve_daemon
@@ -192,7 +193,12 @@ async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.E
     with open_listeners(Path(config.daemon.socket), "") as listeners:
         async with trio.open_nursery() as nursery:
             service = await nursery.start(
-                serve_daemon, config, hypervisor, store, ports, filters, loops, listeners, stop
+                serve_daemon,
+                config,
+                hypervisor,
+                Dom0(store, ports, filters, loops),
+                listeners,
+                stop,
             )
             lvm = InMemory(
                 socket=config.daemon.socket,

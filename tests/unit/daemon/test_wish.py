@@ -9,10 +9,9 @@ import msgspec
 import pytest
 
 from lightvm.daemon.config import FlavorSection
-from lightvm.daemon.devices import Devices
+from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
-from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
@@ -51,9 +50,7 @@ def ask(tmp_path: Path) -> Ask:
     hypervisor = FakeHypervisor()
     journal = Journal(tmp_path / "journal")
     store = MemoryStore()
-    devices = Devices(
-        store, Networks(config, MemoryPorts(store)), MemoryLoops(store), MemoryFilters()
-    )
+    devices = Devices(config, Dom0(store, MemoryPorts(store), MemoryFilters(), MemoryLoops(store)))
     pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, devices))
     journal.close()
     return Ask(pools)
