@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lightvm.blocking import Client
-from tests.lab.daemon import DaemonProcess, assert_nothing_leaked, eventually
-from tests.lab.network import BRIDGE, NETWORK, nodes, ports
+from tests.lab.daemon import Counted, DaemonProcess, assert_nothing_leaked, beside, eventually
+from tests.lab.network import BRIDGE, HELD, NETWORK
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,10 +42,14 @@ def client(daemon: DaemonProcess) -> Iterator[Client]:
         for domain in after.list(all=True):
             after.destroy(domain.uuid, missing_ok=True)
         assert_nothing_leaked(after, daemon.others)
-        if daemon.network:
-            daemon.wait_full()
-            eventually(lambda: len(ports()) == daemon.high, "only shells have ports")
-            eventually(lambda: len(nodes()) == daemon.high, "only shells have nodes")
+        daemon.wait_full()
+        for count in daemon.held:
+            eventually(partial(holds, count, daemon.high), "only shells have devices")
+
+
+def holds(count: Counted, number: int) -> bool:
+    """Whether there is just so much of something."""
+    return len(count()) == number
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +57,7 @@ def network_daemon(
     daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DaemonProcess]:
     """A daemon with a network, beside the other one, whose pool stays full meanwhile."""
-    daemon.wait_full()
-    process = DaemonProcess(tmp_path_factory.mktemp("network"), low=4, high=4, more=NETWORK)
-    process.network = True
-    process.start()
-    process.wait_full()
-    yield process
-    process.stop()
-    assert not ports()
-    assert not nodes()
+    directory = tmp_path_factory.mktemp("network")
+    with beside(daemon, directory, high=4, more=NETWORK, held=HELD) as process:
+        yield process
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)

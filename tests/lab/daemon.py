@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightvm
@@ -30,10 +31,22 @@ def eventually(reached: Callable[[], bool], what: str, seconds: float = PATIENCE
     return time.monotonic() - begun
 
 
+Counted = Callable[[], Set[str]]
+"""Says what there is of a kind on this host."""
+
+
 class DaemonProcess:
     """One daemon with a state directory of its own."""
 
-    def __init__(self, directory: Path, *, low: int = 12, high: int = 12, more: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        low: int = 12,
+        high: int = 12,
+        more: str = "",
+        held: Sequence[Counted] = (),
+    ) -> None:
         self.socket = str(directory / "lightvm.sock")
         self.log = directory / "daemon.log"
         self.config = directory / "lightvm.toml"
@@ -47,7 +60,8 @@ class DaemonProcess:
         )
         self.others = xl_list().keys()
         """Domains that are none of this daemon's."""
-        self.network = False
+        self.held = held
+        """What there is one of for each shell with devices."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -95,6 +109,31 @@ class DaemonProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             assert self.process.wait(PATIENCE) == 0, self.log.read_text()[-4000:]
+
+
+@contextmanager
+def beside(
+    main: DaemonProcess, directory: Path, *, high: int, more: str, held: Sequence[Counted] = ()
+) -> Iterator[DaemonProcess]:
+    """Run a daemon beside another, whose pool stays full meanwhile; at the end nothing may be held."""
+    main.wait_full()
+    process = DaemonProcess(directory, low=high, high=high, more=more, held=held)
+    process.start()
+    process.wait_full()
+    yield process
+    process.stop()
+    assert not [things for count in held if (things := count())]
+
+
+def nodes(kind: str) -> set[str]:
+    """Return the domains that have back-ends of a kind in XenStore."""
+    done = subprocess.run(
+        ["xenstore-list", f"/local/domain/0/backend/{kind}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return set(done.stdout.split())
 
 
 def command(*arguments: str, socket: str, check: bool = True) -> subprocess.CompletedProcess[str]:

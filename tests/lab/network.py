@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from lightvm.model import Created, NetRequest
+from tests.lab.daemon import Counted, nodes
 
 BRIDGE, HOST = "lvtest0", "10.78.0.1"
 NETWORK = f"""
@@ -25,15 +25,8 @@ def ports() -> set[str]:
     return {path.name for path in Path(f"/sys/class/net/{BRIDGE}/brif").glob("vif*")}
 
 
-def nodes() -> set[str]:
-    """Return the domains that have back-ends in XenStore."""
-    done = subprocess.run(
-        ["xenstore-list", "/local/domain/0/backend/vif"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return set(done.stdout.split())
+HELD: tuple[Counted, ...] = (ports, lambda: nodes("vif"))
+"""What a shell with a vif has one of."""
 
 
 def address(created: Created) -> str:

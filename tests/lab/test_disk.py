@@ -13,7 +13,7 @@ from lightvm.blocking import Client
 from lightvm.daemon.disk.loops import FIRST_NUMBER
 from lightvm.errors import BadDisk, DiskInUse, TimedOut
 from lightvm.model import Created, DiskRequest, Domain, Source, WaitFor
-from tests.lab.daemon import GUESTS, DaemonProcess, assert_nothing_leaked, eventually
+from tests.lab.daemon import GUESTS, DaemonProcess, beside, eventually, nodes
 
 DISK = str(GUESTS / "disk")
 FLAVOR = """
@@ -30,28 +30,11 @@ def daemon(
     daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DaemonProcess]:
     """A daemon with disks, beside the other one, whose pool stays full meanwhile."""
-    daemon.wait_full()
-    process = DaemonProcess(tmp_path_factory.mktemp("disks"), low=2, high=2, more=FLAVOR)
-    process.start()
-    process.wait_full()
-    yield process
-    process.stop()
-    assert not loops()
-    assert not nodes()
-
-
-@pytest.fixture
-def client(daemon: DaemonProcess) -> Iterator[Client]:
-    """A client of the daemon; at the end all domains go, and nothing may be left of them."""
-    with Client(daemon.socket) as client:
-        yield client
-    with Client(daemon.socket) as after:
-        for domain in after.list(all=True):
-            after.destroy(domain.uuid, missing_ok=True)
-        assert_nothing_leaked(after, daemon.others)
-        daemon.wait_full()
-        eventually(lambda: len(loops()) == daemon.high, "only shells have loop devices")
-        eventually(lambda: len(nodes()) == daemon.high, "only shells have nodes")
+    held = (loops, lambda: nodes("vbd"))
+    with beside(
+        daemon, tmp_path_factory.mktemp("disks"), high=2, more=FLAVOR, held=held
+    ) as process:
+        yield process
 
 
 @pytest.fixture
@@ -67,17 +50,6 @@ def loops() -> set[str]:
     """Return the loop devices that are ours."""
     names = (path.name for path in Path("/sys/block").glob("loop*"))
     return {name for name in names if int(name.removeprefix("loop")) >= FIRST_NUMBER}
-
-
-def nodes() -> set[str]:
-    """Return the domains that have disk back-ends in XenStore."""
-    done = subprocess.run(
-        ["xenstore-list", "/local/domain/0/backend/vbd"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return set(done.stdout.split())
 
 
 def run(client: Client, *disks: DiskRequest, cmdline: str = "") -> tuple[Created, Domain, str]:

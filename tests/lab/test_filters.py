@@ -14,7 +14,7 @@ import pytest
 from lightvm.blocking import Client
 from lightvm.daemon.net.nftables import Nftables, NftFilters
 from lightvm.model import Created, Source, WaitFor
-from tests.lab.daemon import DAYTIME, DaemonProcess, eventually
+from tests.lab.daemon import DAYTIME, DaemonProcess, beside, eventually
 from tests.lab.network import NET, address
 from tests.lab.test_network import daytime, ping
 
@@ -48,14 +48,12 @@ def daemon(
     daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DaemonProcess]:
     """A daemon with a network that is guarded and leads out, beside the other one."""
-    daemon.wait_full()
     before = FORWARDING.read_text()
-    process = DaemonProcess(tmp_path_factory.mktemp("filters"), low=2, high=2, more=NETWORK)
-    process.start()
-    process.wait_full()
-    yield process
-    process.stop()
-    assert not list(Path(f"/sys/class/net/{BRIDGE}/brif").glob("vif*"))
+    held = (lambda: {path.name for path in Path(f"/sys/class/net/{BRIDGE}/brif").glob("vif*")},)
+    with beside(
+        daemon, tmp_path_factory.mktemp("filters"), high=2, more=NETWORK, held=held
+    ) as process:
+        yield process
     assert guarded() == (set(), {})
     with closing(NftFilters()) as filters:
         filters.rebuild((), None)

@@ -9,7 +9,7 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.model import NetRequest, WaitFor
-from tests.lab.daemon import GUESTS, DaemonProcess, eventually
+from tests.lab.daemon import GUESTS, DaemonProcess, beside, eventually
 from tests.lab.network import FIREWALLED, NETWORK, address
 
 FIREWALL, HTTP = str(GUESTS / "firewall"), str(GUESTS / "http")
@@ -26,18 +26,11 @@ def daemon(
     daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DaemonProcess]:
     """A daemon with two networks, of which the host is in the outer one only."""
-    daemon.wait_full()
-    process = DaemonProcess(
-        tmp_path_factory.mktemp("firewall"),
-        low=0,
-        high=0,
-        more=NETWORK.partition("[flavors")[0] + FIREWALLED,
-    )
-    process.start()
-    ip("address", "delete", "10.80.0.1/24", "dev", "lvtest1")
-    ip("route", "add", "10.80.0.0/24", "via", OUTER)
-    yield process
-    process.stop()
+    networks = NETWORK.partition("[flavors")[0] + FIREWALLED
+    with beside(daemon, tmp_path_factory.mktemp("firewall"), high=0, more=networks) as process:
+        ip("address", "delete", "10.80.0.1/24", "dev", "lvtest1")
+        ip("route", "add", "10.80.0.0/24", "via", OUTER)
+        yield process
     for bridge in ("lvtest0", "lvtest1"):
         ip("link", "delete", bridge)
 
