@@ -31,6 +31,7 @@ from lightvm.model import (
     Policy,
     Pool,
     Power,
+    ServiceStatus,
     Version,
     WaitFor,
 )
@@ -241,6 +242,10 @@ class Client:
     def pool_status(self) -> tuple[Pool, ...]:
         """Return the state of each flavor's pool of shells."""
         return self._call(calls.POOL_STATUS, calls.Nothing()).pools
+
+    def services(self) -> tuple[ServiceStatus, ...]:
+        """Return the services, whose domains are made when the first packet for them arrives."""
+        return self._call(calls.SERVICES, calls.Nothing()).services
 
     def doctor(self) -> tuple[Finding, ...]:
         """Return everything on the host that belongs to LightVM, and every leak."""

@@ -17,6 +17,7 @@ from lightvm.model import (
     Flavor,
     Pool,
     Power,
+    ServiceStatus,
     Version,
     WaitFor,
     _Asked,
@@ -156,6 +157,12 @@ class PoolStatusReply(_Value, frozen=True, kw_only=True):
     pools: tuple[Pool, ...]
 
 
+class ServicesReply(_Value, frozen=True, kw_only=True):
+    """Reply of Services."""
+
+    services: tuple[ServiceStatus, ...]
+
+
 class DoctorReply(_Value, frozen=True, kw_only=True):
     """Reply of Doctor."""
 
@@ -211,6 +218,7 @@ WAIT = Method(f"{INTERFACE}.Wait", WaitCall, DomainReply)
 WATCH = Method(f"{INTERFACE}.Watch", Nothing, WatchReply)
 FLAVORS = Method(f"{INTERFACE}.Flavors", Nothing, FlavorsReply)
 POOL_STATUS = Method(f"{INTERFACE}.PoolStatus", Nothing, PoolStatusReply)
+SERVICES = Method(f"{INTERFACE}.Services", Nothing, ServicesReply)
 DOCTOR = Method(f"{INTERFACE}.Doctor", Nothing, DoctorReply)
 VERSION = Method(f"{INTERFACE}.Version", Nothing, Version)
 GET_INFO = Method(f"{SERVICE}.GetInfo", Nothing, GetInfoReply)

@@ -34,6 +34,7 @@ from lightvm.model import (
     Policy,
     Pool,
     Power,
+    ServiceStatus,
     Version,
     WaitFor,
 )
@@ -245,6 +246,10 @@ class Client:
     async def pool_status(self) -> tuple[Pool, ...]:
         """Return the state of each flavor's pool of shells."""
         return (await self._call(calls.POOL_STATUS, calls.Nothing())).pools
+
+    async def services(self) -> tuple[ServiceStatus, ...]:
+        """Return the services, whose domains are made when the first packet for them arrives."""
+        return (await self._call(calls.SERVICES, calls.Nothing())).services
 
     async def doctor(self) -> tuple[Finding, ...]:
         """Return everything on the host that belongs to LightVM, and every leak."""

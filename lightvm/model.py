@@ -253,6 +253,21 @@ class Pool(_Value, frozen=True, kw_only=True):
     last_error: str | None = None
 
 
+class ServiceStatus(_Value, frozen=True, kw_only=True):
+    """A service, and its counters since the daemon started.
+
+    `requests` are frames that asked for a domain where there was none, `live` the domains that run now.
+    """
+
+    name: str
+    network: str
+    requests: int
+    created: int
+    failed: int
+    destroyed: int
+    live: int
+
+
 class Event(_Value, frozen=True, kw_only=True):
     """Something that happened to a domain."""
 

@@ -27,6 +27,7 @@ from lightvm.daemon.config import Config, Daemon, FlavorSection, Limits, PoolLim
 from lightvm.daemon.devices import Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.handlers import Service
+from lightvm.daemon.jit.listener import MemoryWires
 from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.filters import MemoryFilters
 from lightvm.daemon.net.links import MemoryPorts
@@ -41,6 +42,7 @@ __all__ = [
     "MemoryLoops",
     "MemoryPorts",
     "MemoryStore",
+    "MemoryWires",
     "make_image",
     "serve_in_memory",
 ]
@@ -56,6 +58,7 @@ class InMemory:
     ports: MemoryPorts
     filters: MemoryFilters
     loops: MemoryLoops
+    wires: MemoryWires
     service: Service
     images: Path
 
@@ -85,6 +88,7 @@ async def serve_in_memory(
     ports: MemoryPorts | None = None,
     filters: MemoryFilters | None = None,
     loops: MemoryLoops | None = None,
+    wires: MemoryWires | None = None,
 ) -> AsyncIterator[InMemory]:
     """Serve in memory for the length of a block; leaving it stops the daemon in order.
 
@@ -101,6 +105,7 @@ async def serve_in_memory(
                 ports=ports,
                 filters=filters,
                 loops=loops,
+                wires=wires,
             ) as served:
                 yield served
         return
@@ -110,7 +115,8 @@ async def serve_in_memory(
     ports = ports or MemoryPorts(store)
     filters = filters or MemoryFilters()
     loops = loops or MemoryLoops(store)
-    dom0 = Dom0(store, ports, filters, loops)
+    wires = wires or MemoryWires()
+    dom0 = Dom0(store, ports, filters, loops, wires)
     for name in ("noop", "hello", "misbehave"):
         (directory / name).write_bytes(make_image())
     stop = trio.Event()
@@ -133,6 +139,7 @@ async def serve_in_memory(
                     ports=ports,
                     filters=filters,
                     loops=loops,
+                    wires=wires,
                     service=service,
                     images=directory,
                 )

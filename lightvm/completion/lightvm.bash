@@ -25,8 +25,8 @@ _lightvm_files() {
 }
 
 _lightvm() {
-    local verbs="create destroy list info pause unpause stop restart console wait events pool flavors doctor
-        version completion"
+    local verbs="create destroy list info pause unpause stop restart console wait events pool flavors
+        services doctor version completion"
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local verb="" word i
     local -a socket=()
@@ -100,7 +100,7 @@ _lightvm() {
     stop | restart) options+=" --timeout --force" ;;
     console) options+=" --interactive --print --follow --offset" ;;
     wait) options+=" --for --timeout" ;;
-    info | events | pool | flavors | doctor | version) options+=" --format" ;;
+    info | events | pool | flavors | services | doctor | version) options+=" --format" ;;
     esac
 
     if [[ $current == -* ]]; then

@@ -16,10 +16,12 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from lightvm.daemon.jit.bpf import MOST_RANGES
 from lightvm.daemon.net.addresses import parse_ranges
 from lightvm.errors import BadConfig
 from lightvm.model import Flavor
-from lightvm.xen.device_page import VBDS_MAX, VIFS_MAX
+from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
+from lightvm.xen.image import CMDLINE_MAX
 
 T = TypeVar("T")
 
@@ -30,6 +32,8 @@ NotNegative = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 AbsolutePath = Annotated[str, Meta(pattern=r"^/[^\0]*\Z")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
+ServiceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}\Z")]
+"""Shorter than others, since its domains' names have their addresses behind it."""
 BridgeName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z")]
 MemoryKib = Annotated[int, Meta(ge=1024, le=1 << 34, multiple_of=4)]
 Vcpus = Annotated[int, Meta(ge=1, le=128)]
@@ -98,6 +102,19 @@ class NetworkSection(_Section, frozen=True, kw_only=True):
     antispoof: bool = False
 
 
+class ServiceSection(_Section, frozen=True, kw_only=True):
+    """``[services.NAME]``: addresses whose domains are made when the first packet for them arrives."""
+
+    image: Annotated[str, Meta(pattern=r"^(/[^\0]*)?\Z")] = ""
+    network: str = ""
+    addresses: tuple[str, ...] = ()
+    flavor: str = ""
+    cmdline: Annotated[str, Meta(pattern=r"^[^\0]*\Z")] = ""
+    metadata: str = ""
+    idle_seconds: Seconds = 60.0
+    most: Positive = 1000
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -105,6 +122,7 @@ class Config(_Section, frozen=True, kw_only=True):
     limits: Limits = Limits()
     pool: PoolLimits = PoolLimits()
     networks: dict[Name, NetworkSection] = {}
+    services: dict[ServiceName, ServiceSection] = {}
     flavors: dict[Name, FlavorSection] = msgspec.field(
         default_factory=lambda: {"tiny": FlavorSection()}
     )
@@ -149,6 +167,10 @@ def parse_config(text: str, where: str) -> Config:
                 raise BadConfig(f"there is no network {network}", f"{where}: flavors.{name}")
     for name, section in config.networks.items():
         _check_network(section, f"{where}: networks.{name}")
+    kept: list[tuple[str, range]] = []
+    for name, service in config.services.items():
+        if service.addresses:
+            kept += _check_service(service, config, kept, f"{where}: services.{name}")
     return config
 
 
@@ -169,6 +191,34 @@ def _check_network(section: NetworkSection, where: str) -> None:
     if gateway is not None and gateway not in address.network:
         raise BadConfig(f"the gateway does not lie in {address.network}", where)
     parse_ranges(section.ranges, address.network, where)
+
+
+def _check_service(
+    section: ServiceSection, config: Config, kept: list[tuple[str, range]], where: str
+) -> list[tuple[str, range]]:
+    """Return a service's addresses, with their network; `kept` are those of the services before."""
+    network = config.networks.get(section.network)
+    if network is None or not network.address:
+        raise BadConfig("needs a `network` that has an `address`", where)
+    if not section.image:
+        raise BadConfig("needs an `image`", where)
+    if len(section.cmdline.encode()) > CMDLINE_MAX or len(section.metadata.encode()) > METADATA_MAX:
+        raise BadConfig(
+            f"`cmdline` has at most {CMDLINE_MAX} bytes, `metadata` {METADATA_MAX}", where
+        )
+    if section.flavor:
+        flavor = config.flavors.get(section.flavor)
+        if flavor is None or flavor.networks != (section.network,) or flavor.disks:
+            raise BadConfig(f"needs a flavor with just a vif in {section.network}", where)
+    ranges = parse_ranges(section.addresses, IPv4Interface(network.address).network, where)
+    if len(ranges) > MOST_RANGES:
+        raise BadConfig(f"at most {MOST_RANGES} ranges of addresses", where)
+    for other, part in kept:
+        if config.networks[other].bridge == network.bridge and any(
+            mine.start < part.stop and part.start < mine.stop for mine in ranges
+        ):
+            raise BadConfig("another service has some of these addresses", where)
+    return [(section.network, mine) for mine in ranges]
 
 
 def load_config(path: Path | None) -> Config:

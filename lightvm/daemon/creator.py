@@ -169,7 +169,7 @@ class Creator:
         try:
             if wish.disks:
                 disks = await trio.to_thread.run_sync(open_disks, wish.disks)
-            assignment = self._devices.networks.assign(wish.nets)
+            assignment = self._devices.networks.assign(wish.nets, wish.token)
             boot = await wish.boot(
                 image,
                 self._limits.image_mib << 20,

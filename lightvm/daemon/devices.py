@@ -15,6 +15,7 @@ from lightvm.daemon.config import Config
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
 from lightvm.daemon.disk.loops import loop_number, physical_device
 from lightvm.daemon.disk.vbds import describe_vbd
+from lightvm.daemon.jit.listener import Wires
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.net.filters import Filters
 from lightvm.daemon.net.networks import Networks, Ports
@@ -42,12 +43,13 @@ SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
 
 class Dom0(NamedTuple):
-    """What of this host devices are made with."""
+    """What the daemon uses of this host beside Xen."""
 
     store: Store
     ports: Ports
     filters: Filters
     loops: LoopDevices
+    wires: Wires
 
 
 class Devices:

@@ -21,6 +21,7 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.doctor import examine
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
+from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
@@ -44,6 +45,7 @@ class Service:
     creator: Creator
     lifecycle: Lifecycle
     power: PowerKeeper
+    services: JitServices
     names: NameKeeper
     devices: Devices
     bus: EventBus
@@ -252,6 +254,11 @@ async def pool_status(service: Service, call: calls.Nothing, caller: Caller) -> 
     return calls.PoolStatusReply(pools=tuple(pool.describe() for pool in service.pools))
 
 
+async def services(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
+    """Describe the services."""
+    return calls.ServicesReply(services=service.services.describe())
+
+
 async def doctor(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Look for leaks."""
     findings = await examine(
@@ -317,6 +324,7 @@ HANDLERS: dict[str, Handler] = {
     calls.WATCH.name: watch,
     calls.FLAVORS.name: flavors,
     calls.POOL_STATUS.name: pool_status,
+    calls.SERVICES.name: services,
     calls.DOCTOR.name: doctor,
     calls.VERSION.name: version,
     calls.GET_INFO.name: get_info,

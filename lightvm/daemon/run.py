@@ -19,6 +19,7 @@ from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
+from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
@@ -107,7 +108,9 @@ async def _serve(
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
+        services = JitServices(config, registry, creator, lifecycle, devices.networks)
         filling = await background.start(_refill, pools)
+        instantiating = await background.start(services.serve, dom0.wires)
 
         service = Service(
             config=config,
@@ -117,6 +120,7 @@ async def _serve(
             creator=creator,
             lifecycle=lifecycle,
             power=power,
+            services=services,
             names=names,
             devices=devices,
             bus=bus,
@@ -139,6 +143,7 @@ async def _serve(
                 task_status.started(service)
                 await stop.wait()
                 accepting.cancel_scope.cancel()
+            instantiating.cancel()
             hang_up_idle(service)
             connections.cancel_scope.deadline = trio.current_time() + config.daemon.drain_seconds
         filling.cancel()

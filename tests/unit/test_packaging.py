@@ -30,6 +30,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "pool": config.PoolLimits,
     "flavors": config.FlavorSection,
     "networks": config.NetworkSection,
+    "services": config.ServiceSection,
 }
 METHODS = [name for name in calls.METHODS if name.startswith(f"{calls.INTERFACE}.")]
 
@@ -55,13 +56,15 @@ def defaults() -> dict[str, object]:
 def test_example_configuration_is_the_defaults(text: str) -> None:
     parsed = config.parse_config(text, "lightvm.toml")
     assert all(network == config.NetworkSection() for network in parsed.networks.values())
-    assert msgspec.structs.replace(parsed, networks={}) == config.Config()
+    assert all(service == config.ServiceSection() for service in parsed.services.values())
+    assert msgspec.structs.replace(parsed, networks={}, services={}) == config.Config()
 
 
 def test_example_configuration_has_every_key() -> None:
     raw = tomllib.loads(uncommented(EXAMPLE))
     raw["flavors"] = raw["flavors"]["tiny"]
     raw["networks"] = raw["networks"]["default"]
+    raw["services"] = raw["services"]["web"]
     keys = {f"{section}.{key}" for section, values in raw.items() for key in values}
     assert keys == set(defaults())
 

@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "events": "print what happens to domains, as it happens",
     "pool": "show the pools of shells",
     "flavors": "show the flavors for which shells are kept",
+    "services": "show the services, whose domains are made when a packet asks for them",
     "doctor": "look for leaks on this host",
     "version": "print the versions of client, daemon and Xen",
     "completion": "print the completion file for a shell",

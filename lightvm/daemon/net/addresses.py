@@ -6,7 +6,7 @@ IPv4 addresses are plain numbers here: this is part of the hot path.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from lightvm.errors import AddressTaken, BadConfig, OutOfAddresses
@@ -24,10 +24,17 @@ class AddressPool:
         ranges: Iterable[range],
         reserved: set[int],
         gateway: int | None = None,
+        kept: Sequence[tuple[str, range]] = (),
     ) -> None:
-        """Hand out addresses of `ranges`, but never the `reserved` ones, and the `gateway` only by name."""
+        """Hand out addresses of `ranges`, but never the `reserved` ones, and the `gateway` only by name.
+
+        What is `kept` is for domains of services only, each range for one.
+        """
         self._network = network
+        self._kept = kept
         self._ranges = list(ranges)
+        for _, part in kept:
+            self._ranges = [rest for whole in self._ranges for rest in subtract(whole, part)]
         self._size = sum(map(len, self._ranges))
         self._reserved = {
             int(network.network_address),
@@ -49,15 +56,25 @@ class AddressPool:
                 return address
         raise OutOfAddresses("the network has no free address", network)
 
-    def claim(self, address: int, where: str) -> int:
-        """Take just this address, which may lie outside of the ranges; raises `AddressTaken`."""
+    def claim(self, address: int, where: str, token: str | None = None) -> int:
+        """Take just this address, which may lie outside of the ranges; raises `AddressTaken`.
+
+        A service's address is only for him who has the service's `token` for it.
+        """
         text = IPv4Address(address)
-        if text not in self._network or address in self._reserved:
+        if not self.may_have(address):
             raise AddressTaken(f"{text} is not for a domain of {self._network}", where)
+        for service, part in self._kept:
+            if address in part and token != service_token(service, address):
+                raise AddressTaken(f"{text} is kept for the service {service}", where)
         if address in self.taken:
             raise AddressTaken(f"{text} is another domain's", where)
         self.taken.add(address)
         return address
+
+    def may_have(self, address: int) -> bool:
+        """Whether an address can be a domain's at all."""
+        return IPv4Address(address) in self._network and address not in self._reserved
 
     def _at(self, number: int) -> int:
         for part in self._ranges:
@@ -91,6 +108,18 @@ class MacPool:
             raise AddressTaken(f"{mac.hex(':')} is another domain's", where)
         self.taken.add(mac)
         return mac
+
+
+def service_token(service: str, address: int) -> str:
+    """Return the token of a service's domain, by which a later daemon knows it too."""
+    return f"service:{service}:{IPv4Address(address)}"
+
+
+def subtract(whole: range, part: range) -> list[range]:
+    """Return what is left of one range without another, in order."""
+    low = range(whole.start, min(whole.stop, part.start))
+    high = range(max(whole.start, part.stop), whole.stop)
+    return [rest for rest in (low, high) if rest] if part else [whole]
 
 
 def parse_ranges(texts: Iterable[str], network: IPv4Network, where: str) -> list[range]:

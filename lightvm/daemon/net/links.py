@@ -130,6 +130,13 @@ class Links:
         except OSError:
             return 0
 
+    def count_sent(self, name: str) -> int | None:
+        """Return how many packets a vif's guest has sent: those that the host's end has received."""
+        try:
+            return int(Path(f"/sys/class/net/{name}/statistics/rx_packets").read_text())
+        except OSError:
+            return None
+
     def add_port(self, name: str, bridge: str, mtu: int) -> None:
         """Put a vif into its bridge, and up."""
         with _failing("add port", name):
@@ -179,6 +186,8 @@ class MemoryPorts:
         """Ports that nothing comes in by without nftables' knowledge."""
         self.lingering: set[str] = set()
         """Devices that do not go with their back-end."""
+        self.sent: dict[str, int] = {}
+        """How many packets the guest of each vif has sent."""
         self.forwarding = False
         self.broken = False
         self._store = store
@@ -218,6 +227,10 @@ class MemoryPorts:
         """Return how many ports a bridge has, those of others too."""
         self._check()
         return self.others.get(bridge, 0) + list(self.ports.values()).count(bridge)
+
+    def count_sent(self, name: str) -> int | None:
+        """Return what a test has set, 0 else."""
+        return self.sent.get(name, 0) if self._is_there(name) else None
 
     def has(self, name: str) -> bool:
         """Whether a vif has its back-end, or lingers."""

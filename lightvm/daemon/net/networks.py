@@ -49,6 +49,10 @@ class Ports(Protocol):
         """Make sure that this host forwards IPv4 packets."""
         ...
 
+    def count_sent(self, name: str) -> int | None:
+        """Return how many packets a vif's guest has sent, or None where there is no such device."""
+        ...
+
 
 class Lease(NamedTuple):
     """The addresses of one vif: as callers see them, and packed for the device page."""
@@ -70,7 +74,9 @@ NOTHING = Assignment()
 class Network:
     """One network of the configuration."""
 
-    def __init__(self, name: str, section: NetworkSection, where: str) -> None:
+    def __init__(
+        self, name: str, section: NetworkSection, where: str, services: Mapping[str, ServiceSection]
+    ) -> None:
         self.name = name
         self.bridge = section.bridge
         self.mtu = section.mtu
@@ -83,7 +89,13 @@ class Network:
             own = self.address.network
             ranges = parse_ranges(section.ranges or (str(own),), own, where)
             gateway = IPv4Address(section.gateway) if section.gateway else self.address.ip
-            self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway))
+            kept = [
+                (service, part)
+                for service, wanted in services.items()
+                if wanted.network == name
+                for part in parse_ranges(wanted.addresses, own, f"services.{service}")
+            ]
+            self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway), kept)
         self.ahead: deque[Lease] = deque()
         """Drawn before anybody asked, and nobody's yet."""
         self._prefix = 0 if self.address is None else self.address.network.prefixlen
@@ -121,7 +133,7 @@ class Networks:
     def __init__(self, config: Config, ports: Ports) -> None:
         self._ports = ports
         self._networks = {
-            name: Network(name, section, f"networks.{name}")
+            name: Network(name, section, f"networks.{name}", config.services)
             for name, section in config.networks.items()
         }
         self._macs = MacPool()
@@ -139,8 +151,8 @@ class Networks:
 
     # Addresses
 
-    def assign(self, wanted: Sequence[NetRequest]) -> Assignment:
-        """Hand out addresses for one domain, all or none.
+    def assign(self, wanted: Sequence[NetRequest], token: str | None = None) -> Assignment:
+        """Hand out addresses for one domain, all or none; a service's for its token only.
 
         Raises `NoSuchNetwork`, `OutOfAddresses`, `AddressTaken` and `BadRequest`.
         """
@@ -154,7 +166,7 @@ class Networks:
                 if request.mac is None and request.ipv4 is None and network.ahead:
                     lease = network.ahead.popleft()
                 else:
-                    lease = self._draw(network, request, index)
+                    lease = self._draw(network, request, index, token)
                 vifs.append(lease.vif)
                 packed += lease.packed
         except BaseException:
@@ -170,12 +182,14 @@ class Networks:
                 with suppress(OutOfAddresses):
                     network.ahead.append(self._draw(network, NetRequest(network=name), 0))
 
-    def _draw(self, network: Network, request: NetRequest, index: int) -> Lease:
+    def _draw(
+        self, network: Network, request: NetRequest, index: int, token: str | None = None
+    ) -> Lease:
         if request.mac is not None or request.ipv4 is not None:
             self._recall(request)
         mac = self._take_mac(request, index)
         try:
-            ipv4 = _take_ipv4(network, request, index)
+            ipv4 = _take_ipv4(network, request, index, token)
         except BaseException:
             self._macs.taken.discard(mac)
             raise
@@ -282,6 +296,10 @@ class Networks:
         """Return how many ports a bridge has."""
         return self._ports.count_ports(bridge)
 
+    def count_sent(self, devices: Sequence[str]) -> list[int | None]:
+        """Return how many packets the guests of some vifs have sent, None where there is no such device."""
+        return [self._ports.count_sent(device) for device in devices]
+
     def forward_ipv4(self) -> None:
         """Make sure that this host forwards IPv4 packets; raises `LinkFailed`."""
         self._ports.forward_ipv4()
@@ -291,10 +309,12 @@ def _source(vif: Vif) -> Source | None:
     return None if vif.ipv4 is None else Source(vif.mac, vif.ipv4.partition("/")[0])
 
 
-def _take_ipv4(network: Network, request: NetRequest, index: int) -> int | None:
-    if request.ipv4 is None:
-        return None if network.pool is None else network.pool.take(network.name)
+def _take_ipv4(network: Network, request: NetRequest, index: int, token: str | None) -> int | None:
     where = f"request.nets[{index}].ipv4"
     if network.pool is None:
-        raise BadRequest(f"the network {network.name} has no IPv4 addresses", where)
-    return network.pool.claim(int(IPv4Address(request.ipv4)), where)
+        if request.ipv4 is not None:
+            raise BadRequest(f"the network {network.name} has no IPv4 addresses", where)
+        return None
+    if request.ipv4 is None:
+        return network.pool.take(network.name)
+    return network.pool.claim(int(IPv4Address(request.ipv4)), where, token)

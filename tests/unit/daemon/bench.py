@@ -14,7 +14,7 @@ from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
-from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore
+from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore, MemoryWires
 from tests.unit.daemon.samples import make_config
 
 TINY = FlavorSection(memory_kib=4096, low=2, high=5)
@@ -53,7 +53,9 @@ async def open_bench(
     config = config or make_config(tiny=TINY)
     journal = Journal(directory / "journal")
     store = MemoryStore()
-    devices = Devices(config, Dom0(store, MemoryPorts(store), MemoryFilters(), MemoryLoops(store)))
+    ports, loops = MemoryPorts(store), MemoryLoops(store)
+    dom0 = Dom0(store, ports, MemoryFilters(), loops, MemoryWires())
+    devices = Devices(config, dom0)
     maker = ShellMaker(hypervisor, journal, devices)
     pools = Pools(config, hypervisor, maker)
     async with trio.open_nursery() as nursery:

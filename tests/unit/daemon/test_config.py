@@ -194,3 +194,57 @@ def test_what_needs_addresses_needs_an_address(key: str) -> None:
     assert "need an `address`" in error.message
     assert str(error.where).endswith("networks.n")
     parse_config(f'[networks.n]\naddress = "10.0.0.1/24"\n{key} = true', "x")
+
+
+# Services
+
+SERVED = """
+[networks.lan]
+address = "10.77.0.1/24"
+[networks.bare]
+[flavors.net]
+networks = ["lan"]
+[flavors.other]
+[services.web]
+image = "/k"
+network = "lan"
+addresses = ["10.77.0.16/28", "10.77.0.40"]
+flavor = "net"
+"""
+
+
+def test_a_service_that_is_right_is_taken() -> None:
+    assert parse_config(SERVED, "here").services["web"].most == 1000
+
+
+def test_a_service_without_addresses_is_off_and_needs_nothing() -> None:
+    assert parse_config("[services.web]", "here").services["web"].addresses == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('image = "/k"', ""),
+        ('image = "/k"', 'image = "k"'),
+        ('network = "lan"\naddresses', 'network = "wan"\naddresses'),
+        ('network = "lan"\naddresses', 'network = "bare"\naddresses'),
+        ("10.77.0.40", "10.78.0.40"),
+        ('flavor = "net"', 'flavor = "other"'),
+        ('flavor = "net"', 'flavor = "none"'),
+        ('flavor = "net"', "most = 0"),
+        ('flavor = "net"', "idle_seconds = 0"),
+        ('flavor = "net"', f'metadata = "{"x" * 4097}"'),
+        ("[services.web]", f"[services.{'x' * 41}]"),
+    ],
+)
+def test_a_service_that_is_wrong_is_refused(before: str, after: str) -> None:
+    assert before in SERVED
+    with pytest.raises(BadConfig, match="services"):
+        parse_config(SERVED.replace(before, after), "here")
+
+
+def test_no_two_services_have_the_same_address() -> None:
+    text = SERVED + '[services.two]\nimage = "/k"\nnetwork = "lan"\naddresses = ["10.77.0.31"]'
+    with pytest.raises(BadConfig, match=r"another service .*services\.two"):
+        parse_config(text, "here")
+    assert parse_config(text.replace("31", "32"), "here")

@@ -15,7 +15,7 @@ from lightvm.daemon.disk.disks import close_disks, open_disks
 from lightvm.daemon.disk.loops import FIRST_NUMBER, physical_device
 from lightvm.errors import DiskFailed, LightVMError, LinkFailed, StoreFailed
 from lightvm.model import DiskRequest
-from lightvm.testing import MemoryFilters, MemoryLoops, MemoryPorts, MemoryStore
+from lightvm.testing import MemoryFilters, MemoryLoops, MemoryPorts, MemoryStore, MemoryWires
 from lightvm.xen.fake_domain import FakeHandle
 
 CONFIG = Config(networks={"lan": NetworkSection(bridge="br0"), "wan": NetworkSection(bridge="br1")})
@@ -70,7 +70,7 @@ class Host:
     def __post_init__(self) -> None:
         self.ports = MemoryPorts(self.store)
         self.loops = FussyLoops(self.store)
-        dom0 = Dom0(self.store, self.ports, MemoryFilters(), self.loops)
+        dom0 = Dom0(self.store, self.ports, MemoryFilters(), self.loops, MemoryWires())
         self.devices = Devices(CONFIG, dom0)
 
     async def connect(

@@ -24,6 +24,7 @@ from lightvm.testing import (
     MemoryLoops,
     MemoryPorts,
     MemoryStore,
+    MemoryWires,
     default_config,
     serve_in_memory,
 )
@@ -186,7 +187,7 @@ async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.E
     """Serve, and let the block stop the daemon itself."""
     config, stop = default_config(directory), trio.Event()
     hypervisor, store, filters = FakeHypervisor(), MemoryStore(), MemoryFilters()
-    ports, loops = MemoryPorts(store), MemoryLoops(store)
+    ports, loops, wires = MemoryPorts(store), MemoryLoops(store), MemoryWires()
     async with serve_in_memory(directory, hypervisor=hypervisor, store=store):
         pass  # for the images
     Path(config.daemon.state_dir).mkdir(exist_ok=True)
@@ -196,7 +197,7 @@ async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.E
                 serve_daemon,
                 config,
                 hypervisor,
-                Dom0(store, ports, filters, loops),
+                Dom0(store, ports, filters, loops, wires),
                 listeners,
                 stop,
             )
@@ -207,6 +208,7 @@ async def open_stopping(directory: Path) -> AsyncIterator[tuple[InMemory, trio.E
                 ports=ports,
                 filters=filters,
                 loops=loops,
+                wires=wires,
                 service=service,
                 images=directory,
             )

@@ -16,7 +16,7 @@ from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
 from lightvm.model import CreateRequest, WaitFor
-from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore
+from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore, MemoryWires
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, parse
 from tests.elf import make_kernel
 from tests.unit.daemon.samples import make_config
@@ -50,7 +50,9 @@ def ask(tmp_path: Path) -> Ask:
     hypervisor = FakeHypervisor()
     journal = Journal(tmp_path / "journal")
     store = MemoryStore()
-    devices = Devices(config, Dom0(store, MemoryPorts(store), MemoryFilters(), MemoryLoops(store)))
+    ports, loops = MemoryPorts(store), MemoryLoops(store)
+    dom0 = Dom0(store, ports, MemoryFilters(), loops, MemoryWires())
+    devices = Devices(config, dom0)
     pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, devices))
     journal.close()
     return Ask(pools)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from lightvm.daemon.net.addresses import MAC_PREFIX, AddressPool, MacPool, parse_ranges
+from lightvm.daemon.net.addresses import MAC_PREFIX, AddressPool, MacPool, parse_ranges, subtract
 from lightvm.errors import AddressTaken, BadConfig, OutOfAddresses
 
 NETWORK = IPv4Network("10.0.0.0/29")
@@ -28,6 +28,24 @@ def pool(*ranges: str, reserved: str = "10.0.0.1") -> AddressPool:
 
 def take(addresses: AddressPool, count: int = 1) -> list[str]:
     return [text(addresses.take("lan")) for _ in range(count)]
+
+
+def test_one_range_less_another_is_what_is_left() -> None:
+    assert subtract(range(1, 9), range(3, 5)) == [range(1, 3), range(5, 9)]
+    assert subtract(range(1, 9), range(9, 12)) == [range(1, 9)]
+    assert subtract(range(1, 9), range(12, 15)) == [range(1, 9)]
+    assert subtract(range(1, 9), range(9)) == []
+
+
+def test_what_is_kept_for_a_service_is_claimed_by_its_token_only() -> None:
+    ranges = parse_ranges([str(NETWORK)], NETWORK, "here")
+    kept = [("web", range(number("10.0.0.3"), number("10.0.0.6")))]
+    addresses = AddressPool(NETWORK, ranges, {number("10.0.0.1")}, kept)
+    assert take(addresses, 2) == ["10.0.0.2", "10.0.0.6"]
+    for token in (None, "service:web:10.0.0.4", "service:other:10.0.0.3"):
+        with pytest.raises(AddressTaken, match="service web"):
+            addresses.claim(number("10.0.0.3"), "here", token)
+    assert addresses.claim(number("10.0.0.3"), "here", "service:web:10.0.0.3")
 
 
 # Addresses in turn

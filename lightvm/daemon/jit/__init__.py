@@ -1,0 +1,1 @@
+"""Domains that are made when the first packet for them arrives."""

@@ -1,0 +1,69 @@
+"""What a frame asks for, and of whom: read with care, since anybody in the network may have written it."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from lightvm.daemon.jit.bpf import ARP, IPV4
+
+HEADER = 14
+_ETHERNET = struct.Struct(">6s6sH")
+_ARP = struct.Struct(">HHBBH6sI6sI")
+_IPV4 = struct.Struct(">BBHHHBBHII")
+_ARP_REQUEST = (1, IPV4, 6, 4, 1)
+BROADCAST = b"\xff" * 6
+MAC_PREFIX = b"\x02\x4c"
+
+
+class Request(NamedTuple):
+    """A frame for an IPv4 address."""
+
+    address: int
+    to: bytes
+    sender: bytes
+
+
+def mac_of(address: int) -> bytes:
+    """Return the MAC address of a service's domain.
+
+    The same each time, so that what a caller remembers of ARP outlives the domain.
+    """
+    return MAC_PREFIX + address.to_bytes(4)
+
+
+def read_request(frame: bytes) -> Request | None:
+    """Return whom a frame is for, where it is an ARP request or an IPv4 packet as it should be.
+
+    An announcement, by which somebody asks for his own address, is none.
+    """
+    if len(frame) < HEADER:
+        return None
+    to, sender, kind = _ETHERNET.unpack_from(frame)
+    if sender[0] & 1:  # nobody's own
+        return None
+    address = None
+    if kind == ARP:
+        address = _read_arp(frame)
+    elif kind == IPV4:
+        address = _read_ipv4(frame)
+    if address is None or not (to == mac_of(address) or (kind == ARP and to == BROADCAST)):
+        return None
+    return Request(address, to, sender)
+
+
+def _read_arp(frame: bytes) -> int | None:
+    if len(frame) < HEADER + _ARP.size:
+        return None
+    *kinds, _, sender, _, target = _ARP.unpack_from(frame, HEADER)
+    return None if tuple(kinds) != _ARP_REQUEST or sender == target else target
+
+
+def _read_ipv4(frame: bytes) -> int | None:
+    if len(frame) < HEADER + _IPV4.size:
+        return None
+    first, _, length, *_, target = _IPV4.unpack_from(frame, HEADER)
+    words = first & 0xF
+    if first >> 4 != 4 or words < 5 or not 4 * words <= length <= len(frame) - HEADER:
+        return None
+    return int(target)

@@ -1,0 +1,245 @@
+"""One service: what each of its addresses is at, from the first frame to the end of its domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface
+
+import structlog
+import trio
+
+from lightvm.daemon.config import ServiceSection
+from lightvm.daemon.creator import Creator
+from lightvm.daemon.domains import LiveDomain, Registry
+from lightvm.daemon.jit.bpf import merge_ranges
+from lightvm.daemon.jit.frames import mac_of, read_request
+from lightvm.daemon.jit.listener import Frame, Wire
+from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.net.addresses import parse_ranges, service_token
+from lightvm.daemon.net.networks import Network
+from lightvm.daemon.net.vifs import port_name
+from lightvm.errors import LightVMError, LinkFailed, TimedOut
+from lightvm.model import (
+    CreateRequest,
+    NetRequest,
+    Policy,
+    ServiceStatus,
+    Source,
+    WaitFor,
+)
+
+log = structlog.get_logger()
+
+MOST_FRAMES = 16
+"""Frames that are kept for a domain that is being made."""
+
+RETRY_SECONDS = 1.0
+"""How long an address rests after a create that failed."""
+
+
+class Instance:
+    """An address that has a domain, is getting one, or is losing it."""
+
+    __slots__ = ("address", "domain", "frames", "sent", "since")
+
+    def __init__(self, address: int, domain: LiveDomain | None = None) -> None:
+        self.address = address
+        self.domain = domain
+        """None while it is being made or destroyed: then frames are kept."""
+        self.frames: list[Frame] = []
+        self.sent: int | None = None
+        """How many packets its guest had sent at the last look."""
+        self.since = trio.current_time()
+        """The last moment at which it was not idle."""
+
+    @property
+    def port(self) -> str | None:
+        """The port of its domain while that runs."""
+        if self.domain is None or self.domain.exit is not None:
+            return None
+        return port_name(self.domain.record.domid, 0)
+
+
+class JitService:
+    """A service."""
+
+    def __init__(
+        self,
+        name: str,
+        section: ServiceSection,
+        network: Network,
+        registry: Registry,
+        creator: Creator,
+        lifecycle: Lifecycle,
+    ) -> None:
+        assert network.address is not None
+        self.name = name
+        self.network = network
+        self.ranges = merge_ranges(
+            parse_ranges(section.addresses, network.address.network, f"services.{name}")
+        )
+        self._section = section
+        self._registry = registry
+        self._creator = creator
+        self._lifecycle = lifecycle
+        self._wire: Wire
+        self._nursery: trio.Nursery
+        self._instances: dict[int, Instance] = {}
+        self._resting: dict[int, float] = {}
+        """Addresses for which nothing is done until some moment."""
+        self.requests = self.created = self.failed = self.destroyed = 0
+
+    def start(self, wire: Wire, nursery: trio.Nursery) -> None:
+        """Note where frames go, and where domains are made."""
+        self._wire, self._nursery = wire, nursery
+
+    def adopt(self, domains: Iterable[LiveDomain]) -> None:
+        """Take over those domains that were made for this service."""
+        for domain in domains:
+            for vif in domain.record.vifs[:1]:
+                address = 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
+                ours = domain.record.token == service_token(self.name, address)
+                if ours and self._has(address):
+                    self._instances[address] = Instance(address, domain)
+
+    def _has(self, address: int) -> bool:
+        pool = self.network.pool
+        return (
+            any(address in part for part in self.ranges)
+            and pool is not None
+            and pool.may_have(address)
+        )
+
+    def describe(self) -> ServiceStatus:
+        """Return the service as callers see it."""
+        return ServiceStatus(
+            name=self.name,
+            network=self.network.name,
+            requests=self.requests,
+            created=self.created,
+            failed=self.failed,
+            destroyed=self.destroyed,
+            live=sum(1 for _ in self.ports()),
+        )
+
+    # From nothing to a running domain
+
+    def note(self, frame: Frame) -> None:
+        """Do what a frame asks for: nothing where its domain runs, since the bridge delivers it."""
+        request = read_request(frame.data)
+        if request is None or request.sender == mac_of(request.address):
+            return
+        instance = self._instances.get(request.address)
+        if instance is not None and instance.domain is not None:
+            if instance.port is not None:
+                return
+            instance = None  # its domain has ended since the last look
+        if instance is None:
+            instance = self._begin(request.address)
+        if instance is not None and len(instance.frames) < MOST_FRAMES:
+            instance.frames.append(frame)
+
+    def _begin(self, address: int) -> Instance | None:
+        """Begin to make a domain, unless this is not the moment."""
+        if self._resting.get(address, 0) > trio.current_time() or not self._has(address):
+            return None
+        self.requests += 1
+        if address not in self._instances and len(self._instances) >= self._section.most:
+            self._fail(address, f"there are {self._section.most} domains already")
+            return None
+        instance = self._instances[address] = Instance(address)
+        self._nursery.start_soon(self._instantiate, instance)
+        return instance
+
+    def _fail(self, address: int, error: str) -> None:
+        self.failed += 1
+        self._resting[address] = trio.current_time() + RETRY_SECONDS
+        log.warning(
+            "not-instantiated", service=self.name, address=str(IPv4Address(address)), error=error
+        )
+
+    async def _instantiate(self, instance: Instance) -> None:
+        """Make a domain, and give it the frames that have come meanwhile."""
+        try:
+            domain = await self._create(instance.address)
+        except LightVMError as exc:
+            del self._instances[instance.address]
+            self._fail(instance.address, str(exc))
+            return
+        instance.domain = domain
+        instance.since = trio.current_time()
+        frames, instance.frames = instance.frames, []
+        try:
+            for frame in frames:
+                self._wire.send(port_name(domain.record.domid, 0), frame)
+        except LinkFailed as exc:  # who asked will ask again
+            log.warning("frames-lost", domain=domain.record.name, error=str(exc))
+
+    async def _create(self, address: int) -> LiveDomain:
+        """Return a new domain that is ready; raises what `Creator.create` raises, and then leaves none."""
+        token = service_token(self.name, address)
+        former = self._registry.tokens.get(token)
+        if isinstance(former, LiveDomain) and former.exit is not None:
+            await self._lifecycle.destroy(former)  # it has the token, and maybe the addresses
+        try:
+            created = await self._creator.create(self._request(address, token))
+        except TimedOut:
+            silent = self._registry.tokens.get(token)
+            if isinstance(silent, LiveDomain):
+                await self._lifecycle.destroy(silent)
+            raise
+        self.created += created.source is not Source.EXISTING
+        return self._registry.find(created.domain.uuid)
+
+    def _request(self, address: int, token: str) -> CreateRequest:
+        section, text = self._section, str(IPv4Address(address))
+        net = NetRequest(network=section.network, mac=mac_of(address).hex(":"), ipv4=text)
+        return CreateRequest(
+            image=section.image,
+            name=f"{self.name}-{text}",
+            flavor=section.flavor or None,
+            cmdline=section.cmdline or None,
+            nets=(net,),
+            metadata=section.metadata.encode() or None,
+            on_reboot=Policy.DESTROY,  # the next frame starts it again
+            wait=WaitFor.READY,
+            token=token,
+        )
+
+    # From a running domain to nothing
+
+    def ports(self) -> Iterator[str]:
+        """Yield the ports of the domains that run."""
+        for instance in self._instances.values():
+            if (port := instance.port) is not None:
+                yield port
+
+    def look(self, sent: Mapping[str, int | None]) -> None:
+        """Begin to destroy idle domains; `sent` is how many packets the guest at each port has sent by now.
+
+        One that is paused is not idle: it cannot send.
+        """
+        now = trio.current_time()
+        self._resting = {address: end for address, end in self._resting.items() if end > now}
+        for instance in list(self._instances.values()):
+            domain = instance.domain
+            if domain is None:
+                continue
+            if (port := instance.port) is None:
+                del self._instances[instance.address]
+            elif domain.paused or sent.get(port) != instance.sent:
+                instance.sent, instance.since = sent.get(port), now
+            elif now - instance.since >= self._section.idle_seconds:
+                instance.domain = None
+                self._nursery.start_soon(self._retire, instance, domain)
+
+    async def _retire(self, instance: Instance, domain: LiveDomain) -> None:
+        """Destroy a domain; where frames have come meanwhile, make another."""
+        try:
+            await self._lifecycle.destroy(domain)
+        except LightVMError as exc:
+            log.error("not-destroyed", domain=domain.record.name, error=str(exc))
+        self.destroyed += 1
+        del self._instances[instance.address]
+        if instance.frames and (another := self._begin(instance.address)) is not None:
+            another.frames = instance.frames
