@@ -44,10 +44,6 @@ class Wire(Protocol):
         """Send a frame out by one port of the bridge; raises `LinkFailed`."""
         ...
 
-    def listen_for(self, ranges: Sequence[range]) -> None:
-        """Receive only what is for these addresses from now on; raises `LinkFailed`."""
-        ...
-
     def close(self) -> None:
         """Receive nothing any more."""
         ...
@@ -79,7 +75,7 @@ class PacketWire:
         try:
             plain.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
             self._plain = plain
-            self.listen_for(ranges)
+            self._attach(ranges)
             plain.bind((bridge, ETH_P_ALL))
             member = struct.pack("=iHH8x", socket.if_nametoindex(bridge), PACKET_MR_PROMISC, 0)
             plain.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
@@ -88,8 +84,7 @@ class PacketWire:
             raise LinkFailed(f"packet socket: {exc.strerror}", bridge) from exc
         self._socket = trio.socket.from_stdlib_socket(plain)
 
-    def listen_for(self, ranges: Sequence[range]) -> None:
-        """Attach a filter, in place of the one before."""
+    def _attach(self, ranges: Sequence[range]) -> None:
         code = pack_program(make_program(ranges))
         kept = ctypes.create_string_buffer(code, len(code))
         # struct sock_fprog: the number of instructions, and where they are
@@ -155,10 +150,6 @@ class MemoryWire:
         if self.broken:
             raise LinkFailed("injected", port)
         self.sent.append((port, frame))
-
-    def listen_for(self, ranges: Sequence[range]) -> None:
-        """Note the addresses."""
-        self.ranges = list(ranges)
 
     def close(self) -> None:
         """Close the channel."""

@@ -17,6 +17,7 @@ from lightvm.model import (
     Finding,
     Flavor,
     Pool,
+    ServiceStatus,
     State,
     Verdict,
 )
@@ -298,6 +299,19 @@ def test_flavors_are_a_table(run: Run, start_daemon: StartDaemon) -> None:
     assert run("--socket", daemon.path, "flavors").out == (
         "NAME  MEM  VCPUS  LOW  HIGH\ntiny   4M      1    2     8\n"
     )
+
+
+def test_services_are_a_table_or_json(run: Run, start_daemon: StartDaemon) -> None:
+    service = ServiceStatus(
+        name="web", network="lan", requests=12, created=11, failed=1, destroyed=7, live=4
+    )
+    daemon = start_daemon(answering(Services=calls.ServicesReply(services=(service,))))
+    assert run("--socket", daemon.path, "services").out == (
+        "NAME  NETWORK  LIVE  REQUESTS  CREATED  FAILED  DESTROYED\n"
+        "web   lan         4        12       11       1          7\n"
+    )
+    in_json = run("--socket", daemon.path, "services", "--format", "json").out
+    assert msgspec.json.decode(in_json, type=list[ServiceStatus]) == [service]
 
 
 def test_pool_and_flavors_have_json(run: Run, start_daemon: StartDaemon) -> None:

@@ -290,3 +290,19 @@ async def test_the_next_daemon_takes_over(
 
 async def test_callers_see_them(lvm: InMemory, client: Client) -> None:
     assert await client.services() == (status(lvm),)
+
+
+async def test_a_stop_while_a_domain_is_made_leaves_nothing(
+    tmp_path: Path, threadless: None, autojump_clock: MockClock
+) -> None:
+    async with serve_in_memory(tmp_path, config=make_config(tmp_path)) as lvm:
+        await until(lambda: lvm.service.pools.count() == 4)
+        lvm.service.pools["net"].shells.clear()
+        domids = set(lvm.hypervisor.domains)
+        go_on = lvm.hypervisor.hang("prepare")
+        wire(lvm).deliver(arp("10.77.0.17"))
+        await settle(1)
+        lvm.service.stop.set()
+        await settle(0.1)  # else what is made in the same moment stays, for the next daemon
+        go_on.set()
+    assert set(lvm.hypervisor.domains) <= domids
