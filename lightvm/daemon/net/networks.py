@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from lightvm.daemon.config import Config, NetworkSection
+from lightvm.daemon.config import Config, NetworkSection, ServiceSection
 from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, parse_ranges
 from lightvm.daemon.net.filters import Nat, Source
 from lightvm.daemon.net.vifs import port_name

@@ -40,7 +40,7 @@ def test_one_range_less_another_is_what_is_left() -> None:
 def test_what_is_kept_for_a_service_is_claimed_by_its_token_only() -> None:
     ranges = parse_ranges([str(NETWORK)], NETWORK, "here")
     kept = [("web", range(number("10.0.0.3"), number("10.0.0.6")))]
-    addresses = AddressPool(NETWORK, ranges, {number("10.0.0.1")}, kept)
+    addresses = AddressPool(NETWORK, ranges, {number("10.0.0.1")}, None, kept)
     assert take(addresses, 2) == ["10.0.0.2", "10.0.0.6"]
     for token in (None, "service:web:10.0.0.4", "service:other:10.0.0.3"):
         with pytest.raises(AddressTaken, match="service web"):
