@@ -89,6 +89,7 @@ class DaemonProcess:
             eventually(
                 lambda: all(p.last_error or p.shells == self.high for p in client.pool_status()),
                 "the pools are full",
+                180,
             )
 
     @property

@@ -13,8 +13,8 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.model import ServiceStatus
-from tests.lab.daemon import DAYTIME, DaemonProcess, eventually
-from tests.lab.network import BRIDGE, NETWORK, nodes, ports
+from tests.lab.daemon import DAYTIME, DaemonProcess, beside, eventually
+from tests.lab.network import BRIDGE, HELD, NETWORK
 
 CLIENTS, EVERY_SECONDS, IDLE_SECONDS = 100, 0.05, 10
 SERVICE = f"""
@@ -31,17 +31,12 @@ idle_seconds = {IDLE_SECONDS}
 def daemon(
     daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DaemonProcess]:
+    """A daemon with a service, and with a shell for each client that will come."""
     """A daemon with a service, beside the other one."""
-    daemon.wait_full()
-    more = NETWORK.replace("low = 4\nhigh = 4", "low = 8\nhigh = 8") + SERVICE
-    process = DaemonProcess(tmp_path_factory.mktemp("jit"), low=8, high=8, more=more)
-    process.network = True
-    process.start()
-    process.wait_full()
-    yield process
-    process.stop()
-    assert not ports()
-    assert not nodes()
+    more = NETWORK.replace("= 4", f"= {CLIENTS}") + SERVICE
+    directory = tmp_path_factory.mktemp("jit")
+    with beside(daemon, directory, high=CLIENTS, more=more, held=HELD) as process:
+        yield process
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
 
