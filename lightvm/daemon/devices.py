@@ -86,7 +86,10 @@ class Devices:
                 self._guarded[record.uuid] = tuple(sources)
                 guarded.update(sources)
         await self._in_thread(
-            self._filters.rebuild, networks.nats, guarded if networks.guards else None
+            self._filters.rebuild,
+            networks.nats,
+            guarded if networks.guards else None,
+            networks.kept,
         )
         await self._in_thread(networks.hook_present, guarded)
         if networks.nats:  # not sooner: what is forwarded is filtered
@@ -97,7 +100,7 @@ class Devices:
 
         A firewall that is restarted often begins with ``flush ruleset``, which takes ours too.
         """
-        if not self.networks.nats and not self.networks.guards:
+        if not (self.networks.nats or self.networks.guards or self.networks.kept):
             return
         while True:
             await trio.sleep(MEND_SECONDS)
@@ -106,6 +109,10 @@ class Devices:
                     log.warning("filters-mended")
             except LinkFailed as exc:
                 log.error("filters-not-mended", error=str(exc))
+
+    async def add_port(self, network: str, device: str) -> None:
+        """Put another device than a vif into the bridge of a network; raises `LinkFailed`."""
+        await self._in_thread(self.networks.add_port, network, device)
 
     def room_for(self, networks: Sequence[str]) -> AbstractAsyncContextManager[None]:
         """Keep room in the bridges for the vifs of one shell; entering raises `LinkFailed` where there is none."""

@@ -17,7 +17,7 @@ from lightvm import __version__
 from lightvm.daemon.config import DEFAULT_PATH, Config, load_config
 from lightvm.daemon.devices import Dom0
 from lightvm.daemon.disk.loops import Loops
-from lightvm.daemon.jit.listener import PacketWires
+from lightvm.daemon.jit.listener import TapWires
 from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.links import Links
 from lightvm.daemon.net.nftables import NftFilters
@@ -90,7 +90,7 @@ async def _serve(
 ) -> None:
     stop = trio.Event()
     versions = hypervisor.versions
-    dom0 = Dom0(PyxsStore(), Links(), NftFilters(), Loops(), PacketWires())
+    dom0 = Dom0(PyxsStore(), Links(), NftFilters(), Loops(), TapWires())
     async with trio.open_nursery() as nursery:
         # From before the start on: a signal that comes meanwhile is obeyed after it.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

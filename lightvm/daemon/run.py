@@ -108,7 +108,7 @@ async def _serve(
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
-        services = JitServices(config, registry, creator, lifecycle, devices.networks)
+        services = JitServices(config, registry, creator, lifecycle, devices)
         filling = await background.start(_refill, pools)
         instantiating = await background.start(services.serve, dom0.wires)
 

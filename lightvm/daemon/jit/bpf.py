@@ -7,7 +7,7 @@ Linux' ``Documentation/networking/filter.rst`` is the source. Beyond its ranges,
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 MOST_RANGES = 200
@@ -31,17 +31,6 @@ class Instruction(NamedTuple):
     if_true: int
     if_false: int
     value: int
-
-
-def merge_ranges(ranges: Iterable[range]) -> list[range]:
-    """Return the same addresses in as few ranges as there can be, in order."""
-    merged: list[range] = []
-    for part in sorted(ranges, key=lambda part: part.start):
-        if merged and part.start <= merged[-1].stop:
-            merged[-1] = range(merged[-1].start, max(merged[-1].stop, part.stop))
-        else:
-            merged.append(part)
-    return merged
 
 
 def make_program(ranges: Sequence[range]) -> list[Instruction]:

@@ -1,151 +1,151 @@
-"""Frames of a bridge, over a packet socket: what is for a service comes in, what was kept goes to its domain."""
+"""Frames of a bridge: what is for nobody yet comes in at a TAP, what was kept goes out to its domain."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
+import fcntl
 import math
+import os
 import socket
 import struct
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
 
 import trio
 
 from lightvm.daemon.jit.bpf import make_program, pack_program
-from lightvm.daemon.jit.frames import HEADER
 from lightvm.errors import LinkFailed
 
+TUN = Path("/dev/net/tun")
+TUNSETIFF, TUNATTACHFILTER = 0x4004_54CA, 0x4010_54D5
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+"""``linux/if_tun.h``"""
+
+NAME = b"lvtap%d"
+"""The kernel puts a number in."""
+
 ETH_P_ALL = 0x0003
-SOL_PACKET = 263
-PACKET_ADD_MEMBERSHIP, PACKET_VNET_HDR = 1, 15
-PACKET_MR_PROMISC = 1
-SO_ATTACH_FILTER = 26
-OFFLOAD = 10
-"""Length of ``struct virtio_net_hdr``."""
-
-
-class Frame(NamedTuple):
-    """A frame, and what the kernel says of it: its sender may have left the checksum to hardware that there is not."""
-
-    data: bytes
-    offload: bytes = bytes(OFFLOAD)
+LONGEST = 0x1_0000
 
 
 class Wire(Protocol):
     """The frames of one bridge that are for some addresses."""
 
-    async def receive(self) -> Frame:
+    device: str
+    """Which is to be put into the bridge."""
+
+    async def receive(self) -> bytes:
         """Wait for a frame; raises `LinkFailed`. Cancelled, it loses none."""
         ...
 
-    def send(self, port: str, frame: Frame) -> None:
+    def send(self, port: str, frame: bytes) -> None:
         """Send a frame out by one port of the bridge; raises `LinkFailed`."""
         ...
 
     def close(self) -> None:
-        """Receive nothing any more."""
+        """Receive nothing any more. The device goes."""
         ...
 
 
 class Wires(Protocol):
-    """The bridges of this host, to listen at."""
+    """What makes devices to listen with."""
 
-    def open_wire(self, bridge: str, mtu: int, ranges: Sequence[range]) -> Wire:
-        """Listen at a bridge for what is for some addresses; raises `LinkFailed`."""
+    def open_wire(self, ranges: Sequence[range]) -> Wire:
+        """Make one that hears what is for some addresses; raises `LinkFailed`."""
         ...
 
 
-class PacketWire:
-    """A packet socket at a bridge.
+class TapWire:
+    """A TAP that is to be a port of the bridge, and a socket that sends by the other ports.
 
-    It sees what the bridge's ports send, and what the host itself does: with ``ETH_P_ALL`` that is so. It sends past
-    the bridge, straight out by a domain's port. So no switch learns a sender where he is not, and nothing that it
-    sends comes back to it: it is bound to another device.
+    The bridge gives the TAP what is for all, and what is for a MAC address that it knows no port for. So nothing of
+    what a running domain gets comes here, however much that is. Frames are sent past the bridge, straight out by a
+    domain's port, so that no switch learns a sender where he is not. The device goes with the process that has it open.
     """
 
-    def __init__(self, bridge: str, mtu: int, ranges: Sequence[range]) -> None:
-        self._bridge = bridge
-        self._longest = OFFLOAD + HEADER + mtu
-        try:  # protocol 0: nothing is received before there is a filter
-            plain = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        except OSError as exc:
-            raise LinkFailed(f"packet socket: {exc.strerror}", bridge) from exc
-        try:
-            plain.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-            self._plain = plain
-            self._attach(ranges)
-            plain.bind((bridge, ETH_P_ALL))
-            member = struct.pack("=iHH8x", socket.if_nametoindex(bridge), PACKET_MR_PROMISC, 0)
-            plain.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, member)
-        except OSError as exc:
-            plain.close()
-            raise LinkFailed(f"packet socket: {exc.strerror}", bridge) from exc
-        self._socket = trio.socket.from_stdlib_socket(plain)
-
-    def _attach(self, ranges: Sequence[range]) -> None:
-        code = pack_program(make_program(ranges))
-        kept = ctypes.create_string_buffer(code, len(code))
-        # struct sock_fprog: the number of instructions, and where they are
-        program = struct.pack("@HP", len(code) // 8, ctypes.addressof(kept))
-        try:
-            self._plain.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-        except OSError as exc:
-            raise LinkFailed(f"filter: {exc.strerror}", self._bridge) from exc
-
-    async def receive(self) -> Frame:
-        """Wait for a frame that is no longer than the network's packets."""
-        while True:
+    def __init__(self, ranges: Sequence[range]) -> None:
+        with ExitStack() as undo:
             try:
-                data = await self._socket.recv(self._longest + 1)
+                tap = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
+                undo.callback(os.close, tap)
+                wanted = struct.pack("16sH22x", NAME, IFF_TAP | IFF_NO_PI)
+                made = fcntl.ioctl(tap, TUNSETIFF, wanted)
+                _attach_filter(tap, ranges)
+                # protocol 0: it receives nothing
+                self._socket = socket.socket(
+                    socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0
+                )
             except OSError as exc:
-                if exc.errno == errno.EINVAL:  # one frame, of a kind that its header cannot tell of
-                    continue
-                # Of the bridge, such as that it is down.
-                raise LinkFailed(f"packet socket: {exc.strerror}", self._bridge) from exc
-            if OFFLOAD < len(data) <= self._longest:
-                return Frame(data[OFFLOAD:], data[:OFFLOAD])
+                raise LinkFailed(f"TAP: {exc.strerror}", str(TUN)) from exc
+            undo.pop_all()
+        self.device = made[:16].rstrip(b"\0").decode()
+        self._stream = trio.lowlevel.FdStream(tap)
 
-    def send(self, port: str, frame: Frame) -> None:
+    async def receive(self) -> bytes:
+        """Wait for a frame."""
+        try:
+            return bytes(await self._stream.receive_some(LONGEST))
+        except trio.BrokenResourceError as exc:  # somebody has removed the device
+            raise LinkFailed(f"TAP: {exc.__cause__}", self.device) from exc
+
+    def send(self, port: str, frame: bytes) -> None:
         """Send at once, or not at all."""
         try:
-            self._plain.sendto(frame.offload + frame.data, (port, ETH_P_ALL))
+            self._socket.sendto(frame, (port, ETH_P_ALL))
         except OSError as exc:
             raise LinkFailed(f"packet socket: {exc.strerror}", port) from exc
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close both."""
+        self._stream.close()
         self._socket.close()
 
 
-class PacketWires:
-    """Packet sockets at the bridges of this host."""
+def _attach_filter(tap: int, ranges: Sequence[range]) -> None:
+    code = pack_program(make_program(ranges))
+    kept = ctypes.create_string_buffer(code, len(code))
+    # struct sock_fprog: the number of instructions, and where they are
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(kept))
+    fcntl.ioctl(tap, TUNATTACHFILTER, program)
 
-    def open_wire(self, bridge: str, mtu: int, ranges: Sequence[range]) -> Wire:
-        """Open a socket."""
-        return PacketWire(bridge, mtu, ranges)
+
+class TapWires:
+    """TAPs of this host."""
+
+    def open_wire(self, ranges: Sequence[range]) -> Wire:
+        """Make one."""
+        return TapWire(ranges)
 
 
 class MemoryWire:
     """A wire in memory, for tests and for the in-memory daemon; `broken` makes it raise."""
 
-    def __init__(self, ranges: Sequence[range]) -> None:
+    def __init__(self, device: str, ranges: Sequence[range]) -> None:
+        self.device = device
         self.ranges = list(ranges)
-        self.sent: list[tuple[str, Frame]] = []
+        self.sent: list[tuple[str, bytes]] = []
         """What was sent, each with the port."""
-        self.broken = False
-        self._send, self._receive = trio.open_memory_channel[Frame](math.inf)
+        self.broken = self.closed = False
+        self._send, self._receive = trio.open_memory_channel[bytes](math.inf)
 
-    def deliver(self, data: bytes) -> None:
+    def deliver(self, frame: bytes) -> None:
         """Let a frame arrive, whatever the filter would think of it."""
-        self._send.send_nowait(Frame(data))
+        self._send.send_nowait(frame)
 
-    async def receive(self) -> Frame:
-        """Wait for what a test delivers."""
-        return await self._receive.receive()
+    async def receive(self) -> bytes:
+        """Wait for what a test delivers; when that closes the channel, the device is gone."""
+        try:
+            return await self._receive.receive()
+        except trio.EndOfChannel as exc:
+            raise LinkFailed("injected", self.device) from exc
 
-    def send(self, port: str, frame: Frame) -> None:
+    def vanish(self) -> None:
+        """Let the device go."""
+        self._send.close()
+
+    def send(self, port: str, frame: bytes) -> None:
         """Note a frame."""
         if self.broken:
             raise LinkFailed("injected", port)
@@ -153,6 +153,7 @@ class MemoryWire:
 
     def close(self) -> None:
         """Close the channel."""
+        self.closed = True
         self._send.close()
         self._receive.close()
 
@@ -161,11 +162,14 @@ class MemoryWires:
     """Wires in memory."""
 
     def __init__(self) -> None:
-        self.wires: defaultdict[str, list[MemoryWire]] = defaultdict(list)
-        """By bridge, the latest last."""
+        self.wires: list[MemoryWire] = []
+        """The latest last."""
+        self.broken = False
 
-    def open_wire(self, bridge: str, mtu: int, ranges: Sequence[range]) -> Wire:
+    def open_wire(self, ranges: Sequence[range]) -> Wire:
         """Make a wire."""
-        wire = MemoryWire(ranges)
-        self.wires[bridge].append(wire)
+        if self.broken:
+            raise LinkFailed("injected")
+        wire = MemoryWire(f"lvtap{len(self.wires)}", ranges)
+        self.wires.append(wire)
         return wire

@@ -11,11 +11,10 @@ import trio
 from lightvm.daemon.config import ServiceSection
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.domains import LiveDomain, Registry
-from lightvm.daemon.jit.bpf import merge_ranges
-from lightvm.daemon.jit.frames import mac_of, read_request
-from lightvm.daemon.jit.listener import Frame, Wire
+from lightvm.daemon.jit.frames import BROADCAST, mac_of, read_request
+from lightvm.daemon.jit.listener import Wire
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.addresses import parse_ranges, service_token
+from lightvm.daemon.net.addresses import merge_ranges, parse_ranges, service_token
 from lightvm.daemon.net.networks import Network
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import LightVMError, LinkFailed, TimedOut
@@ -46,7 +45,7 @@ class Instance:
         self.address = address
         self.domain = domain
         """None while it is being made or destroyed: then frames are kept."""
-        self.frames: list[Frame] = []
+        self.frames: list[bytes] = []
         self.sent: int | None = None
         """How many packets its guest had sent at the last look."""
         self.since = trio.current_time()
@@ -82,16 +81,17 @@ class JitService:
         self._registry = registry
         self._creator = creator
         self._lifecycle = lifecycle
-        self._wire: Wire
+        self.wire: Wire
+        """Where its frames come in, and go out."""
         self._nursery: trio.Nursery
         self._instances: dict[int, Instance] = {}
         self._resting: dict[int, float] = {}
         """Addresses for which nothing is done until some moment."""
         self.requests = self.created = self.failed = self.destroyed = 0
 
-    def start(self, wire: Wire, nursery: trio.Nursery) -> None:
-        """Note where frames go, and where domains are made."""
-        self._wire, self._nursery = wire, nursery
+    def start(self, nursery: trio.Nursery) -> None:
+        """Note where domains are made."""
+        self._nursery = nursery
 
     def adopt(self, domains: Iterable[LiveDomain]) -> None:
         """Take over those domains that were made for this service."""
@@ -124,14 +124,20 @@ class JitService:
 
     # From nothing to a running domain
 
-    def note(self, frame: Frame) -> None:
-        """Do what a frame asks for: nothing where its domain runs, since the bridge delivers it."""
-        request = read_request(frame.data)
+    def note(self, frame: bytes) -> None:
+        """Do what a frame asks for.
+
+        Where its domain runs the bridge delivers it, except an ARP request, of which only the host's filter may think
+        that it would find the domain.
+        """
+        request = read_request(frame)
         if request is None or request.sender == mac_of(request.address):
             return
         instance = self._instances.get(request.address)
         if instance is not None and instance.domain is not None:
-            if instance.port is not None:
+            if (port := instance.port) is not None:
+                if request.to == BROADCAST:
+                    self._send(port, (frame,))
                 return
             instance = None  # its domain has ended since the last look
         if instance is None:
@@ -169,11 +175,14 @@ class JitService:
         instance.domain = domain
         instance.since = trio.current_time()
         frames, instance.frames = instance.frames, []
+        self._send(port_name(domain.record.domid, 0), frames)
+
+    def _send(self, port: str, frames: Iterable[bytes]) -> None:
         try:
             for frame in frames:
-                self._wire.send(port_name(domain.record.domid, 0), frame)
+                self.wire.send(port, frame)
         except LinkFailed as exc:  # who asked will ask again
-            log.warning("frames-lost", domain=domain.record.name, error=str(exc))
+            log.warning("frames-lost", service=self.name, port=port, error=str(exc))
 
     async def _create(self, address: int) -> LiveDomain:
         """Return a new domain that is ready; raises what `Creator.create` raises, and then leaves none."""

@@ -122,6 +122,17 @@ def subtract(whole: range, part: range) -> list[range]:
     return [rest for rest in (low, high) if rest] if part else [whole]
 
 
+def merge_ranges(ranges: Iterable[range]) -> list[range]:
+    """Return the same addresses in as few ranges as there can be, in order."""
+    merged: list[range] = []
+    for part in sorted(ranges, key=lambda part: part.start):
+        if merged and part.start <= merged[-1].stop:
+            merged[-1] = range(merged[-1].start, max(merged[-1].stop, part.stop))
+        else:
+            merged.append(part)
+    return merged
+
+
 def parse_ranges(texts: Iterable[str], network: IPv4Network, where: str) -> list[range]:
     """Return ranges such as ``10.0.0.2-10.0.0.99`` or ``10.0.0.128/25``; raises `BadConfig`."""
     ranges = []

@@ -1,13 +1,14 @@
 """What nftables is to do for our networks, and who does it.
 
 Two tables are ours, and nothing in any other is touched: `inet lightvm` lets networks out of this host, `bridge
-lightvm` keeps guests from sending in another's name. `lightvm.daemon.net.nftables` gives them to the kernel.
+lightvm` keeps guests from sending in another's name, and ARP requests for services from waking all guests.
+`lightvm.daemon.net.nftables` gives them to the kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import NamedTuple, Protocol
 
 from lightvm.errors import LinkFailed
@@ -27,6 +28,13 @@ class Source(NamedTuple):
     ipv4: str
 
 
+class Kept(NamedTuple):
+    """Addresses in a bridge that are kept for a service's domains."""
+
+    bridge: str
+    part: range
+
+
 Guarded = Mapping[str, Source | None]
 """By port of a bridge: the only source that it may send from, or None where it may not send at all."""
 
@@ -34,8 +42,14 @@ Guarded = Mapping[str, Source | None]
 class Filters(Protocol):
     """The tables. All methods block, are for worker threads, and raise `LinkFailed`, with nothing changed."""
 
-    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
+    def rebuild(
+        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept] = ()
+    ) -> None:
         """Make both tables anew at once: a guest in them notices nothing. Without `guarded` nothing is guarded."""
+        ...
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Let ARP requests for these addresses, and for no others, reach only vifs that are known to have them."""
         ...
 
     def guard(self, guarded: Guarded) -> None:
@@ -57,16 +71,25 @@ class MemoryFilters:
     def __init__(self) -> None:
         self.nats: Sequence[Nat] = ()
         self.guarded: dict[str, Source | None] | None = None
+        self.kept: Sequence[Kept] = ()
         self.broken = False
 
     def _check(self) -> None:
         if self.broken:
             raise LinkFailed("injected")
 
-    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
+    def rebuild(
+        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept] = ()
+    ) -> None:
         """Note the tables."""
         self._check()
         self.nats, self.guarded = nats, None if guarded is None else dict(guarded)
+        self.kept = kept
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Note addresses."""
+        self._check()
+        self.kept = kept
 
     def guard(self, guarded: Guarded) -> None:
         """Note ports."""
@@ -140,8 +163,45 @@ iifname . arp saddr ether . arp saddr ip @sources accept
 }}
 """
 
+# A domain says where it is by its first frame, which asks for its own address; where that has been forgotten, the
+# daemon gives the requests to its port. Ports of others than domains, the daemon's own among them, get all.
+_SERVICE_TABLE = """\
+table bridge lightvm {{
+  set seen {{
+    type ifname . ipv4_addr
+    size 65535
+    flags dynamic,timeout
+    timeout 1h
+  }}
+  chain service_seen {{
+    update @seen {{ iifname . arp saddr ip }}
+  }}
+  chain service_arp {{
+    oifname . arp daddr ip != @seen drop
+  }}
+  chain service_prerouting {{
+    type filter hook prerouting priority -200; policy accept;
+{seen}
+  }}
+  chain service_forward {{
+    type filter hook forward priority filter; policy accept;
+{asked}
+  }}
+  chain service_output {{
+    type filter hook output priority filter; policy accept;
+{asked}
+  }}
+}}
+"""
 
-def describe_tables(nats: Iterable[Nat], guarded: Guarded | None) -> str:
+_SEEN = """\
+    iifname "vif*" meta ibrname "{bridge}" arp saddr ip {part} jump service_seen"""
+
+_ASKED = """\
+    oifname "vif*" meta obrname "{bridge}" arp operation request arp daddr ip {part} jump service_arp"""
+
+
+def describe_tables(nats: Iterable[Nat], guarded: Guarded | None, kept: Iterable[Kept] = ()) -> str:
     """Return what makes both tables anew, in one transaction."""
     text = "".join(f"add table {t} lightvm\ndelete table {t} lightvm\n" for t in ("inet", "bridge"))
     if nats := tuple(dict.fromkeys(nats)):
@@ -152,6 +212,11 @@ def describe_tables(nats: Iterable[Nat], guarded: Guarded | None) -> str:
     if guarded is not None:
         text += _GUARD_TABLE.format(
             ports=_elements(map(_quoted, guarded)), sources=_elements(_sources(guarded))
+        )
+    if ranges := [{"bridge": k.bridge, "part": _range(k.part)} for k in kept]:
+        text += _SERVICE_TABLE.format(
+            seen="\n".join(_SEEN.format(**known) for known in ranges),
+            asked="\n".join(_ASKED.format(**known) for known in ranges),
         )
     return text
 
@@ -188,6 +253,10 @@ def _sources(guarded: Guarded) -> list[str]:
         for port, source in guarded.items()
         if source is not None
     ]
+
+
+def _range(part: range) -> str:
+    return f"{IPv4Address(part.start)}-{IPv4Address(part.stop - 1)}"
 
 
 def _quoted(port: str) -> str:

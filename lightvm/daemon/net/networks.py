@@ -11,8 +11,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from lightvm.daemon.config import Config, NetworkSection, ServiceSection
-from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, parse_ranges
-from lightvm.daemon.net.filters import Nat, Source
+from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, merge_ranges, parse_ranges
+from lightvm.daemon.net.filters import Kept, Nat, Source
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import BadRequest, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
@@ -84,6 +84,8 @@ class Network:
         self.address = IPv4Interface(section.address) if section.address else None
         self.nat = Nat(self.bridge, self.address.network) if section.nat and self.address else None
         self.pool: AddressPool | None = None
+        self.kept: list[range] = []
+        """Addresses that are kept for services."""
         gateway = None
         if self.address is not None:
             own = self.address.network
@@ -96,6 +98,7 @@ class Network:
                 for part in parse_ranges(wanted.addresses, own, f"services.{service}")
             ]
             self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway), kept)
+            self.kept = merge_ranges(part for _, part in kept)
         self.ahead: deque[Lease] = deque()
         """Drawn before anybody asked, and nobody's yet."""
         self._prefix = 0 if self.address is None else self.address.network.prefixlen
@@ -138,6 +141,7 @@ class Networks:
         }
         self._macs = MacPool()
         self._guarded = {network.name for network in self if network.antispoof}
+        self.kept = tuple(Kept(network.bridge, part) for network in self for part in network.kept)
         self.nats = tuple(network.nat for network in self if network.nat is not None)
 
     def __iter__(self) -> Iterator[Network]:
@@ -280,7 +284,7 @@ class Networks:
             self._ports.ensure_bridge(network.bridge, network.address)
 
     def add_port(self, name: str, device: str) -> None:
-        """Put a vif's device into the bridge of a network; raises `LinkFailed`."""
+        """Put a device into the bridge of a network; raises `LinkFailed`."""
         network = self[name]
         self._ports.add_port(device, network.bridge, network.mtu)
         if network.antispoof:

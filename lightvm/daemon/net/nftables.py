@@ -10,6 +10,7 @@ import structlog
 
 from lightvm.daemon.net.filters import (
     Guarded,
+    Kept,
     Nat,
     Source,
     describe_added,
@@ -101,6 +102,7 @@ class NftFilters:
         self._lock = threading.Lock()
         self._nats: tuple[Nat, ...] = ()
         self._guarded: dict[str, Source | None] | None = None
+        self._kept: tuple[Kept, ...] = ()
 
     def _run(self, commands: str) -> str:
         if self._library is None:
@@ -114,20 +116,43 @@ class NftFilters:
             if library is not None:
                 library.close()
 
-    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
+    def rebuild(
+        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept] = ()
+    ) -> None:
         """Make both tables anew at once, or remove what is not wanted any more.
 
-        Where nothing is wanted, it is no error that the library or the kernel's nftables are missing.
+        Where nothing is wanted that guests must have, it is no error that the library or the kernel's nftables are
+        missing: then ARP requests for services reach all guests, as any others.
         """
         with self._lock:
+            kept = self._try_to_keep(nats, guarded, kept)
             try:
-                self._run(describe_tables(nats, guarded))
+                if not kept:
+                    self._run(describe_tables(nats, guarded))
             except LinkFailed as exc:
                 if nats or guarded is not None:
                     raise
                 log.debug("no-filters", reason=str(exc))
             self._nats = tuple(nats)
             self._guarded = None if guarded is None else dict(guarded)
+            self._kept = tuple(kept)
+
+    def _try_to_keep(
+        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept]
+    ) -> Sequence[Kept]:
+        """Make the tables anew where that is with services; return none of these where it cannot be done."""
+        try:
+            if kept:
+                self._run(describe_tables(nats, guarded, kept))
+        except LinkFailed as exc:
+            log.warning("services-not-filtered", reason=str(exc))
+            return ()
+        return kept
+
+    def keep(self, kept: Sequence[Kept]) -> None:
+        """Let ARP requests for these addresses, and for no others, reach only vifs that are known to have them."""
+        if tuple(kept) != self._kept:
+            self.rebuild(self._nats, self._guarded, kept)
 
     def guard(self, guarded: Guarded) -> None:
         """Guard more ports, or let those that are guarded send from somewhere else."""
@@ -156,7 +181,7 @@ class NftFilters:
         with self._lock:
             if self._are_whole():
                 return False
-            self._run(describe_tables(self._nats, self._guarded))
+            self._run(describe_tables(self._nats, self._guarded, self._kept))
             return True
 
     def _are_whole(self) -> bool:
@@ -166,6 +191,8 @@ class NftFilters:
             wanted.append(("inet lightvm postrouting", "masquerade"))
         if self._guarded is not None:
             wanted.append(("bridge lightvm prerouting", "jump from_guest"))
+        if self._kept:
+            wanted.append(("bridge lightvm service_arp", "drop"))
         try:
             return all(rule in self._run(f"list chain {chain}") for chain, rule in wanted)
         except LinkFailed:
@@ -175,6 +202,6 @@ class NftFilters:
         try:
             self._run(commands)
         except LinkFailed as exc:
-            self._run(describe_tables(self._nats, after))
+            self._run(describe_tables(self._nats, after, self._kept))
             log.warning("filters-made-anew", reason=str(exc))
         self._guarded = after

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lightvm.daemon.jit import bpf
-from lightvm.daemon.jit.bpf import MOST_RANGES, make_program, merge_ranges, pack_program
+from lightvm.daemon.jit.bpf import MOST_RANGES, make_program, pack_program
+from lightvm.daemon.net.addresses import merge_ranges
 from tests.unit.daemon.jit.samples import arp, ethernet, ipv4, number
 
 RANGES = [

@@ -16,6 +16,7 @@ from lightvm.daemon.config import Config, FlavorSection, NetworkSection, Service
 from lightvm.daemon.jit.frames import mac_of
 from lightvm.daemon.jit.listener import MemoryWire
 from lightvm.daemon.jit.service import MOST_FRAMES
+from lightvm.daemon.net.filters import Kept
 from lightvm.errors import AddressTaken, OutOfMemory
 from lightvm.model import NetRequest, ServiceStatus
 from lightvm.testing import InMemory, default_config, serve_in_memory
@@ -54,7 +55,7 @@ async def lvm(
 
 
 def wire(lvm: InMemory) -> MemoryWire:
-    return lvm.wires.wires["lvbr0"][-1]
+    return lvm.wires.wires[-1]
 
 
 def status(lvm: InMemory) -> ServiceStatus:
@@ -67,7 +68,7 @@ async def wait_live(lvm: InMemory, count: int) -> None:
 
 
 def sent(lvm: InMemory) -> list[tuple[str, bytes]]:
-    return [(port, frame.data) for port, frame in wire(lvm).sent]
+    return wire(lvm).sent
 
 
 async def test_the_first_frame_makes_a_domain_and_reaches_it(lvm: InMemory, client: Client) -> None:
@@ -110,6 +111,34 @@ async def test_what_the_bridge_delivers_is_not_sent_again(lvm: InMemory) -> None
     wire(lvm).deliver(ipv4("10.77.0.17"))
     await settle()
     assert len(sent(lvm)) == 1
+
+
+async def test_a_running_domain_is_given_requests_that_the_filter_may_have_kept_from_it(
+    lvm: InMemory,
+) -> None:
+    for _ in range(2):
+        wire(lvm).deliver(arp("10.77.0.17"))
+        await wait_live(lvm, 1)
+        await settle()
+    assert [frame for _, frame in sent(lvm)] == [arp("10.77.0.17")] * 2
+
+
+async def test_requests_for_its_addresses_are_kept_from_other_guests(lvm: InMemory) -> None:
+    first = number("10.77.0.16")
+    assert lvm.filters.kept == (Kept("lvbr0", range(first, first + 16)),)
+
+
+async def test_a_device_that_somebody_removes_is_made_again(lvm: InMemory) -> None:
+    former = wire(lvm)
+    lvm.wires.broken = True
+    former.vanish()
+    await settle(5)
+    assert former.closed
+    lvm.wires.broken = False
+    await until(lambda: wire(lvm) is not former)
+    wire(lvm).deliver(arp("10.77.0.17"))
+    await wait_live(lvm, 1)
+    assert sent(lvm)
 
 
 async def test_who_is_idle_goes_and_comes_back_with_the_same_mac_address(

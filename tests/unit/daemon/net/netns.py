@@ -64,22 +64,25 @@ def why_no_namespace() -> str:
         return f"no network namespace: {exc}"
 
 
-def why_no_nftables() -> str:
-    """Return why nftables cannot be used here, or nothing."""
+def why_no_nftables(needed: str = "") -> str:
+    """Return why nftables cannot be used here, or nothing; `needed` is a rule that the kernel must know."""
     if reason := why_no_namespace():
         return reason
     try:
         with open_namespace() as namespace:
-            namespace.run(_try_nftables)
+            namespace.run(_try_nftables, needed)
     except LinkFailed as exc:
         return str(exc)
     return ""
 
 
-def _try_nftables() -> None:
+def _try_nftables(needed: str) -> None:
     library = Nftables()
     try:
         for family in ("inet", "bridge"):
             library.run(f"add table {family} lightvm")
+        if needed:
+            library.run("add chain bridge lightvm tried")
+            library.run(f"add rule bridge lightvm tried {needed}")
     finally:
         library.close()

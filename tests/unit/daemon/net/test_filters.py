@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from lightvm.daemon.net.filters import Filters, MemoryFilters, Nat, Source, describe_tables
+from lightvm.daemon.net.filters import Filters, Kept, MemoryFilters, Nat, Source, describe_tables
 from lightvm.daemon.net.nftables import Nftables, NftFilters
 from lightvm.errors import LinkFailed
 
@@ -206,3 +206,53 @@ def test_the_tables_in_memory_do_the_same() -> None:
         with pytest.raises(LinkFailed, match="injected"):
             change()
     assert memory.guarded == {"vif5.0": OWN}
+
+
+SERVICE_RULES = """\
+  chain service_prerouting {
+    type filter hook prerouting priority -200; policy accept;
+    iifname "vif*" meta ibrname "lvbr0" arp saddr ip 10.77.0.16-10.77.0.31 jump service_seen
+  }
+  chain service_forward {
+    type filter hook forward priority filter; policy accept;
+    oifname "vif*" meta obrname "lvbr0" arp operation request arp daddr ip 10.77.0.16-10.77.0.31 jump service_arp
+  }
+  chain service_output {
+    type filter hook output priority filter; policy accept;
+    oifname "vif*" meta obrname "lvbr0" arp operation request arp daddr ip 10.77.0.16-10.77.0.31 jump service_arp
+  }
+}
+"""
+KEPT = Kept("lvbr0", range(int(IPv4Address("10.77.0.16")), int(IPv4Address("10.77.0.32"))))
+
+
+def test_services_are_in_the_table_of_bridges() -> None:
+    assert describe_tables((), None, [KEPT]).endswith(SERVICE_RULES)
+    assert GUARD_TABLE in describe_tables((), {"vif5.0": OWN, "vif6.0": None}, [KEPT])
+
+
+def test_a_change_of_services_makes_the_tables_anew_with_all_that_was(
+    filters: NftFilters, recorder: Recorder
+) -> None:
+    filters.keep([KEPT])
+    filters.keep([KEPT])
+    filters.keep([])
+    guarded = {"vif5.0": OWN}
+    assert recorder.ran == [
+        describe_tables((), guarded, [KEPT]),
+        describe_tables((), guarded),
+    ]
+
+
+def test_where_services_cannot_be_filtered_the_rest_is(
+    filters: NftFilters, recorder: Recorder
+) -> None:
+    recorder.failures = [LinkFailed("Operation not supported")]
+    filters.rebuild([NAT], {"vif5.0": OWN}, [KEPT])
+    assert recorder.ran == [
+        describe_tables([NAT], {"vif5.0": OWN}, [KEPT]),
+        describe_tables([NAT], {"vif5.0": OWN}),
+    ]
+    recorder.ran.clear()
+    filters.guard({"vif6.0": None})
+    assert recorder.ran == ['add element bridge lightvm ports { "vif6.0" }\n']
