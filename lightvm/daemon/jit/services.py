@@ -42,6 +42,8 @@ class JitServices:
             for name, section in config.services.items()
             if section.addresses
         ]
+        for service in self:
+            networks.keep_for(service.name, service.network.name, service.ranges)
 
     def __iter__(self) -> Iterator[JitService]:
         return iter(self._services)
