@@ -16,6 +16,7 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from lightvm.daemon.jit.bpf import MOST_RANGES
 from lightvm.daemon.net.addresses import parse_ranges
@@ -27,7 +28,7 @@ from lightvm.errors import (
     NoSuchNetwork,
     RequestError,
 )
-from lightvm.model import Flavor
+from lightvm.model import Flavor, ServiceRequest
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.image import CMDLINE_MAX
 
@@ -249,6 +250,16 @@ def check_service(
         ):
             raise AddressTaken("another service has some of these addresses", where)
     return [Kept(section.network, mine) for mine in ranges]
+
+
+def read_service(service: ServiceRequest) -> ServiceSection:
+    """Return a service that was asked for as the configuration would have it.
+
+    Raises `BadRequest` where it could not stand there, such as for a name that is none.
+    """
+    given = {key: value for key, value in asdict(service).items() if value is not None}
+    convert(given.pop("name"), ServiceName, "service.name")
+    return convert(given, ServiceSection, "service")
 
 
 def load_config(path: Path | None) -> Config:

@@ -96,7 +96,7 @@ async def _serve(
         )
         power = PowerKeeper(hypervisor, registry, lifecycle, creator, background)
         lifecycle.on_end = power.note_end
-        services = JitServices(config, registry, creator, lifecycle, devices.networks)
+        services = JitServices(config, registry, creator, lifecycle, devices.networks, journal)
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         await Reconciliation(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from ipaddress import IPv4Address, IPv4Interface
+from typing import NoReturn
 
 import structlog
 import trio
@@ -14,8 +16,9 @@ from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.jit.bpf import merge_ranges
 from lightvm.daemon.jit.frames import mac_of, read_request
 from lightvm.daemon.jit.listener import Frame, Wire
+from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.addresses import parse_ranges, service_token
+from lightvm.daemon.net.addresses import holds, parse_ranges, service_token
 from lightvm.daemon.net.networks import Network
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import LightVMError, LinkFailed, TimedOut
@@ -34,7 +37,7 @@ MOST_FRAMES = 16
 """Frames that are kept for a domain that is being made."""
 
 RETRY_SECONDS = 1.0
-"""How long an address rests after a create that failed."""
+"""How long an address rests after a create that failed, and a wire after a failure."""
 
 
 class Instance:
@@ -60,6 +63,15 @@ class Instance:
         return port_name(self.domain.record.domid, 0)
 
 
+def served_address(record: DomainRecord, service: str) -> int | None:
+    """Return the address at which a domain is a service's, or None where it is none of its domains."""
+    for vif in () if record.token is None else record.vifs[:1]:
+        address = 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
+        if record.token == service_token(service, address):
+            return address
+    return None
+
+
 class JitService:
     """A service."""
 
@@ -82,6 +94,8 @@ class JitService:
         self._registry = registry
         self._creator = creator
         self._lifecycle = lifecycle
+        self._serving = trio.CancelScope()
+        self._stopped = trio.Event()
         self._wire: Wire
         self._nursery: trio.Nursery
         self._instances: dict[int, Instance] = {}
@@ -89,26 +103,44 @@ class JitService:
         """Addresses for which nothing is done until some moment."""
         self.requests = self.created = self.failed = self.destroyed = 0
 
-    def start(self, wire: Wire, nursery: trio.Nursery) -> None:
-        """Note where frames go, and where domains are made."""
-        self._wire, self._nursery = wire, nursery
+    async def serve(self, wire: Wire) -> None:
+        """Listen, and make and destroy domains, until `stop` is called; what runs then, runs on.
 
-    def adopt(self, domains: Iterable[LiveDomain]) -> None:
-        """Take over those domains that were made for this service."""
+        Takes over those domains that were made for this service already.
+        """
+        try:
+            with closing(wire), self._serving:
+                async with trio.open_nursery() as nursery:
+                    self._wire, self._nursery = wire, nursery
+                    self._adopt(self._registry.live.values())
+                    await self._listen(wire)
+        finally:
+            self._instances.clear()
+            self._stopped.set()
+
+    async def stop(self) -> None:
+        """Listen no more, and wait until no domain is being made or destroyed. To be called once it serves."""
+        self._serving.cancel()
+        await self._stopped.wait()
+
+    async def _listen(self, wire: Wire) -> NoReturn:
+        """Take frames; a wire that fails is tried again."""
+        while True:
+            try:
+                self.note(await wire.receive())
+            except LinkFailed as exc:
+                log.warning("not-listening", service=self.name, error=str(exc))
+                await trio.sleep(RETRY_SECONDS)
+
+    def _adopt(self, domains: Iterable[LiveDomain]) -> None:
         for domain in domains:
-            for vif in domain.record.vifs[:1]:
-                address = 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
-                ours = domain.record.token == service_token(self.name, address)
-                if ours and self._has(address):
-                    self._instances[address] = Instance(address, domain)
+            address = served_address(domain.record, self.name)
+            if address is not None and self._has(address):
+                self._instances[address] = Instance(address, domain)
 
     def _has(self, address: int) -> bool:
         pool = self.network.pool
-        return (
-            any(address in part for part in self.ranges)
-            and pool is not None
-            and pool.may_have(address)
-        )
+        return pool is not None and holds(self.ranges, address) and pool.may_have(address)
 
     def describe(self) -> ServiceStatus:
         """Return the service as callers see it."""
