@@ -31,6 +31,7 @@ from lightvm.model import (
     Policy,
     Pool,
     Power,
+    ServiceRequest,
     ServiceStatus,
     Version,
     WaitFor,
@@ -246,6 +247,44 @@ class Client:
     def services(self) -> tuple[ServiceStatus, ...]:
         """Return the services, whose domains are made when the first packet for them arrives."""
         return self._call(calls.SERVICES, calls.Nothing()).services
+
+    def add_service(
+        self,
+        name: str,
+        *,
+        image: str,
+        network: str,
+        addresses: Sequence[str],
+        flavor: str | None = None,
+        cmdline: str | None = None,
+        metadata: str | None = None,
+        idle_seconds: float | None = None,
+        most: int | None = None,
+    ) -> None:
+        """Add a service: each of the addresses gets a domain when the first packet for it arrives.
+
+        What is None has the default of the configuration. The service is there until it is removed or
+        the host is started again.
+        """
+        service = ServiceRequest(
+            name=name,
+            image=image,
+            network=network,
+            addresses=tuple(addresses),
+            flavor=flavor,
+            cmdline=cmdline,
+            metadata=metadata,
+            idle_seconds=idle_seconds,
+            most=most,
+        )
+        self._call(calls.ADD_SERVICE, calls.AddServiceCall(service=service))
+
+    def remove_service(self, name: str) -> None:
+        """Remove a service that was added, and destroy its domains.
+
+        Raises `NotRemovable` for one of the configuration.
+        """
+        self._call(calls.REMOVE_SERVICE, calls.RemoveServiceCall(name=name))
 
     def doctor(self) -> tuple[Finding, ...]:
         """Return everything on the host that belongs to LightVM, and every leak."""

@@ -17,6 +17,7 @@ from lightvm.model import (
     Flavor,
     Pool,
     Power,
+    ServiceRequest,
     ServiceStatus,
     Version,
     WaitFor,
@@ -163,6 +164,26 @@ class ServicesReply(_Value, frozen=True, kw_only=True):
     services: tuple[ServiceStatus, ...]
 
 
+class AddServiceCall(_Asked, frozen=True, kw_only=True):
+    """Parameters of AddService."""
+
+    service: ServiceRequest
+
+
+class AddServiceReply(_Value, frozen=True, kw_only=True):
+    """Reply of AddService: nothing."""
+
+
+class RemoveServiceCall(_Asked, frozen=True, kw_only=True):
+    """Parameters of RemoveService."""
+
+    name: str
+
+
+class RemoveServiceReply(_Value, frozen=True, kw_only=True):
+    """Reply of RemoveService: nothing."""
+
+
 class DoctorReply(_Value, frozen=True, kw_only=True):
     """Reply of Doctor."""
 
@@ -219,6 +240,8 @@ WATCH = Method(f"{INTERFACE}.Watch", Nothing, WatchReply)
 FLAVORS = Method(f"{INTERFACE}.Flavors", Nothing, FlavorsReply)
 POOL_STATUS = Method(f"{INTERFACE}.PoolStatus", Nothing, PoolStatusReply)
 SERVICES = Method(f"{INTERFACE}.Services", Nothing, ServicesReply)
+ADD_SERVICE = Method(f"{INTERFACE}.AddService", AddServiceCall, AddServiceReply)
+REMOVE_SERVICE = Method(f"{INTERFACE}.RemoveService", RemoveServiceCall, RemoveServiceReply)
 DOCTOR = Method(f"{INTERFACE}.Doctor", Nothing, DoctorReply)
 VERSION = Method(f"{INTERFACE}.Version", Nothing, Version)
 GET_INFO = Method(f"{SERVICE}.GetInfo", Nothing, GetInfoReply)

@@ -11,8 +11,10 @@
     │   ├── NoSuchDomain            no-such-domain
     │   ├── NoSuchFlavor            no-such-flavor
     │   ├── NoSuchNetwork           no-such-network
-    │   ├── NameTaken               name-taken: another domain has that name
-    │   └── AddressTaken            address-taken: another domain has that MAC or IP address
+    │   ├── NoSuchService           no-such-service
+    │   ├── NameTaken               name-taken: another domain has that name, or another service
+    │   ├── AddressTaken            address-taken: another domain or service has that MAC or IP address
+    │   └── NotRemovable            not-removable: a service of the configuration
     ├── StateError                  the world was not in the state the request needs; it may be later
     │   ├── NotPossibleNow          not-possible-now: e.g. pausing a domain that has exited
     │   ├── OutOfMemory             out-of-memory: Xen has no room for the domain
@@ -103,13 +105,13 @@ class NoSuchFlavor(RequestError):
 
 
 class NameTaken(RequestError):
-    """Another live domain has the requested name: destroy that one, or ask for another name."""
+    """Another live domain or service has the requested name: take that one away, or ask for another name."""
 
     code = "name-taken"
 
 
 class AddressTaken(RequestError):
-    """Another domain has that MAC or IP address, or it is none for a domain of that network."""
+    """Another domain or service has that MAC or IP address, or it is none for a domain of that network."""
 
     code = "address-taken"
 
@@ -118,6 +120,18 @@ class NoSuchNetwork(RequestError):
     """The configuration has no network of that name."""
 
     code = "no-such-network"
+
+
+class NoSuchService(RequestError):
+    """There is no service of that name; ask Services for those there are."""
+
+    code = "no-such-service"
+
+
+class NotRemovable(RequestError):
+    """The service is one of the configuration: take it out there, and start the daemon again."""
+
+    code = "not-removable"
 
 
 class StateError(LightVMError):

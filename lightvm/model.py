@@ -268,6 +268,20 @@ class ServiceStatus(_Value, frozen=True, kw_only=True):
     live: int
 
 
+class ServiceRequest(_Asked, frozen=True, kw_only=True):
+    """A service to add, with the keys of ``[services.NAME]``; what is None has the default of the configuration."""
+
+    name: str
+    image: str
+    network: str
+    addresses: tuple[str, ...]
+    flavor: str | None = None
+    cmdline: str | None = None
+    metadata: str | None = None
+    idle_seconds: float | None = None
+    most: int | None = None
+
+
 class Event(_Value, frozen=True, kw_only=True):
     """Something that happened to a domain."""
 

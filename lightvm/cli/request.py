@@ -76,6 +76,14 @@ def read_metadata(path: str) -> bytes:
         raise BadRequest(f"cannot read the metadata: {exc.strerror}", path) from exc
 
 
+def read_text(path: str) -> str:
+    """Return what `read_metadata` returns, as text; raises `BadRequest`."""
+    try:
+        return read_metadata(path).decode()
+    except UnicodeDecodeError as exc:
+        raise BadRequest(f"the metadata is not text: {exc}", path) from exc
+
+
 def numbered(request: CreateRequest, count: int) -> tuple[CreateRequest, ...]:
     """Return `count` requests that differ by the number, from 1 on, after name and token."""
     return tuple(

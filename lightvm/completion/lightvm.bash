@@ -26,7 +26,7 @@ _lightvm_files() {
 
 _lightvm() {
     local verbs="create destroy list info pause unpause stop restart console wait events pool flavors
-        services doctor version completion"
+        services service doctor version completion"
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local verb="" word i
     local -a socket=()
@@ -52,7 +52,7 @@ _lightvm() {
     done
 
     case $previous in
-    --socket | --module | --disk | --metadata)
+    --socket | --module | --disk | --metadata | --image)
         _lightvm_files "$current"
         return
         ;;
@@ -75,7 +75,8 @@ _lightvm() {
         esac
         return
         ;;
-    --name | --flavor | --memory | --vcpus | --cmdline | --count | --timeout | --token | --offset)
+    --name | --flavor | --memory | --vcpus | --cmdline | --count | --timeout | --token | --offset | --network | \
+        --addresses | --idle-seconds | --most)
         return
         ;;
     esac
@@ -100,6 +101,7 @@ _lightvm() {
     stop | restart) options+=" --timeout --force" ;;
     console) options+=" --interactive --print --follow --offset" ;;
     wait) options+=" --for --timeout" ;;
+    service) options+=" --image --network --addresses --flavor --cmdline --metadata --idle-seconds --most" ;;
     info | events | pool | flavors | services | doctor | version) options+=" --format" ;;
     esac
 
@@ -112,6 +114,7 @@ _lightvm() {
     destroy | info | pause | unpause | stop | restart | console | wait)
         _lightvm_domains "$current" "${socket[@]}"
         ;;
+    service) [[ $previous == service ]] && _lightvm_words "$current" add remove ;;
     completion) _lightvm_words "$current" bash zsh ;;
     esac
 }

@@ -9,17 +9,26 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from lightvm.daemon.jit.bpf import MOST_RANGES
 from lightvm.daemon.net.addresses import parse_ranges
-from lightvm.errors import BadConfig
-from lightvm.model import Flavor
+from lightvm.errors import (
+    AddressTaken,
+    BadConfig,
+    BadRequest,
+    NoSuchFlavor,
+    NoSuchNetwork,
+    RequestError,
+)
+from lightvm.model import Flavor, ServiceRequest
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.image import CMDLINE_MAX
 
@@ -167,10 +176,13 @@ def parse_config(text: str, where: str) -> Config:
                 raise BadConfig(f"there is no network {network}", f"{where}: flavors.{name}")
     for name, section in config.networks.items():
         _check_network(section, f"{where}: networks.{name}")
-    kept: list[tuple[str, range]] = []
+    kept: list[Kept] = []
     for name, service in config.services.items():
         if service.addresses:
-            kept += _check_service(service, config, kept, f"{where}: services.{name}")
+            try:
+                kept += check_service(service, config, kept, f"{where}: services.{name}")
+            except RequestError as exc:
+                raise BadConfig(exc.message, exc.where) from exc
     return config
 
 
@@ -193,32 +205,61 @@ def _check_network(section: NetworkSection, where: str) -> None:
     parse_ranges(section.ranges, address.network, where)
 
 
-def _check_service(
-    section: ServiceSection, config: Config, kept: list[tuple[str, range]], where: str
-) -> list[tuple[str, range]]:
-    """Return a service's addresses, with their network; `kept` are those of the services before."""
+class Kept(NamedTuple):
+    """Some addresses of a service."""
+
+    network: str
+    addresses: range
+
+
+def check_service(
+    section: ServiceSection, config: Config, kept: Iterable[Kept], where: str
+) -> list[Kept]:
+    """Check a service, and return its addresses; `kept` are those of the other services.
+
+    Raises `NoSuchNetwork`, `NoSuchFlavor`, `AddressTaken` and `BadRequest`, with the key below `where`.
+    """
     network = config.networks.get(section.network)
-    if network is None or not network.address:
-        raise BadConfig("needs a `network` that has an `address`", where)
+    if network is None:
+        raise NoSuchNetwork("the configuration has no such network", f"{where}.network")
+    if not network.address:
+        raise BadRequest("a service's network needs an `address`", f"{where}.network")
     if not section.image:
-        raise BadConfig("needs an `image`", where)
-    if len(section.cmdline.encode()) > CMDLINE_MAX or len(section.metadata.encode()) > METADATA_MAX:
-        raise BadConfig(
-            f"`cmdline` has at most {CMDLINE_MAX} bytes, `metadata` {METADATA_MAX}", where
-        )
+        raise BadRequest("a service needs an image", f"{where}.image")
+    if len(section.cmdline.encode()) > CMDLINE_MAX:
+        raise BadRequest(f"at most {CMDLINE_MAX} bytes", f"{where}.cmdline")
+    if len(section.metadata.encode()) > METADATA_MAX:
+        raise BadRequest(f"at most {METADATA_MAX} bytes", f"{where}.metadata")
     if section.flavor:
         flavor = config.flavors.get(section.flavor)
-        if flavor is None or flavor.networks != (section.network,) or flavor.disks:
-            raise BadConfig(f"needs a flavor with just a vif in {section.network}", where)
-    ranges = parse_ranges(section.addresses, IPv4Interface(network.address).network, where)
-    if len(ranges) > MOST_RANGES:
-        raise BadConfig(f"at most {MOST_RANGES} ranges of addresses", where)
-    for other, part in kept:
-        if config.networks[other].bridge == network.bridge and any(
-            mine.start < part.stop and part.start < mine.stop for mine in ranges
+        if flavor is None:
+            raise NoSuchFlavor("the configuration has no such flavor", f"{where}.flavor")
+        if flavor.networks != (section.network,) or flavor.disks:
+            raise BadRequest(f"has not just a vif in {section.network}", f"{where}.flavor")
+    where = f"{where}.addresses"
+    try:
+        ranges = parse_ranges(section.addresses, IPv4Interface(network.address).network, where)
+    except BadConfig as exc:
+        raise BadRequest(exc.message, exc.where) from exc
+    if not 0 < len(ranges) <= MOST_RANGES:
+        raise BadRequest(f"1 to {MOST_RANGES} ranges of addresses", where)
+    for other in kept:
+        if config.networks[other.network].bridge == network.bridge and any(
+            mine.start < other.addresses.stop and other.addresses.start < mine.stop
+            for mine in ranges
         ):
-            raise BadConfig("another service has some of these addresses", where)
-    return [(section.network, mine) for mine in ranges]
+            raise AddressTaken("another service has some of these addresses", where)
+    return [Kept(section.network, mine) for mine in ranges]
+
+
+def read_service(service: ServiceRequest) -> ServiceSection:
+    """Return a service that was asked for as the configuration would have it.
+
+    Raises `BadRequest` where it could not stand there, such as for a name that is none.
+    """
+    given = {key: value for key, value in asdict(service).items() if value is not None}
+    convert(given.pop("name"), ServiceName, "service.name")
+    return convert(given, ServiceSection, "service")
 
 
 def load_config(path: Path | None) -> Config:
@@ -237,14 +278,22 @@ def load_config(path: Path | None) -> Config:
     return parse_config(text, str(path or DEFAULT_PATH))
 
 
-def _convert(value: object, kind: type[T], where: str, key: str = "") -> T:
+def convert(value: object, kind: type[T], key: str = "") -> T:
+    """Return a value as a type; raises `BadRequest` with the key in `where`, below that of the value itself."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
         message, _, path = str(exc).partition(" - at ")
         inner = re.sub(r"^\$\.?", "", path.strip("`"))
         full = ".".join(part for part in (key, inner) if part)
-        raise BadConfig(message, f"{where}: {full}" if full else where) from exc
+        raise BadRequest(message, full or None) from exc
+
+
+def _convert(value: object, kind: type[T], where: str, key: str = "") -> T:
+    try:
+        return convert(value, kind, key)
+    except BadRequest as exc:
+        raise BadConfig(exc.message, f"{where}: {exc.where}" if exc.where else where) from exc
 
 
 def _quoted(name: str) -> str:

@@ -17,7 +17,7 @@ from lightvm.daemon.disk.loops import loop_number, physical_device
 from lightvm.daemon.disk.vbds import describe_vbd
 from lightvm.daemon.jit.listener import Wires
 from lightvm.daemon.journal import DomainRecord
-from lightvm.daemon.net.filters import Filters
+from lightvm.daemon.net.filters import Filters, ServiceRange
 from lightvm.daemon.net.networks import Networks, Ports
 from lightvm.daemon.net.room import Room
 from lightvm.daemon.net.vifs import describe_vif, port_name
@@ -89,7 +89,6 @@ class Devices:
             self._filters.rebuild,
             networks.nats,
             guarded if networks.guards else None,
-            networks.kept,
         )
         await self._in_thread(networks.hook_present, guarded)
         if networks.nats:  # not sooner: what is forwarded is filtered
@@ -100,8 +99,6 @@ class Devices:
 
         A firewall that is restarted often begins with ``flush ruleset``, which takes ours too.
         """
-        if not (self.networks.nats or self.networks.guards or self.networks.kept):
-            return
         while True:
             await trio.sleep(MEND_SECONDS)
             try:
@@ -109,6 +106,13 @@ class Devices:
                     log.warning("filters-mended")
             except LinkFailed as exc:
                 log.error("filters-not-mended", error=str(exc))
+
+    async def note_services(self, ranges: Sequence[ServiceRange]) -> None:
+        """Keep ARP requests for these addresses, and for no others, from guests that have none of them.
+
+        Raises `LinkFailed`.
+        """
+        await self._in_thread(self._filters.note_services, ranges)
 
     async def add_port(self, network: str, device: str) -> None:
         """Put another device than a vif into the bridge of a network; raises `LinkFailed`."""

@@ -14,7 +14,7 @@ import trio
 
 from lightvm import __version__, calls
 from lightvm.daemon.caller import Caller, Send
-from lightvm.daemon.config import Config
+from lightvm.daemon.config import Config, read_service
 from lightvm.daemon.console_input import attach, write_console
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices
@@ -259,6 +259,22 @@ async def services(service: Service, call: calls.Nothing, caller: Caller) -> msg
     return calls.ServicesReply(services=service.services.describe())
 
 
+async def add_service(
+    service: Service, call: calls.AddServiceCall, caller: Caller
+) -> msgspec.Struct:
+    """Add a service."""
+    await service.services.add(call.service.name, read_service(call.service))
+    return calls.AddServiceReply()
+
+
+async def remove_service(
+    service: Service, call: calls.RemoveServiceCall, caller: Caller
+) -> msgspec.Struct:
+    """Remove a service that was added."""
+    await service.services.remove(call.name)
+    return calls.RemoveServiceReply()
+
+
 async def doctor(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Look for leaks."""
     findings = await examine(
@@ -325,6 +341,8 @@ HANDLERS: dict[str, Handler] = {
     calls.FLAVORS.name: flavors,
     calls.POOL_STATUS.name: pool_status,
     calls.SERVICES.name: services,
+    calls.ADD_SERVICE.name: add_service,
+    calls.REMOVE_SERVICE.name: remove_service,
     calls.DOCTOR.name: doctor,
     calls.VERSION.name: version,
     calls.GET_INFO.name: get_info,

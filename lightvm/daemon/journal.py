@@ -2,6 +2,7 @@
 
 An append-only file of JSON lines. A shell is written down *before* it is made (its UUID is its name in Xen), a domain
 before it is unpaused, its exit when it is known, and ``gone`` after the last of its resources has been given back.
+A service that was added is written down when it is served, and again before its removal begins.
 The file survives the daemon, not the host; neither do the domains.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from lightvm.daemon.config import ServiceSection
 from lightvm.errors import JournalFailed
 from lightvm.model import Exit, Policy, Vbd, Vif
 
@@ -24,8 +26,12 @@ ROOM_BYTES = 1024 * 1024
 """How much room is claimed ahead: for some thousands of records."""
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True):
-    """Base of the records; `uuid` in hexadecimal without dashes."""
+class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", omit_defaults=True):
+    """Base of the records."""
+
+
+class _Record(_Line, frozen=True, kw_only=True):
+    """Base of the records of shells and domains; `uuid` in hexadecimal without dashes."""
 
     uuid: str
 
@@ -74,7 +80,21 @@ class GoneRecord(_Record, frozen=True, kw_only=True, tag="gone"):
     """Nothing of this shell or domain is left."""
 
 
-Record = ShellRecord | DomainRecord | ExitRecord | GoneRecord
+class ServiceRecord(_Line, frozen=True, kw_only=True, tag="service"):
+    """A service was added; or it is about to be removed, which then has to be brought to its end."""
+
+    name: str
+    section: ServiceSection
+    removing: bool = False
+
+
+class ServiceGoneRecord(_Line, frozen=True, kw_only=True, tag="service-gone"):
+    """An added service was removed, and so were its domains."""
+
+    name: str
+
+
+Record = ShellRecord | DomainRecord | ExitRecord | GoneRecord | ServiceRecord | ServiceGoneRecord
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
@@ -82,11 +102,12 @@ _decoder = msgspec.json.Decoder(Record)
 
 @dataclass(slots=True)
 class Past:
-    """What a journal says about the time before: records by UUID, and lines that could not be read."""
+    """What a journal says about the time before: records by UUID or name, and lines that could not be read."""
 
     shells: dict[str, ShellRecord] = field(default_factory=dict)
     domains: dict[str, DomainRecord] = field(default_factory=dict)
     exits: dict[str, Exit] = field(default_factory=dict)
+    services: dict[str, ServiceRecord] = field(default_factory=dict)
     unreadable: int = 0
 
     def note(self, record: Record) -> None:
@@ -102,6 +123,10 @@ class Past:
             case GoneRecord():
                 for records in (self.shells, self.domains, self.exits):
                     records.pop(record.uuid, None)
+            case ServiceRecord():
+                self.services[record.name] = record
+            case ServiceGoneRecord():
+                self.services.pop(record.name, None)
 
 
 def read_journal(path: Path) -> Past:
@@ -148,7 +173,11 @@ class Journal:
     def rewrite(self) -> None:
         """Replace the file by one that says only what still lives. Raises `JournalFailed`."""
         past = self.past
-        records: list[Record] = [*past.shells.values(), *past.domains.values()]
+        records: list[Record] = [
+            *past.services.values(),
+            *past.shells.values(),
+            *past.domains.values(),
+        ]
         records += [ExitRecord(uuid=uuid, exit=exit_) for uuid, exit_ in past.exits.items()]
         data = b"".join(_encoder.encode(record) + b"\n" for record in records)
         fresh = self._path.with_suffix(".new")

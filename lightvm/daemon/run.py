@@ -96,6 +96,7 @@ async def _serve(
         )
         power = PowerKeeper(hypervisor, registry, lifecycle, creator, background)
         lifecycle.on_end = power.note_end
+        services = JitServices(config, registry, creator, lifecycle, devices, journal)
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         await Reconciliation(
@@ -108,7 +109,6 @@ async def _serve(
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
-        services = JitServices(config, registry, creator, lifecycle, devices)
         filling = await background.start(_refill, pools)
         instantiating = await background.start(services.serve, dom0.wires)
 

@@ -85,7 +85,7 @@ def _journal(lvm: InMemory) -> Iterator[str]:
     )
     yield from compare("exits in the journal", past.exits, registry.exited.keys())
     written = read_journal(Path(lvm.service.config.daemon.state_dir) / "journal")
-    for kind in ("shells", "domains", "exits"):
+    for kind in ("shells", "domains", "exits", "services"):
         yield from compare(
             f"{kind} in the file", getattr(written, kind), getattr(past, kind).keys()
         )

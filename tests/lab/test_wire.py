@@ -28,10 +28,27 @@ CALLS: dict[str, dict[str, object]] = {
     "Stop": {"domain": "stock"},
     "Flavors": {},
     "PoolStatus": {},
+    "Services": {},
+    "AddService": {
+        "service": {
+            "name": "web",
+            "image": NOOP,
+            "network": "default",
+            "addresses": ["10.78.0.200-10.78.0.209"],
+            "idle_seconds": 5.5,
+        }
+    },
+    "RemoveService": {"name": "web"},
     "Doctor": {},
     "Version": {},
     "Destroy": {"domain": "stock"},
 }
+
+
+@pytest.fixture(scope="module")
+def daemon(daemon: DaemonProcess, network_daemon: DaemonProcess) -> DaemonProcess:
+    """The daemon with a network, which a service needs."""
+    return network_daemon
 
 
 def prepare(client: Client) -> None:

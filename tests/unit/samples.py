@@ -61,5 +61,14 @@ VERSION = Version(
 
 CHUNK = ConsoleChunk(data=b"hello\n", offset=0, next=6, lost=0, ended=False)
 
+ADDED = {
+    "name": "web",
+    "image": "/k",
+    "network": "lan",
+    "addresses": ["10.0.0.2"],
+    "idle_seconds": 2.5,
+}
+"""A service as a client sends it."""
+
 INFO = DomainReply(domain=DOMAIN)
 CREATED_EVENT = Event(kind=EventKind.CREATED, at=1.0, domain=DOMAIN)

@@ -15,7 +15,7 @@ from lightvm import calls, client, errors, wire
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, CreateResult, Event, EventKind, WaitFor
 from tests.unit.conftest import StartDaemon
-from tests.unit.samples import CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
+from tests.unit.samples import ADDED, CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
 from tests.unit.scripted import Peer, answering
 
 SHORT_S = 0.02
@@ -56,6 +56,8 @@ def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> None:
             Wait=calls.DomainReply(domain=EXITED),
             Flavors=calls.FlavorsReply(flavors=()),
             PoolStatus=calls.PoolStatusReply(pools=()),
+            AddService=calls.AddServiceReply(),
+            RemoveService=calls.RemoveServiceReply(),
             Doctor=calls.DoctorReply(findings=()),
             Version=VERSION,
         )
@@ -72,6 +74,10 @@ def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> None:
         assert daemon_client.wait("job") == EXITED
         assert daemon_client.flavors() == ()
         assert daemon_client.pool_status() == ()
+        daemon_client.add_service(
+            "web", image="/k", network="lan", addresses=["10.0.0.2"], idle_seconds=2.5
+        )
+        daemon_client.remove_service("web")
         assert daemon_client.doctor() == ()
         assert daemon_client.version() == VERSION
     sent = [(c.method.rpartition(".")[2], msgspec.json.decode(c.parameters)) for c in daemon.calls]
@@ -87,6 +93,8 @@ def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> None:
         ("Wait", {"domain": "job", "until": "exited"}),
         ("Flavors", {}),
         ("PoolStatus", {}),
+        ("AddService", {"service": ADDED}),
+        ("RemoveService", {"name": "web"}),
         ("Doctor", {}),
         ("Version", {}),
     ]

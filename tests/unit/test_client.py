@@ -16,7 +16,7 @@ from lightvm.model import (
     WaitFor,
 )
 from tests.unit.conftest import StartDaemon
-from tests.unit.samples import CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
+from tests.unit.samples import ADDED, CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
 from tests.unit.scripted import Peer, answering, parameters
 
 
@@ -73,6 +73,8 @@ async def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> N
             Wait=calls.DomainReply(domain=EXITED),
             Flavors=calls.FlavorsReply(flavors=(flavor,)),
             PoolStatus=calls.PoolStatusReply(pools=(pool,)),
+            AddService=calls.AddServiceReply(),
+            RemoveService=calls.RemoveServiceReply(),
             Doctor=calls.DoctorReply(findings=(finding,)),
             Version=VERSION,
         )
@@ -88,6 +90,10 @@ async def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> N
         assert await client.wait("job", WaitFor.EXITED, timeout_ms=10) == EXITED
         assert await client.flavors() == (flavor,)
         assert await client.pool_status() == (pool,)
+        await client.add_service(
+            "web", image="/k", network="lan", addresses=["10.0.0.2"], idle_seconds=2.5
+        )
+        await client.remove_service("web")
         assert await client.doctor() == (finding,)
         assert await client.version() == VERSION
     assert [(c.method.rpartition(".")[2], parameters(c)) for c in daemon.calls] == [
@@ -101,6 +107,8 @@ async def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> N
         ("Wait", {"domain": "job", "until": "exited", "timeout_ms": 10}),
         ("Flavors", {}),
         ("PoolStatus", {}),
+        ("AddService", {"service": ADDED}),
+        ("RemoveService", {"name": "web"}),
         ("Doctor", {}),
         ("Version", {}),
     ]

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "pool": "show the pools of shells",
     "flavors": "show the flavors for which shells are kept",
     "services": "show the services, whose domains are made when a packet asks for them",
+    "service": "add a service, or remove one that was added",
     "doctor": "look for leaks on this host",
     "version": "print the versions of client, daemon and Xen",
     "completion": "print the completion file for a shell",

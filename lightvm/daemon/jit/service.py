@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from ipaddress import IPv4Address, IPv4Interface
 
 import structlog
@@ -13,8 +14,9 @@ from lightvm.daemon.creator import Creator
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.jit.frames import BROADCAST, mac_of, read_request
 from lightvm.daemon.jit.listener import Wire
+from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.addresses import merge_ranges, parse_ranges, service_token
+from lightvm.daemon.net.addresses import holds, merge_ranges, parse_ranges, service_token
 from lightvm.daemon.net.networks import Network
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import LightVMError, LinkFailed, TimedOut
@@ -33,7 +35,7 @@ MOST_FRAMES = 16
 """Frames that are kept for a domain that is being made."""
 
 RETRY_SECONDS = 1.0
-"""How long an address rests after a create that failed."""
+"""How long an address rests after a create that failed, and a wire after a failure."""
 
 
 class Instance:
@@ -59,6 +61,15 @@ class Instance:
         return port_name(self.domain.record.domid, 0)
 
 
+def served_address(record: DomainRecord, service: str) -> int | None:
+    """Return the address at which a domain is a service's, or None where it is none of its domains."""
+    for vif in () if record.token is None else record.vifs[:1]:
+        address = 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
+        if record.token == service_token(service, address):
+            return address
+    return None
+
+
 class JitService:
     """A service."""
 
@@ -81,34 +92,68 @@ class JitService:
         self._registry = registry
         self._creator = creator
         self._lifecycle = lifecycle
-        self.wire: Wire
-        """Where its frames come in, and go out."""
+        self._serving = trio.CancelScope()
+        self._stopped = trio.Event()
+        self._wire: Wire
         self._nursery: trio.Nursery
         self._instances: dict[int, Instance] = {}
         self._resting: dict[int, float] = {}
         """Addresses for which nothing is done until some moment."""
         self.requests = self.created = self.failed = self.destroyed = 0
 
-    def start(self, nursery: trio.Nursery) -> None:
-        """Note where domains are made."""
-        self._nursery = nursery
+    async def serve(self, wire: Wire, reopen: Callable[[], Awaitable[Wire]]) -> None:
+        """Listen, and make and destroy domains, until `stop` is called; what runs then, runs on.
 
-    def adopt(self, domains: Iterable[LiveDomain]) -> None:
-        """Take over those domains that were made for this service."""
+        Takes over those domains that were made for this service already. In place of a wire that fails comes one that
+        `reopen` returns, which is tried again where it raises `LinkFailed`.
+        """
+        try:
+            with ExitStack() as opened, self._serving:
+                self._use(wire, opened)
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    self._adopt(self._registry.live.values())
+                    while True:
+                        await self._listen()
+                        opened.close()
+                        await self._reopen(reopen, opened)
+        finally:
+            self._instances.clear()
+            self._stopped.set()
+
+    async def stop(self) -> None:
+        """Listen no more, and wait until no domain is being made or destroyed. To be called once it serves."""
+        self._serving.cancel()
+        await self._stopped.wait()
+
+    def _use(self, wire: Wire, opened: ExitStack) -> None:
+        self._wire = opened.enter_context(closing(wire))
+
+    async def _listen(self) -> None:
+        """Take frames until the wire fails."""
+        try:
+            while True:
+                self.note(await self._wire.receive())
+        except LinkFailed as exc:
+            log.warning("not-listening", service=self.name, error=str(exc))
+
+    async def _reopen(self, reopen: Callable[[], Awaitable[Wire]], opened: ExitStack) -> None:
+        while True:
+            await trio.sleep(RETRY_SECONDS)
+            try:
+                return self._use(await reopen(), opened)
+            except LinkFailed as exc:
+                log.warning("not-listening", service=self.name, error=str(exc))
+
+    def _adopt(self, domains: Iterable[LiveDomain]) -> None:
         for domain in domains:
-            for vif in domain.record.vifs[:1]:
-                address = 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
-                ours = domain.record.token == service_token(self.name, address)
-                if ours and self._has(address):
-                    self._instances[address] = Instance(address, domain)
+            address = served_address(domain.record, self.name)
+            if address is not None and self._has(address):
+                self._instances[address] = Instance(address, domain)
 
     def _has(self, address: int) -> bool:
         pool = self.network.pool
-        return (
-            any(address in part for part in self.ranges)
-            and pool is not None
-            and pool.may_have(address)
-        )
+        return pool is not None and holds(self.ranges, address) and pool.may_have(address)
 
     def describe(self) -> ServiceStatus:
         """Return the service as callers see it."""
@@ -180,7 +225,7 @@ class JitService:
     def _send(self, port: str, frames: Iterable[bytes]) -> None:
         try:
             for frame in frames:
-                self.wire.send(port, frame)
+                self._wire.send(port, frame)
         except LinkFailed as exc:  # who asked will ask again
             log.warning("frames-lost", service=self.name, port=port, error=str(exc))
 

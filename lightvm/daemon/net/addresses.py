@@ -24,17 +24,13 @@ class AddressPool:
         ranges: Iterable[range],
         reserved: set[int],
         gateway: int | None = None,
-        kept: Sequence[tuple[str, range]] = (),
     ) -> None:
-        """Hand out addresses of `ranges`, but never the `reserved` ones, and the `gateway` only by name.
-
-        What is `kept` is for domains of services only, each range for one.
-        """
+        """Hand out addresses of `ranges`, but never the `reserved` ones, and the `gateway` only by name."""
         self._network = network
-        self._kept = kept
-        self._ranges = list(ranges)
-        for _, part in kept:
-            self._ranges = [rest for whole in self._ranges for rest in subtract(whole, part)]
+        self._all = list(ranges)
+        self._kept: dict[str, Sequence[range]] = {}
+        """Addresses that are for the domains of one service only, by its name."""
+        self._ranges = self._all
         self._size = sum(map(len, self._ranges))
         self._reserved = {
             int(network.network_address),
@@ -64,8 +60,8 @@ class AddressPool:
         text = IPv4Address(address)
         if not self.may_have(address):
             raise AddressTaken(f"{text} is not for a domain of {self._network}", where)
-        for service, part in self._kept:
-            if address in part and token != service_token(service, address):
+        for service, ranges in self._kept.items():
+            if holds(ranges, address) and token != service_token(service, address):
                 raise AddressTaken(f"{text} is kept for the service {service}", where)
         if address in self.taken:
             raise AddressTaken(f"{text} is another domain's", where)
@@ -75,6 +71,37 @@ class AddressPool:
     def may_have(self, address: int) -> bool:
         """Whether an address can be a domain's at all."""
         return IPv4Address(address) in self._network and address not in self._reserved
+
+    def keep(self, service: str, ranges: Sequence[range]) -> None:
+        """Keep addresses for a service's domains from now on; who has one of them keeps it."""
+        self._kept[service] = ranges
+        self._share_out()
+
+    def let_go(self, service: str) -> None:
+        """Keep nothing for a service any more."""
+        self._kept.pop(service, None)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Hand out what is not kept, from where it was on."""
+        following = self._at(self._next) if self._size else 0
+        kept = sorted((part for parts in self._kept.values() for part in parts), key=_start)
+        self._ranges = self._all
+        for part in kept:
+            self._ranges = [rest for whole in self._ranges for rest in subtract(whole, part)]
+            if following in part:
+                following = part.stop
+        self._size = sum(map(len, self._ranges))
+        self._next = self._number(following)
+
+    def _number(self, address: int) -> int:
+        """Return the place of an address in the order of handing out, the first where it has none."""
+        before = 0
+        for part in self._ranges:
+            if address in part:
+                return before + address - part.start
+            before += len(part)
+        return 0
 
     def _at(self, number: int) -> int:
         for part in self._ranges:
@@ -113,6 +140,15 @@ class MacPool:
 def service_token(service: str, address: int) -> str:
     """Return the token of a service's domain, by which a later daemon knows it too."""
     return f"service:{service}:{IPv4Address(address)}"
+
+
+def holds(ranges: Iterable[range], address: int) -> bool:
+    """Whether an address lies in one of some ranges."""
+    return any(address in part for part in ranges)
+
+
+def _start(part: range) -> int:
+    return part.start
 
 
 def subtract(whole: range, part: range) -> list[range]:

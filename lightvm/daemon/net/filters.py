@@ -28,7 +28,7 @@ class Source(NamedTuple):
     ipv4: str
 
 
-class Kept(NamedTuple):
+class ServiceRange(NamedTuple):
     """Addresses in a bridge that are kept for a service's domains."""
 
     bridge: str
@@ -42,13 +42,11 @@ Guarded = Mapping[str, Source | None]
 class Filters(Protocol):
     """The tables. All methods block, are for worker threads, and raise `LinkFailed`, with nothing changed."""
 
-    def rebuild(
-        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept] = ()
-    ) -> None:
+    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
         """Make both tables anew at once: a guest in them notices nothing. Without `guarded` nothing is guarded."""
         ...
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def note_services(self, ranges: Sequence[ServiceRange]) -> None:
         """Let ARP requests for these addresses, and for no others, reach only vifs that are known to have them."""
         ...
 
@@ -71,25 +69,22 @@ class MemoryFilters:
     def __init__(self) -> None:
         self.nats: Sequence[Nat] = ()
         self.guarded: dict[str, Source | None] | None = None
-        self.kept: Sequence[Kept] = ()
+        self.services: Sequence[ServiceRange] = ()
         self.broken = False
 
     def _check(self) -> None:
         if self.broken:
             raise LinkFailed("injected")
 
-    def rebuild(
-        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept] = ()
-    ) -> None:
+    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
         """Note the tables."""
         self._check()
         self.nats, self.guarded = nats, None if guarded is None else dict(guarded)
-        self.kept = kept
 
-    def keep(self, kept: Sequence[Kept]) -> None:
+    def note_services(self, ranges: Sequence[ServiceRange]) -> None:
         """Note addresses."""
         self._check()
-        self.kept = kept
+        self.services = ranges
 
     def guard(self, guarded: Guarded) -> None:
         """Note ports."""
@@ -201,7 +196,9 @@ _ASKED = """\
     oifname "vif*" meta obrname "{bridge}" arp operation request arp daddr ip {part} jump service_arp"""
 
 
-def describe_tables(nats: Iterable[Nat], guarded: Guarded | None, kept: Iterable[Kept] = ()) -> str:
+def describe_tables(
+    nats: Iterable[Nat], guarded: Guarded | None, services: Iterable[ServiceRange] = ()
+) -> str:
     """Return what makes both tables anew, in one transaction."""
     text = "".join(f"add table {t} lightvm\ndelete table {t} lightvm\n" for t in ("inet", "bridge"))
     if nats := tuple(dict.fromkeys(nats)):
@@ -213,7 +210,7 @@ def describe_tables(nats: Iterable[Nat], guarded: Guarded | None, kept: Iterable
         text += _GUARD_TABLE.format(
             ports=_elements(map(_quoted, guarded)), sources=_elements(_sources(guarded))
         )
-    if ranges := [{"bridge": k.bridge, "part": _range(k.part)} for k in kept]:
+    if ranges := [{"bridge": k.bridge, "part": _range(k.part)} for k in services]:
         text += _SERVICE_TABLE.format(
             seen="\n".join(_SEEN.format(**known) for known in ranges),
             asked="\n".join(_ASKED.format(**known) for known in ranges),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from lightvm.daemon.config import Config, NetworkSection, ServiceSection
-from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, merge_ranges, parse_ranges
-from lightvm.daemon.net.filters import Kept, Nat, Source
+from lightvm.daemon.config import Config, NetworkSection
+from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, holds, parse_ranges
+from lightvm.daemon.net.filters import Nat, Source
 from lightvm.daemon.net.vifs import port_name
-from lightvm.errors import BadRequest, NoSuchNetwork, OutOfAddresses
+from lightvm.errors import AddressTaken, BadRequest, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 from lightvm.xen.device_page import VifConfig
 
@@ -74,9 +74,7 @@ NOTHING = Assignment()
 class Network:
     """One network of the configuration."""
 
-    def __init__(
-        self, name: str, section: NetworkSection, where: str, services: Mapping[str, ServiceSection]
-    ) -> None:
+    def __init__(self, name: str, section: NetworkSection, where: str) -> None:
         self.name = name
         self.bridge = section.bridge
         self.mtu = section.mtu
@@ -84,21 +82,12 @@ class Network:
         self.address = IPv4Interface(section.address) if section.address else None
         self.nat = Nat(self.bridge, self.address.network) if section.nat and self.address else None
         self.pool: AddressPool | None = None
-        self.kept: list[range] = []
-        """Addresses that are kept for services."""
         gateway = None
         if self.address is not None:
             own = self.address.network
             ranges = parse_ranges(section.ranges or (str(own),), own, where)
             gateway = IPv4Address(section.gateway) if section.gateway else self.address.ip
-            kept = [
-                (service, part)
-                for service, wanted in services.items()
-                if wanted.network == name
-                for part in parse_ranges(wanted.addresses, own, f"services.{service}")
-            ]
-            self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway), kept)
-            self.kept = merge_ranges(part for _, part in kept)
+            self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway))
         self.ahead: deque[Lease] = deque()
         """Drawn before anybody asked, and nobody's yet."""
         self._prefix = 0 if self.address is None else self.address.network.prefixlen
@@ -136,12 +125,11 @@ class Networks:
     def __init__(self, config: Config, ports: Ports) -> None:
         self._ports = ports
         self._networks = {
-            name: Network(name, section, f"networks.{name}", config.services)
+            name: Network(name, section, f"networks.{name}")
             for name, section in config.networks.items()
         }
         self._macs = MacPool()
         self._guarded = {network.name for network in self if network.antispoof}
-        self.kept = tuple(Kept(network.bridge, part) for network in self for part in network.kept)
         self.nats = tuple(network.nat for network in self if network.nat is not None)
 
     def __iter__(self) -> Iterator[Network]:
@@ -236,7 +224,39 @@ class Networks:
             yield self._macs.taken, bytes.fromhex(vif.mac.replace(":", ""))
             network = self._networks.get(vif.network)
             if network is not None and network.pool is not None and vif.ipv4 is not None:
-                yield network.pool.taken, int(IPv4Interface(vif.ipv4).ip)
+                yield network.pool.taken, _number(vif)
+
+    # Addresses of services
+
+    def check_free(
+        self, name: str, ranges: Sequence[range], but: Collection[int | None], where: str
+    ) -> None:
+        """Raise `AddressTaken` where a domain has one of some addresses, or is about to get it.
+
+        Those in `but` may be taken, and what is drawn ahead is nobody's.
+        """
+        pool, ahead = self[name].pool, {_number(lease.vif) for lease in self[name].ahead}
+        for address in () if pool is None else pool.taken:
+            assert isinstance(address, int)
+            if holds(ranges, address) and address not in but and address not in ahead:
+                raise AddressTaken(f"{dotted(address)} is another domain's", where)
+
+    def keep_for(self, service: str, name: str, ranges: Sequence[range]) -> None:
+        """Keep addresses of a network for a service from now on, and let go of those that are drawn ahead."""
+        network = self[name]
+        if network.pool is None:
+            return
+        network.pool.keep(service, ranges)
+        for lease in list(network.ahead):
+            if holds(ranges, _number(lease.vif)):
+                network.ahead.remove(lease)
+                self.release((lease.vif,))
+
+    def let_go(self, service: str, name: str) -> None:
+        """Keep nothing for a service any more."""
+        pool = self[name].pool
+        if pool is not None:
+            pool.let_go(service)
 
     # Guests that send in another's name
 
@@ -311,6 +331,10 @@ class Networks:
 
 def _source(vif: Vif) -> Source | None:
     return None if vif.ipv4 is None else Source(vif.mac, vif.ipv4.partition("/")[0])
+
+
+def _number(vif: Vif) -> int:
+    return 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
 
 
 def _take_ipv4(network: Network, request: NetRequest, index: int, token: str | None) -> int | None:

@@ -10,8 +10,8 @@ import structlog
 
 from lightvm.daemon.net.filters import (
     Guarded,
-    Kept,
     Nat,
+    ServiceRange,
     Source,
     describe_added,
     describe_removed,
@@ -102,7 +102,7 @@ class NftFilters:
         self._lock = threading.Lock()
         self._nats: tuple[Nat, ...] = ()
         self._guarded: dict[str, Source | None] | None = None
-        self._kept: tuple[Kept, ...] = ()
+        self._services: tuple[ServiceRange, ...] = ()
 
     def _run(self, commands: str) -> str:
         if self._library is None:
@@ -116,43 +116,39 @@ class NftFilters:
             if library is not None:
                 library.close()
 
-    def rebuild(
-        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept] = ()
-    ) -> None:
+    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
         """Make both tables anew at once, or remove what is not wanted any more.
 
-        Where nothing is wanted that guests must have, it is no error that the library or the kernel's nftables are
-        missing: then ARP requests for services reach all guests, as any others.
+        Where nothing is wanted, it is no error that the library or the kernel's nftables are missing.
         """
         with self._lock:
-            kept = self._try_to_keep(nats, guarded, kept)
-            try:
-                if not kept:
-                    self._run(describe_tables(nats, guarded))
-            except LinkFailed as exc:
-                if nats or guarded is not None:
-                    raise
-                log.debug("no-filters", reason=str(exc))
-            self._nats = tuple(nats)
-            self._guarded = None if guarded is None else dict(guarded)
-            self._kept = tuple(kept)
+            self._make(nats, guarded, self._services)
 
-    def _try_to_keep(
-        self, nats: Sequence[Nat], guarded: Guarded | None, kept: Sequence[Kept]
-    ) -> Sequence[Kept]:
-        """Make the tables anew where that is with services; return none of these where it cannot be done."""
+    def note_services(self, ranges: Sequence[ServiceRange]) -> None:
+        """Let ARP requests for these addresses, and for no others, reach only vifs that are known to have them.
+
+        Where that cannot be done, it is no error: then they reach all guests, as others do.
+        """
+        with self._lock:
+            if tuple(ranges) != self._services:
+                self._make(self._nats, self._guarded, tuple(ranges))
+
+    def _make(
+        self, nats: Sequence[Nat], guarded: Guarded | None, services: tuple[ServiceRange, ...]
+    ) -> None:
         try:
-            if kept:
-                self._run(describe_tables(nats, guarded, kept))
+            self._run(describe_tables(nats, guarded, services))
         except LinkFailed as exc:
-            log.warning("services-not-filtered", reason=str(exc))
-            return ()
-        return kept
-
-    def keep(self, kept: Sequence[Kept]) -> None:
-        """Let ARP requests for these addresses, and for no others, reach only vifs that are known to have them."""
-        if tuple(kept) != self._kept:
-            self.rebuild(self._nats, self._guarded, kept)
+            if services:
+                log.warning("services-not-filtered", reason=str(exc))
+                self._make(nats, guarded, ())
+                return
+            if nats or guarded is not None:
+                raise
+            log.debug("no-filters", reason=str(exc))
+        self._nats = tuple(nats)
+        self._guarded = None if guarded is None else dict(guarded)
+        self._services = services
 
     def guard(self, guarded: Guarded) -> None:
         """Guard more ports, or let those that are guarded send from somewhere else."""
@@ -181,7 +177,7 @@ class NftFilters:
         with self._lock:
             if self._are_whole():
                 return False
-            self._run(describe_tables(self._nats, self._guarded, self._kept))
+            self._run(describe_tables(self._nats, self._guarded, self._services))
             return True
 
     def _are_whole(self) -> bool:
@@ -191,7 +187,7 @@ class NftFilters:
             wanted.append(("inet lightvm postrouting", "masquerade"))
         if self._guarded is not None:
             wanted.append(("bridge lightvm prerouting", "jump from_guest"))
-        if self._kept:
+        if self._services:
             wanted.append(("bridge lightvm service_arp", "drop"))
         try:
             return all(rule in self._run(f"list chain {chain}") for chain, rule in wanted)
@@ -202,6 +198,6 @@ class NftFilters:
         try:
             self._run(commands)
         except LinkFailed as exc:
-            self._run(describe_tables(self._nats, after, self._kept))
+            self._run(describe_tables(self._nats, after, self._services))
             log.warning("filters-made-anew", reason=str(exc))
         self._guarded = after

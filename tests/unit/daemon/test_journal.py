@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightvm.daemon import journal as journal_module
+from lightvm.daemon.config import ServiceSection
 from lightvm.daemon.journal import (
     DomainRecord,
     ExitRecord,
@@ -19,6 +20,8 @@ from lightvm.daemon.journal import (
     Journal,
     Past,
     Record,
+    ServiceGoneRecord,
+    ServiceRecord,
     ShellRecord,
     read_journal,
 )
@@ -48,6 +51,11 @@ def domain(uuid: str, *, token: str | None = None) -> DomainRecord:
         created=1.5,
         token=token,
     )
+
+
+def service(name: str, *, removing: bool = False) -> ServiceRecord:
+    section = ServiceSection(image="/k", network="lan", addresses=("10.0.0.2", "10.0.0.8/30"))
+    return ServiceRecord(name=name, section=section, removing=removing)
 
 
 @pytest.fixture
@@ -91,6 +99,18 @@ def test_nothing_is_left_of_what_is_gone(journal: Journal, records: list[Record]
         journal.append(record)
     journal.append(GoneRecord(uuid="a"))
     assert journal.past == Past()
+
+
+def test_services_are_known_by_name_until_they_are_gone(path: Path, journal: Journal) -> None:
+    for name in ("web", "two"):
+        journal.append(service(name))
+    journal.append(service("web", removing=True))
+    journal.append(ServiceGoneRecord(name="two"))
+    journal.append(ServiceGoneRecord(name="nobody"))
+    journal.rewrite()
+    assert read_journal(path).services == {"web": service("web", removing=True)}
+    journal.append(ServiceGoneRecord(name="web"))
+    assert read_journal(path) == Past()
 
 
 def test_a_new_journal_keeps_what_lives_and_drops_the_rest(path: Path, journal: Journal) -> None:

@@ -16,7 +16,7 @@ from lightvm.daemon.config import Config, FlavorSection, NetworkSection, Service
 from lightvm.daemon.jit.frames import mac_of
 from lightvm.daemon.jit.listener import MemoryWire
 from lightvm.daemon.jit.service import MOST_FRAMES
-from lightvm.daemon.net.filters import Kept
+from lightvm.daemon.net.filters import ServiceRange
 from lightvm.errors import AddressTaken, OutOfMemory
 from lightvm.model import NetRequest, ServiceStatus
 from lightvm.testing import InMemory, default_config, serve_in_memory
@@ -125,7 +125,7 @@ async def test_a_running_domain_is_given_requests_that_the_filter_may_have_kept_
 
 async def test_requests_for_its_addresses_are_kept_from_other_guests(lvm: InMemory) -> None:
     first = number("10.77.0.16")
-    assert lvm.filters.kept == (Kept("lvbr0", range(first, first + 16)),)
+    assert lvm.filters.services == [ServiceRange("lvbr0", range(first, first + 16))]
 
 
 async def test_a_device_that_somebody_removes_is_made_again(lvm: InMemory) -> None:

@@ -26,6 +26,10 @@ def pool(*ranges: str, reserved: str = "10.0.0.1") -> AddressPool:
     return AddressPool(NETWORK, parsed, {number(reserved)})
 
 
+def parts(*texts: str) -> list[range]:
+    return parse_ranges(texts, NETWORK, "here")
+
+
 def take(addresses: AddressPool, count: int = 1) -> list[str]:
     return [text(addresses.take("lan")) for _ in range(count)]
 
@@ -38,14 +42,52 @@ def test_one_range_less_another_is_what_is_left() -> None:
 
 
 def test_what_is_kept_for_a_service_is_claimed_by_its_token_only() -> None:
-    ranges = parse_ranges([str(NETWORK)], NETWORK, "here")
-    kept = [("web", range(number("10.0.0.3"), number("10.0.0.6")))]
-    addresses = AddressPool(NETWORK, ranges, {number("10.0.0.1")}, None, kept)
+    addresses = pool()
+    addresses.keep("web", [range(number("10.0.0.3"), number("10.0.0.6"))])
     assert take(addresses, 2) == ["10.0.0.2", "10.0.0.6"]
     for token in (None, "service:web:10.0.0.4", "service:other:10.0.0.3"):
         with pytest.raises(AddressTaken, match="service web"):
             addresses.claim(number("10.0.0.3"), "here", token)
     assert addresses.claim(number("10.0.0.3"), "here", "service:web:10.0.0.3")
+
+
+def test_what_is_not_kept_any_more_is_handed_out_again() -> None:
+    addresses = pool()
+    addresses.keep("web", parts("10.0.0.2-10.0.0.4"))
+    addresses.keep("two", parts("10.0.0.5"))
+    assert take(addresses) == ["10.0.0.6"]
+    addresses.let_go("web")
+    assert take(addresses, 3) == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
+    with pytest.raises(OutOfAddresses):
+        addresses.take("lan")
+
+
+def test_a_network_whose_addresses_are_all_kept_has_none_until_they_are_not() -> None:
+    addresses = pool()
+    addresses.keep("web", parts("10.0.0.0/29"))
+    with pytest.raises(OutOfAddresses):
+        addresses.take("lan")
+    addresses.let_go("web")
+    assert take(addresses) == ["10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "following"),
+    [
+        (["10.0.0.2"], "10.0.0.4"),
+        (["10.0.0.6"], "10.0.0.4"),
+        (["10.0.0.4", "10.0.0.5"], "10.0.0.6"),
+        (["10.0.0.4-10.0.0.6"], "10.0.0.2"),
+    ],
+)
+def test_addresses_go_on_in_turn_where_some_are_kept_from_now_on(
+    kept: list[str], following: str
+) -> None:
+    addresses = pool("10.0.0.2-10.0.0.6")
+    assert take(addresses, 2) == ["10.0.0.2", "10.0.0.3"]
+    addresses.taken.clear()
+    addresses.keep("web", parts(*kept))
+    assert take(addresses) == [following]
 
 
 # Addresses in turn

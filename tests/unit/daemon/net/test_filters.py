@@ -6,7 +6,14 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from lightvm.daemon.net.filters import Filters, Kept, MemoryFilters, Nat, Source, describe_tables
+from lightvm.daemon.net.filters import (
+    Filters,
+    MemoryFilters,
+    Nat,
+    ServiceRange,
+    Source,
+    describe_tables,
+)
 from lightvm.daemon.net.nftables import Nftables, NftFilters
 from lightvm.errors import LinkFailed
 
@@ -223,7 +230,7 @@ SERVICE_RULES = """\
   }
 }
 """
-KEPT = Kept("lvbr0", range(int(IPv4Address("10.77.0.16")), int(IPv4Address("10.77.0.32"))))
+KEPT = ServiceRange("lvbr0", range(int(IPv4Address("10.77.0.16")), int(IPv4Address("10.77.0.32"))))
 
 
 def test_services_are_in_the_table_of_bridges() -> None:
@@ -234,9 +241,9 @@ def test_services_are_in_the_table_of_bridges() -> None:
 def test_a_change_of_services_makes_the_tables_anew_with_all_that_was(
     filters: NftFilters, recorder: Recorder
 ) -> None:
-    filters.keep([KEPT])
-    filters.keep([KEPT])
-    filters.keep([])
+    filters.note_services([KEPT])
+    filters.note_services([KEPT])
+    filters.note_services([])
     guarded = {"vif5.0": OWN}
     assert recorder.ran == [
         describe_tables((), guarded, [KEPT]),
@@ -247,8 +254,10 @@ def test_a_change_of_services_makes_the_tables_anew_with_all_that_was(
 def test_where_services_cannot_be_filtered_the_rest_is(
     filters: NftFilters, recorder: Recorder
 ) -> None:
+    filters.rebuild([NAT], {"vif5.0": OWN})
+    recorder.ran.clear()
     recorder.failures = [LinkFailed("Operation not supported")]
-    filters.rebuild([NAT], {"vif5.0": OWN}, [KEPT])
+    filters.note_services([KEPT])
     assert recorder.ran == [
         describe_tables([NAT], {"vif5.0": OWN}, [KEPT]),
         describe_tables([NAT], {"vif5.0": OWN}),

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from lightvm.daemon.net.filters import Kept
+from lightvm.daemon.net.filters import ServiceRange
 from lightvm.daemon.net.links import Links
 from lightvm.daemon.net.nftables import NftFilters
 from tests.unit.daemon.net.frames import ARP, arp, frame
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(why := why_no_nftables(NEEDED)), reason=why
 
 BRIDGE, HOST = "lvbr0", "10.77.0.1"
 CALLER = ("02:16:3e:00:00:09", "10.77.0.9")
-KEPT = Kept(BRIDGE, range(int(IPv4Address("10.77.0.16")), int(IPv4Address("10.77.0.32"))))
+KEPT = ServiceRange(BRIDGE, range(int(IPv4Address("10.77.0.16")), int(IPv4Address("10.77.0.32"))))
 SERVICE, MAC = "10.77.0.17", "02:4c:0a:4d:00:11"
 PORTS = {"vif5.0": "guest", "vif6.0": "neighbour", "tap0": "ear", "eth9": "caller"}
 MARKER = frame("02:16:3e:00:00:09", 0x88B5, bytes(50))
@@ -108,13 +108,15 @@ def test_services_come_and_go(namespace: Namespace) -> None:
             filters.rebuild((), None)
             everybody = {"guest", "neighbour", "ear"}
             assert reached(ends, request(SERVICE)) == everybody
-            filters.keep([KEPT])
+            filters.note_services([KEPT])
             assert reached(ends, request(SERVICE)) == {"ear"}
             assert not filters.mend()
-            filters.keep([Kept(BRIDGE, range(KEPT.part.start + 4, KEPT.part.stop))])
+            filters.note_services(
+                [ServiceRange(BRIDGE, range(KEPT.part.start + 4, KEPT.part.stop))]
+            )
             assert reached(ends, request(SERVICE)) == everybody
             assert reached(ends, request("10.77.0.20")) == {"ear"}
-            filters.keep([])
+            filters.note_services([])
             assert reached(ends, request("10.77.0.20")) == everybody
 
     namespace.run(steps)
@@ -123,7 +125,7 @@ def test_services_come_and_go(namespace: Namespace) -> None:
 def test_the_same_addresses_in_another_bridge_are_not_meant(namespace: Namespace) -> None:
     def steps() -> None:
         with open_host() as (filters, ends):
-            filters.rebuild((), None, [Kept("lvbr1", KEPT.part)])
+            filters.rebuild((), None, [ServiceRange("lvbr1", KEPT.part)])
             assert reached(ends, request(SERVICE)) == {"guest", "neighbour", "ear"}
 
     namespace.run(steps)
