@@ -18,6 +18,8 @@ from tests.lab.network import BRIDGE, HELD, NETWORK
 
 CLIENTS, EVERY_SECONDS, IDLE_SECONDS = 100, 0.05, 10
 SERVICE = f"""
+[pool]
+yield_ms = 3000
 [services.clock]
 image = "{DAYTIME}"
 network = "default"
