@@ -12,6 +12,7 @@
 /* All memory of lwIP comes from malloc (src/heap.c), as it is needed. */
 #define MEM_ALIGNMENT 4
 #define MEM_LIBC_MALLOC 1
+#define mem_clib_malloc lightvm_lwip_malloc
 #define MEMP_MEM_MALLOC 1
 #define PBUF_POOL_BUFSIZE 1536
 
@@ -46,9 +47,9 @@ int lightvm_may_forward(struct pbuf *packet);
 #define TCP_OVERSIZE TCP_MSS
 #define LWIP_TCP_KEEPALIVE 1
 #define TCP_KEEPIDLE_DEFAULT 60000ul /* ms until a silent peer is asked whether it is there */
-/* A connection that has ended keeps its memory for twice this long, in milliseconds; lwIP's minute would let short
-   connections fill a small guest. */
-#define TCP_MSL 5000ul
+/* A connection that has ended keeps its memory for twice this long, in milliseconds, and its peer cannot use the same port
+   again: lwIP's minute is for networks that are larger than those of a host. */
+#define TCP_MSL 1000ul
 /* What came out of order and waits for a gap to fill, in buffers of one connection: about a window of full segments. */
 #define TCP_OOSEQ_MAX_PBUFS 20
 

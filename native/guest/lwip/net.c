@@ -4,10 +4,11 @@
 #include "lwip/etharp.h"
 #include "lwip/init.h"
 #include "lwip/pbuf.h"
-#include "lwip/priv/tcp_priv.h" /* tcp_txnow */
+#include "lwip/priv/tcp_priv.h" /* tcp_txnow, tcp_tw_pcbs */
 #include "lwip/timeouts.h"
 #include "netif/ethernet.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define BURST 32 /* frames of one vif before the others have their turn */
@@ -24,6 +25,24 @@ _Noreturn void lightvm_lwip_failed(const char *message)
     lightvm_print(message);
     lightvm_print("\n");
     lightvm_exit(LIGHTVM_EXIT_CRASH, 1);
+}
+
+static int memory_short;
+
+void *lightvm_lwip_malloc(size_t n)
+{
+    void *memory = malloc(n);
+    memory_short |= !memory;
+    return memory;
+}
+
+/* Connections that have ended are kept for a while, but not where memory is short. Not at once: lwIP may be looking at them. */
+static void drop_ended_connections(void)
+{
+    while (memory_short && tcp_tw_pcbs) {
+        tcp_abort(tcp_tw_pcbs);
+    }
+    memory_short = 0;
 }
 
 u32_t sys_now(void) { return lightvm_now_ms(); }
@@ -162,6 +181,7 @@ _Noreturn void lightvm_net_run(void)
             lightvm_clear_event(ports[i]);
             busy |= take_frames(&netifs[i]);
         }
+        drop_ended_connections();
         sys_check_timeouts();
         for (int i = 0; i < nr_netifs; i++) {
             busy |= !lightvm_vif_idle(netifs[i].state);

@@ -2,6 +2,8 @@
 #ifndef LIGHTVM_ARCH_CC_H
 #define LIGHTVM_ARCH_CC_H
 
+#include <stddef.h>
+
 #define BYTE_ORDER LITTLE_ENDIAN
 
 #define LWIP_NO_INTTYPES_H 1
@@ -25,6 +27,9 @@ typedef int ssize_t;
 _Noreturn void lightvm_lwip_failed(const char *message);
 #define LWIP_PLATFORM_DIAG(arguments)
 #define LWIP_PLATFORM_ASSERT(message) lightvm_lwip_failed(message)
+
+/* malloc, and a note where there was none (net.c). */
+void *lightvm_lwip_malloc(size_t n);
 
 unsigned int lightvm_random(void);
 #define LWIP_RAND() lightvm_random()
