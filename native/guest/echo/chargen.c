@@ -63,6 +63,9 @@ static err_t on_caller(void *nothing, struct tcp_pcb *pcb, err_t error)
     if (error != ERR_OK || !enter()) {
         return ERR_MEM;
     }
+    if (!*pattern) {
+        make_pattern(); /* not before the guest is ready: that would be most of what it does until then */
+    }
     tcp_recv(pcb, on_data);
     tcp_sent(pcb, on_sent);
     tcp_poll(pcb, generate, 1);
@@ -70,8 +73,4 @@ static err_t on_caller(void *nothing, struct tcp_pcb *pcb, err_t error)
     return generate(pattern, pcb);
 }
 
-int serve_chargen(void)
-{
-    make_pattern();
-    return lightvm_net_listen(PORT, on_caller);
-}
+int serve_chargen(void) { return lightvm_net_listen(PORT, on_caller); }

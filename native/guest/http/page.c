@@ -48,29 +48,37 @@ static void add_number(struct builder *text, size_t number)
     add(text, digits + i, sizeof(digits) - i);
 }
 
-/* Text as HTML shows it. */
+/* What stands for a character in HTML; NULL: itself. */
+static const char *escape(char c)
+{
+    switch (c) {
+    case '<':
+        return "&lt;";
+    case '>':
+        return "&gt;";
+    case '&':
+        return "&amp;";
+    case '"':
+        return "&quot;";
+    case '\0':
+        return ""; /* may not be there at all */
+    default:
+        return NULL;
+    }
+}
+
 static void add_escaped(struct builder *text, const char *bytes, size_t n)
 {
+    size_t start = 0; /* of what can be copied as it is */
     for (size_t i = 0; i < n; i++) {
-        switch (bytes[i]) {
-        case '<':
-            add_text(text, "&lt;");
-            break;
-        case '>':
-            add_text(text, "&gt;");
-            break;
-        case '&':
-            add_text(text, "&amp;");
-            break;
-        case '"':
-            add_text(text, "&quot;");
-            break;
-        case '\0':
-            break; /* may not be in HTML at all */
-        default:
-            add(text, bytes + i, 1);
+        const char *instead = escape(bytes[i]);
+        if (instead) {
+            add(text, bytes + start, i - start);
+            add_text(text, instead);
+            start = i + 1;
         }
     }
+    add(text, bytes + start, n - start);
 }
 
 static int make(enum page_name name, const char *status, const char *fields, struct builder body)

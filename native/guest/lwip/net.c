@@ -16,8 +16,8 @@
 
 static struct netif netifs[LIGHTVM_VIFS_MAX];
 static int nr_netifs;
-static uint8_t starved
-    [LIGHTVM_VIFS_MAX]; /* a frame of TCP's could not be sent, as all buffers were on their way */
+/* Whether a frame of TCP's could not be sent, as all buffers were on their way. */
+static uint8_t starved[LIGHTVM_VIFS_MAX];
 
 _Noreturn void lightvm_lwip_failed(const char *message)
 {
@@ -27,7 +27,7 @@ _Noreturn void lightvm_lwip_failed(const char *message)
     lightvm_exit(LIGHTVM_EXIT_CRASH, 1);
 }
 
-static int memory_short;
+static int memory_short; /* since it was last looked at */
 
 void *lightvm_lwip_malloc(size_t n)
 {

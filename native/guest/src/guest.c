@@ -189,14 +189,14 @@ static void find_pages(const struct start_info *info)
 
 _Noreturn void lightvm_start(const struct start_info *info)
 {
-    char *argv[1 + MOST_ARGUMENTS + 1] = {"guest"};
+    char *argv[1 + MOST_ARGUMENTS + 1];
     int argc = 1;
     find_pages(info);
-    if (lightvm_device_page && lightvm_device_page->name[0]) {
-        argv[0] = (char *)lightvm_device_page->name;
-    }
+    const struct lightvm_device_page *page = lightvm_device_page;
+    argv[0] = page && page->name[0] ? (char *)page->name : "guest";
     if (info->cmdline_paddr) {
         argc += lightvm_split(at(info->cmdline_paddr), argv + 1, MOST_ARGUMENTS);
     }
+    argv[argc] = NULL;
     lightvm_exit(LIGHTVM_EXIT_POWEROFF, main(argc, argv));
 }
