@@ -28,6 +28,13 @@ def measure_network(lab: Lab, per_step: int) -> dict[str, Any]:
     return _run(lab, f"network --per-step {per_step}")
 
 
+def bench_echo(suite: str) -> dict[str, Any]:
+    """Measure TCP to a unikernel and to a Linux guest in a fresh lab; raises `LabError`."""
+    with Lab(f"bench-{suite}", suite=suite) as lab:
+        lab.install()
+        return _run(lab, "echo")
+
+
 def bench_create(suite: str, live: list[int], per_step: int) -> dict[str, Any]:
     """Measure creates in a fresh lab; raises `LabError`."""
     with Lab(f"bench-{suite}", suite=suite) as lab:
@@ -44,8 +51,7 @@ def measure_create(lab: Lab, live: list[int], per_step: int) -> dict[str, Any]:
 def _run(lab: Lab, command: str) -> dict[str, Any]:
     package = f"{IN_DOM0}/benchmarks"
     lab.run(f"rm -rf {IN_DOM0} && mkdir -p {package}", check=True)
-    programs = [HERE / name for name in ("__init__.py", "create.py", "network.py", "fork_exec.c")]
-    lab.push(*programs, to=f"{package}/")
+    lab.push(*HERE.glob("*.py"), *HERE.glob("*.c"), to=f"{package}/")
     with step("measuring"):
         done = lab.run(
             f"cd {IN_DOM0} && {PYTHON} -m benchmarks.{command}", check=True, timeout=PATIENCE

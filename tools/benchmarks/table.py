@@ -25,11 +25,27 @@ NETWORK_ROWS = (
 )
 
 
+ECHO_ROWS = (
+    ("round_trip_ms", "a byte there and back, ms", "round_trip_to_linux"),
+    ("throughput_mib_s", "there and back at once, MiB/s", "throughput_to_linux"),
+)
+
+
 def render_network(results: dict[str, Any]) -> str:
     """Return a table of creates with and without a vif."""
     lines = _rows(results, NETWORK_ROWS)
     lines += ["", f"with a vif / without: {results['ratios']['vif_to_no_vif']:.3f}", NOTE]
     return "\n".join(lines)
+
+
+def render_echo(results: dict[str, Any]) -> str:
+    """Return a table of TCP to the unikernel and to the Linux guest."""
+    lines = [f"{'':36} {'echo':>10} {'Linux':>10} {'ratio':>10}"]
+    for key, title, ratio in ECHO_ROWS:
+        row = results[key]
+        quotient = results["ratios"][ratio]
+        lines.append(f"{title:36} {row['echo']:10.3f} {row['linux']:10.3f} {quotient:10.3f}")
+    return "\n".join([*lines, NOTE])
 
 
 def render(results: dict[str, Any]) -> str:

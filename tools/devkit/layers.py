@@ -107,9 +107,17 @@ LAYERS = (
         work=lab_layer("trixie", "tests/contract", "tests/lab", "--hypervisor=xen", "-m", "smoke"),
     ),
     Layer(
+        name="power-cut",
+        about="a power cut of a lab while a guest writes; boots twice, and is run where it is named",
+        work=pytest_layer("-p", "xenlab.pytest_plugin", "-s", "tests/power_cut"),
+        named_only=True,
+    ),
+    Layer(
         name="scale",
         about="hundreds of guests on real Xen; takes minutes, and is run where it is named",
-        work=lab_layer("bookworm", "tests/lab/test_scale.py", "-s", "-o", "faulthandler_timeout=3600"),
+        work=lab_layer(
+            "bookworm", "tests/lab/test_scale.py", "-s", "-o", "faulthandler_timeout=3600"
+        ),
         named_only=True,
     ),
 )

@@ -36,6 +36,12 @@ def wait_boot(directory: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.2)
 
 
+def wait_services(ssh: Ssh) -> None:
+    """Wait until dom0 has booted again and its services are up, or have failed."""
+    ssh.connect(timeout=BOOT_PATIENCE)
+    ssh.run("systemctl is-system-running --wait", timeout=BOOT_PATIENCE)
+
+
 def check_dom0(ssh: Ssh, *, timeout: float) -> None:
     """Set dom0's clock, stir its random numbers, and make sure that Xen answers there."""
     # Labs of one snapshot would otherwise all draw the same numbers.  `xl list` uses xenstored and

@@ -59,6 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
     down = add("down", verbs.down, "end a lab and remove its disk")
     down.add_argument("--all", action="store_true", help="end every lab")
 
+    add("reset", verbs.reset, "do to a lab what a power cut does, and boot it again")
+
     status = add("status", verbs.status, "list the labs", named=False)
     status.add_argument("--json", action="store_true", help="for programs")
 

@@ -9,21 +9,24 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from . import install, transfer
-from .boot import read_serial
+from .boot import check_dom0, read_serial, wait_services
 from .cache import hold_lock
 from .errors import LabError
 from .host import RUN_PROGRAMS, require_programs
 from .image import Image, open_image
+from .progress import step
 from .qemu import Shape, parse_memory
-from .running import end_abandoned_labs, end_lab, start_lab
+from .qmp import Qmp
+from .running import RESUME_PATIENCE, end_abandoned_labs, end_lab, start_lab
 from .snapshot import open_snapshot
 from .ssh import Ssh
-from .state import LabState, lab_directory, read_state
+from .state import LabState, lab_directory, read_state, write_state
 from .suites import DEFAULT_SUITE, find_suite
 
 DEFAULT_NAME = "lab"
@@ -98,6 +101,20 @@ class Lab:
                 return
             end_lab(self.name)
             start_lab(self.name, self.shape, image, snapshot, owned=owned)
+
+    def reset(self) -> None:
+        """Do to the host what a power cut does, and return when its dom0 answers again: only its disk is as it was.
+
+        Raises `timeout` where it does not come back.
+        """
+        with self._lock():
+            state, ssh = self.require_state(), self.ssh
+            with Qmp(self.directory) as qmp, step("boot"):
+                qmp.execute("system_reset")
+                ssh.disconnect()
+                wait_services(ssh)
+            check_dom0(ssh, timeout=RESUME_PATIENCE)
+            write_state(replace(state, started=time.time()))
 
     def down(self) -> None:
         """End the lab, whatever state it is in, and remove its disk."""

@@ -44,6 +44,12 @@ def down(options: argparse.Namespace) -> int:
     return 0
 
 
+def reset(options: argparse.Namespace) -> int:
+    """Do to a lab what a power cut does."""
+    Lab.find(options.name).reset()
+    return 0
+
+
 def status(options: argparse.Namespace) -> int:
     """List the labs on record."""
     rows = [describe(name) for name in list_labs()]
