@@ -158,7 +158,9 @@ def xl_list() -> dict[int, str]:
     return {int(row[1]): row[0] for row in rows if row[1] != "0"}
 
 
-def assert_nothing_leaked(client: Client, others: Set[int] = frozenset()) -> None:
+def assert_nothing_leaked(
+    client: Client, others: Set[int] = frozenset(), seconds: float = PATIENCE
+) -> None:
     """Check that the doctor finds nothing, once what goes on in the background is done.
 
     `others` are domains that are none of ours.
@@ -173,5 +175,5 @@ def assert_nothing_leaked(client: Client, others: Set[int] = frozenset()) -> Non
             pool.shells for pool in client.pool_status()
         )
 
-    eventually(lambda: not bad(), "no leak")
-    eventually(agrees, "xl lists what we know, and no more")
+    eventually(lambda: not bad(), "no leak", seconds)
+    eventually(agrees, "xl lists what we know, and no more", seconds)

@@ -24,12 +24,12 @@ PATIENCE = 1200.0
 @pytest.fixture
 def crowd(tmp_path: Path) -> Iterator[DaemonProcess]:
     """A daemon with a pool for all."""
-    more = NETWORK.replace("high = 4", f"high = {GUESTS_AT_ONCE}").replace("/24", "/16")
+    more = NETWORK.replace("high = 4", f"high = {GUESTS_AT_ONCE + 8}").replace("/24", "/16")
     process = DaemonProcess(tmp_path, low=0, high=0, more=more)
     process.start()
     with Client(process.socket) as client:
         eventually(
-            lambda: max(pool.shells for pool in client.pool_status()) >= GUESTS_AT_ONCE,
+            lambda: max(pool.shells for pool in client.pool_status()) >= GUESTS_AT_ONCE + 8,
             "the pool is full",
             PATIENCE,
         )
@@ -60,7 +60,7 @@ def test_a_crowd_answers_at_once_and_leaves_nothing(crowd: DaemonProcess) -> Non
         print(f"{GUESTS_AT_ONCE} created in {created:.1f} s, all answered in {answered:.1f} s")
         for each in made:
             client.destroy(each.domain.uuid)
-        assert_nothing_leaked(client, crowd.others)
+        assert_nothing_leaked(client, crowd.others, PATIENCE)
         in_use = {f"vif{each.domain.domid}.0" for each in made}
         eventually(lambda: not in_use & ports(), "their ports are gone", PATIENCE)
         gone = {str(each.domain.domid) for each in made}

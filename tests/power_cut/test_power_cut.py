@@ -7,6 +7,7 @@ import struct
 import time
 from pathlib import Path
 
+import pytest
 from xenlab.lab import Lab
 
 SECTOR, SECTORS = 512, 32768
@@ -43,12 +44,15 @@ def last_durable(lab: Lab) -> int:
     return max(map(int, re.findall(r"durable (\d+)\n", said)), default=0)
 
 
+# A lab outlives who starts it, so Python warns of its QEMU.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_was_flushed_survives(lab: Lab, tmp_path: Path) -> None:
     lab.install()
     lab.run(["tee", CONFIG], data=FLAVORS, check=True)
     for number in range(2):
         start_daemon(lab)
-        dom0(lab, f"rm -f {IMAGE}; truncate -s {SECTORS * SECTOR} {IMAGE}; sync")
+        # All allocated before: the lab's file system has no journal, and may lose what a file grew by.
+        dom0(lab, f"head -c {SECTORS * SECTOR} /dev/zero > {IMAGE}; sync")
         dom0(lab, f"lightvm create {GUEST} --name writer --disk {IMAGE} --cmdline log")
         deadline = time.monotonic() + PATIENCE
         while (last := last_durable(lab)) < ENOUGH:
