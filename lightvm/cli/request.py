@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import msgspec
 
+import lightvm
 from lightvm.cli.quantities import parse_size
 from lightvm.errors import BadRequest
 from lightvm.model import CreateRequest
+
+GUESTS = os.path.join(os.path.dirname(lightvm.__file__), "guests")
 
 
 class Source(NamedTuple):
@@ -21,13 +24,24 @@ class Source(NamedTuple):
     where: str | None
 
 
+def find_image(name: str) -> str:
+    """Return the path of a kernel file.
+
+    A name without a slash that is no file here is one of the guests that come with the package, where there is such.
+    """
+    packaged = os.path.join(GUESTS, name)
+    if "/" not in name and not os.path.exists(name) and os.path.exists(packaged):
+        return packaged
+    return os.path.abspath(name)
+
+
 def read_source(path: str) -> Source:
     """Read a configuration where `path` ends in ``.toml``; take it for a kernel file otherwise.
 
     Paths in a configuration are relative to the file that holds them. Raises `BadRequest`.
     """
     if not path.endswith(".toml"):
-        return Source(values={"image": os.path.abspath(path)}, where=None)
+        return Source(values={"image": find_image(path)}, where=None)
     try:
         with open(path, "rb") as file:
             values: dict[str, object] = tomllib.load(file)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.create import (
     NOOP,
@@ -63,6 +65,29 @@ def in_turn(client: Client, n: int) -> tuple[list[float], list[float]]:
     return without, with_vif
 
 
+def xenstore_requests(client: Client, n: int) -> int:
+    """Return how many requests xenstored gets between the requests and the replies of `n` creates with a vif."""
+    pid = subprocess.run(
+        ["pgrep", "-x", "xenstored|oxenstored"], check=True, capture_output=True, text=True
+    ).stdout.split()[0]
+    with tempfile.NamedTemporaryFile("r") as log:
+        command = ["strace", "-f", "-ttt", "-qq", "-e", "trace=read,recvfrom", "-o", log.name]
+        strace = subprocess.Popen([*command, "-p", pid])
+        try:
+            while "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text():
+                time.sleep(0.1)
+            served = []
+            for _ in range(n):
+                begun = time.time()
+                create(client, NOOP, NET)
+                served.append((begun, time.time()))
+        finally:
+            strace.send_signal(signal.SIGINT)
+            strace.wait()
+        seen = [float(line.split()[1]) for line in log if "= -1" not in line]
+    return sum(begun <= moment <= ended for begun, ended in served for moment in seen)
+
+
 def first_answers(client: Client, n: int) -> tuple[list[float], list[float]]:
     """Time `daytime`: to ready, and from there to the first ping that was answered."""
     ready, answered = [], []
@@ -92,7 +117,7 @@ def xl_creates(n: int) -> list[float]:
 
 def measure(n: int) -> dict[str, object]:
     """Measure everything, `n` creates of each kind."""
-    shells = n + WARM_UP + 30
+    shells = 2 * n + WARM_UP + 30
     with daemon(shells, NETWORKS.format(shells=shells)) as socket:
         with Client(socket, limit_s=PATIENCE_SECONDS) as client:
             while any(pool.shells < shells for pool in client.pool_status()):
@@ -108,6 +133,7 @@ def measure(n: int) -> dict[str, object]:
             without, with_vif = in_turn(client, n)
             forks += fork_exec(25)
             ready, answered = first_answers(client, 20)
+            requests = xenstore_requests(client, n)
         xl = summary(xl_creates(3))
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
     results: dict[str, dict[str, float]] = {
@@ -121,6 +147,7 @@ def measure(n: int) -> dict[str, object]:
     pooled = results["api_create_vif_ms"]["p50"]
     return {
         **results,
+        "xenstore_requests": {"creates": n, "between_request_and_reply": requests},
         "ratios": {
             "vif_to_no_vif": round(pooled / results["api_create_ms"]["p50"], 4),
             "xl_create_to_api_create_vif": round(xl["p50"] / pooled, 1),

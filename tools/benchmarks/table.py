@@ -34,7 +34,15 @@ ECHO_ROWS = (
 def render_network(results: dict[str, Any]) -> str:
     """Return a table of creates with and without a vif."""
     lines = _rows(results, NETWORK_ROWS)
-    lines += ["", f"with a vif / without: {results['ratios']['vif_to_no_vif']:.3f}", NOTE]
+    ratios, requests = results["ratios"], results["xenstore_requests"]
+    lines += [
+        "",
+        f"with a vif / without: {ratios['vif_to_no_vif']:.3f}",
+        f"xl create / create from the pool, one vif: {ratios['xl_create_to_api_create_vif']:.0f}",
+        f"requests to xenstored between the requests and replies of {requests['creates']} creates"
+        f" with one vif: {requests['between_request_and_reply']}",
+        NOTE,
+    ]
     return "\n".join(lines)
 
 

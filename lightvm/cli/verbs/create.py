@@ -19,7 +19,11 @@ from lightvm.model import Created, CreateRequest, Failure
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add = parser.add_argument
-    add("source", metavar="IMAGE|CONFIG", help="a kernel file, or a request in a .toml file")
+    add(
+        "source",
+        metavar="IMAGE|CONFIG",
+        help="a kernel file, a guest of the package, or a request in a .toml file",
+    )
     add("--name", help="the domain's name (default: the daemon's choice)")
     add("--flavor", help="the flavor to take (default: the smallest that fits)")
     add(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from lightvm.blocking import Client
 from lightvm.cli.parser import UsageError, quantity
 from lightvm.cli.quantities import parse_count, parse_seconds
-from lightvm.cli.request import read_text
+from lightvm.cli.request import find_image, read_text
 
 _NEEDED = ("image", "network", "addresses")
 _OTHERS = ("flavor", "cmdline", "metadata", "idle_seconds", "most")
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     with Client(args.socket) as client:
         client.add_service(
             args.name,
-            image=os.path.abspath(args.image),
+            image=find_image(args.image),
             network=args.network,
             addresses=[part for text in args.addresses for part in text.split(",")],
             flavor=args.flavor,

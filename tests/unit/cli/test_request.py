@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from lightvm.cli.request import build_request, numbered, read_source
+from lightvm.cli import request
+from lightvm.cli.request import build_request, find_image, numbered, read_source
 from lightvm.errors import BadRequest
 from lightvm.model import CreateRequest, DiskRequest, NetRequest, Policy, WaitFor
 
@@ -142,3 +143,19 @@ def test_many_requests_are_numbered_in_name_and_token() -> None:
 
 def test_many_requests_without_a_name_leave_it_to_the_daemon() -> None:
     assert numbered(CreateRequest(image="/k"), 2) == (CreateRequest(image="/k"),) * 2
+
+
+def test_a_bare_name_that_is_no_file_here_is_a_guest_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests, here = tmp_path / "guests", tmp_path / "here"
+    for directory in (guests, here):
+        directory.mkdir()
+        (directory / "mine").touch()
+    (guests / "daytime").touch()
+    monkeypatch.setattr(request, "GUESTS", str(guests))
+    monkeypatch.chdir(here)
+    assert find_image("daytime") == f"{guests}/daytime"
+    assert find_image("mine") == f"{here}/mine"
+    assert find_image("./daytime") == f"{here}/daytime"
+    assert find_image("none") == f"{here}/none"
