@@ -116,7 +116,7 @@ LAYERS = (
         name="scale",
         about="hundreds of guests on real Xen; takes minutes, and is run where it is named",
         work=lab_layer(
-            "bookworm", "tests/lab/test_scale.py", "-s", "-o", "faulthandler_timeout=3600"
+            "bookworm", "tests/lab", "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"
         ),
         named_only=True,
     ),
