@@ -64,7 +64,10 @@ void lightvm_place_page(uint32_t space, uint32_t index, uint32_t address)
         uint16_t domid, size;
         uint32_t space, index, gfn;
     } place = {DOMID_SELF, 0, space, index, address >> 12};
-    lightvm_hypercall(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &place);
+    if (lightvm_hypercall(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, &place)) {
+        lightvm_print("lightvm: Xen refused a page of its own\n");
+        lightvm_exit(LIGHTVM_EXIT_CRASH, 1);
+    }
 }
 
 volatile struct shared_info *lightvm_shared_info(void)

@@ -116,8 +116,8 @@ struct lightvm_vif *lightvm_vif_open(uint32_t index)
     vif->nr_tx_free = TX_BUFFERS;
     vif->rx_held = RX_BUFFERS;
     push(vif, vif->rx, vif->rx_prod);
-    vif->notify =
-        1; /* but not yet: dom0 would start to work, and the guest may have to wait for it */
+    /* To be notified, but not yet: dom0 would start to work, and the guest might have to wait for it. */
+    vif->notify = 1;
     return vif;
 }
 
