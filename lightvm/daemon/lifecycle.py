@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -233,6 +234,9 @@ class Lifecycle:
         Returns when Xen has destroyed it, and its addresses and the files of its disks are free. Raises
         `HypercallError` where that failed and `TimedOut` where it took too long; it can then be destroyed again.
         """
+        if domain.exit is None and domain.handle is not None:
+            with suppress(errors.HypercallError):  # it may be gone
+                self._hypervisor.pause(domain.handle)  # it answers nobody who asks it from now on
         self.end(domain, ExitReason.DESTROYED)
         async with domain.lock:
             await self._give_back(domain)

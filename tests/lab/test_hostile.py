@@ -9,8 +9,8 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.errors import TimedOut
-from lightvm.model import WaitFor
-from tests.lab.daemon import MISBEHAVE, NOOP, DaemonProcess
+from lightvm.model import Policy, WaitFor
+from tests.lab.daemon import MISBEHAVE, NOOP, DaemonProcess, eventually
 from tests.lab.network import NET
 
 
@@ -38,14 +38,17 @@ def test_a_hostile_guest_harms_nobody(client: Client) -> None:
     client.create(MISBEHAVE, name="busy", cmdline="loop")
     busy = creates(client, 15)
     client.destroy("busy")
-    hostile = client.create(MISBEHAVE, name="hostile", nets=NET, cmdline="ready hostile")
+    # QEMU now and then loses a busy guest's state, which Xen takes for a triple fault (docs/lab.md): it goes on anew.
+    client.create(
+        MISBEHAVE, name="hostile", nets=NET, cmdline="ready hostile", on_crash=Policy.RESTART
+    )
     time.sleep(2)
     beside = creates(client, 15)
     print(
         f"p50 of creates: {before:.2f} ms alone, {busy:.2f} ms beside a guest that only spins, "
         f"{beside:.2f} ms beside a hostile one (emulated)"
     )
-    assert client.version().domains >= 1
+    eventually(lambda: [d.name for d in client.list()] == ["hostile"], "it goes on")
     with pytest.raises(TimedOut):
         client.stop("hostile", timeout_ms=1000)
-    client.destroy(hostile.domain.uuid)
+    client.destroy("hostile")

@@ -261,3 +261,24 @@ async def test_a_pause_that_fails_changes_nothing(lvm: InMemory, client: Client)
         await client.pause("web")
     assert (await client.info("web")).state is State.READY
     assert (await client.pause("web")).state is State.PAUSED
+
+
+async def test_a_domain_that_is_destroyed_stands_still_from_the_first_moment(
+    lvm: InMemory, client: Client
+) -> None:
+    created = await client.create(lvm.noop, name="web")
+    go_on = lvm.hypervisor.hang("release")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.destroy, "web")
+        await until(lambda: not lvm.service.registry.live)
+        assert lvm.hypervisor.domains[created.domain.domid].paused
+        go_on.set()
+
+
+async def test_a_domain_that_cannot_be_stopped_is_destroyed_all_the_same(
+    lvm: InMemory, client: Client
+) -> None:
+    created = await client.create(lvm.noop, name="web")
+    lvm.hypervisor.fail("pause")
+    await client.destroy("web")
+    assert created.domain.domid not in lvm.hypervisor.domains
