@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,7 @@ from msgspec.structs import asdict
 
 from lightvm.daemon.jit.bpf import MOST_RANGES
 from lightvm.daemon.net.addresses import parse_ranges
+from lightvm.daemon.net.filters import ServiceRange
 from lightvm.errors import (
     AddressTaken,
     BadConfig,
@@ -176,7 +177,7 @@ def parse_config(text: str, where: str) -> Config:
                 raise BadConfig(f"there is no network {network}", f"{where}: flavors.{name}")
     for name, section in config.networks.items():
         _check_network(section, f"{where}: networks.{name}")
-    kept: list[Kept] = []
+    kept: list[ServiceRange] = []
     for name, service in config.services.items():
         if service.addresses:
             try:
@@ -205,17 +206,10 @@ def _check_network(section: NetworkSection, where: str) -> None:
     parse_ranges(section.ranges, address.network, where)
 
 
-class Kept(NamedTuple):
-    """Some addresses of a service."""
-
-    network: str
-    addresses: range
-
-
 def check_service(
-    section: ServiceSection, config: Config, kept: Iterable[Kept], where: str
-) -> list[Kept]:
-    """Check a service, and return its addresses; `kept` are those of the other services.
+    section: ServiceSection, config: Config, others: Iterable[ServiceRange], where: str
+) -> list[ServiceRange]:
+    """Check a service, and return its addresses; `others` are those of the other services.
 
     Raises `NoSuchNetwork`, `NoSuchFlavor`, `AddressTaken` and `BadRequest`, with the key below `where`.
     """
@@ -243,13 +237,12 @@ def check_service(
         raise BadRequest(exc.message, exc.where) from exc
     if not 0 < len(ranges) <= MOST_RANGES:
         raise BadRequest(f"1 to {MOST_RANGES} ranges of addresses", where)
-    for other in kept:
-        if config.networks[other.network].bridge == network.bridge and any(
-            mine.start < other.addresses.stop and other.addresses.start < mine.stop
-            for mine in ranges
+    for other in others:
+        if other.bridge == network.bridge and any(
+            mine.start < other.part.stop and other.part.start < mine.stop for mine in ranges
         ):
             raise AddressTaken("another service has some of these addresses", where)
-    return [Kept(section.network, mine) for mine in ranges]
+    return [ServiceRange(network.bridge, mine) for mine in ranges]
 
 
 def read_service(service: ServiceRequest) -> ServiceSection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import NoReturn
@@ -11,7 +10,7 @@ import structlog
 import trio
 
 from lightvm.daemon.caller import stopping
-from lightvm.daemon.config import Config, Kept, ServiceSection, check_service
+from lightvm.daemon.config import Config, ServiceSection, check_service
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
@@ -19,7 +18,6 @@ from lightvm.daemon.jit.listener import Wire, Wires
 from lightvm.daemon.jit.service import JitService, served_address
 from lightvm.daemon.journal import Journal, ServiceGoneRecord, ServiceRecord
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.addresses import merge_ranges
 from lightvm.daemon.net.filters import ServiceRange
 from lightvm.daemon.shells import UNDO_SECONDS
 from lightvm.errors import (
@@ -59,7 +57,6 @@ class JitServices:
         self._creator = creator
         self._lifecycle = lifecycle
         self._devices = devices
-        self._networks = devices.networks
         self._journal = journal
         self._services: dict[str, JitService] = {}
         self._changing = trio.Lock()
@@ -81,31 +78,22 @@ class JitServices:
 
     async def _changed(self) -> None:
         """Keep ARP requests for services, and for no other addresses, from other guests; raises `LinkFailed`."""
-        ranges: defaultdict[str, list[range]] = defaultdict(list)
-        for service in self:
-            ranges[service.network.bridge] += service.ranges
-        await self._devices.note_services(
-            [
-                ServiceRange(bridge, part)
-                for bridge, parts in ranges.items()
-                for part in merge_ranges(parts)
-            ]
-        )
+        await self._devices.note_services(list(self._ranges()))
 
     # Which services there are
 
     def _enter(self, name: str, section: ServiceSection) -> JitService:
         """Enter a service: from here on its addresses are nobody else's."""
-        network = self._networks[section.network]
+        network = self._devices.networks[section.network]
         service = JitService(name, section, network, self._registry, self._creator, self._lifecycle)
-        self._networks.keep_for(name, network.name, service.ranges)
+        self._devices.networks.keep_for(name, network.name, service.ranges)
         self._services[name] = service
         return service
 
     async def _leave(self, service: JitService) -> None:
         """Let go of a service and its addresses; whoever has to know is told, shielded and bounded."""
         del self._services[service.name]
-        self._networks.let_go(service.name, service.network.name)
+        self._devices.networks.let_go(service.name, service.network.name)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
             try:
                 await self._changed()
@@ -121,16 +109,16 @@ class JitServices:
         if record.removing or record.name in self._config.services:
             return
         try:
-            check_service(record.section, self._config, self._kept(), "service")
+            check_service(record.section, self._config, self._ranges(), "service")
         except RequestError as exc:
             log.error("service-not-restored", service=record.name, error=str(exc))
             return
         self._enter(record.name, record.section)
 
-    def _kept(self) -> Iterator[Kept]:
+    def _ranges(self) -> Iterator[ServiceRange]:
         for service in self:
             for part in service.ranges:
-                yield Kept(service.network.name, part)
+                yield ServiceRange(service.network.bridge, part)
 
     # Serving
 
@@ -171,11 +159,10 @@ class JitServices:
         while True:
             await trio.sleep(LOOK_SECONDS)
             ports = [port for service in self for port in service.ports()]
-            if not ports:
-                counts: list[int | None] = []
-            else:
-                counts = await trio.to_thread.run_sync(self._networks.count_sent, ports)
-            sent = dict(zip(ports, counts, strict=True))
+            sent: dict[str, int | None] = {}
+            if ports:
+                counts = await trio.to_thread.run_sync(self._devices.networks.count_sent, ports)
+                sent.update(zip(ports, counts, strict=True))
             for service in self:
                 service.look(sent)
 
@@ -209,10 +196,10 @@ class JitServices:
         if name in self._config.services or name in self._journal.past.services:
             raise NameTaken("another service has that name", name)
         where = "service"
-        kept = check_service(section, self._config, self._kept(), where)
+        ranges = check_service(section, self._config, self._ranges(), where)
         own = [served_address(domain.record, name) for domain in self._domains(name)]
-        self._networks.check_free(
-            section.network, [part.addresses for part in kept], own, f"{where}.addresses"
+        self._devices.networks.check_free(
+            section.network, [part for _, part in ranges], own, f"{where}.addresses"
         )
 
     async def remove(self, name: str) -> None:
