@@ -81,10 +81,13 @@ def xenstore_requests(client: Client, n: int) -> int:
                 begun = time.time()
                 create(client, NOOP, NET)
                 served.append((begun, time.time()))
+            time.sleep(3)  # names for xl are written after the replies: strace must see that
         finally:
             strace.send_signal(signal.SIGINT)
             strace.wait()
         seen = [float(line.split()[1]) for line in log if "= -1" not in line]
+    if not seen:
+        raise RuntimeError("strace saw no request to xenstored at all")
     return sum(begun <= moment <= ended for begun, ended in served for moment in seen)
 
 
