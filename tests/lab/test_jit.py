@@ -86,14 +86,14 @@ def test_a_hundred_clients_get_a_domain_each(client: Client, daemon: DaemonProce
             time.sleep(max(0.0, begun + number * EVERY_SECONDS - time.monotonic()))
             answers.append(executor.submit(ask, f"10.78.0.{100 + number}"))
         took = [1000 * answer.result() for answer in answers]
-    after = status(client)
     cuts = statistics.quantiles(took, n=100, method="inclusive")
     print(
         f"{CLIENTS} clients, one each {1000 * EVERY_SECONDS:.0f} ms, 0 domains before:"
         f" p50 {cuts[49]:.1f} ms, p90 {cuts[89]:.1f} ms, p99 {cuts[98]:.1f} ms"
     )
-    assert after.failed == before.failed
-    assert after.created - before.created >= CLIENTS
+    # A guest may answer before the daemon has heard that it is ready.
+    eventually(lambda: status(client).created - before.created >= CLIENTS, "all are counted")
+    assert status(client).failed == before.failed
     eventually(lambda: not client.list(), "all are idle, and go", 120)
 
 
