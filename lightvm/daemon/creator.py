@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from lightvm import errors
 from lightvm.daemon.config import Config
@@ -27,7 +28,7 @@ from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.networks import NOTHING
+from lightvm.daemon.net.networks import NOTHING, Assignment
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request
@@ -169,15 +170,16 @@ class Creator:
         try:
             if wish.disks:
                 disks = await trio.to_thread.run_sync(open_disks, wish.disks)
-            assignment = self._devices.networks.assign(wish.nets, wish.token)
             boot = await wish.boot(
                 image,
                 self._limits.image_mib << 20,
-                vifs=assignment.packed,
                 vbds=pack_disks(disks) if disks else b"",
             )
+            shell, assignment = self._take(wish)
+            if assignment.packed:
+                boot = replace(boot, vifs=assignment.packed)
             plan = Plan(wish, boot, assignment.vifs, disks, watched, restarts)
-            domain, source = await self._make(plan, watch)
+            domain, source = await self._make(plan, shell, watch)
         finally:
             self._pools.end_request()
             self._registry.unreserve(wish.name)
@@ -197,30 +199,48 @@ class Creator:
     def _patience(self, wish: Wish) -> float:
         return self._limits.ready_seconds if wish.timeout is None else wish.timeout
 
-    async def _make(self, plan: Plan, watch: Stopwatch) -> tuple[LiveDomain, Source]:
-        """Make a domain of a shell from the pool, or of a new one where there is none."""
+    def _take(self, wish: Wish) -> tuple[Shell | None, Assignment]:
+        """Take a shell where there is one, and addresses: those that it has ahead where others are not asked for."""
+        shell = self._pools.take(wish.pool) if wish.pool else None
+        try:
+            ahead = () if shell is None else shell.leases
+            return shell, self._devices.networks.assign(wish.nets, wish.token, ahead)
+        except BaseException:
+            if shell is not None:
+                self._pools.put_back(shell)
+            raise
+
+    async def _make(
+        self, plan: Plan, shell: Shell | None, watch: Stopwatch
+    ) -> tuple[LiveDomain, Source]:
+        """Make a domain of a shell, or of a new one where there is none, or where Xen has lost it."""
         while True:
-            shell = self._pools.take(plan.wish.pool) if plan.wish.pool else None
             source = Source.POOL
             if shell is None:
-                shell, source = await self._make_cold(plan.wish), Source.COLD
+                shell, source = await self._make_cold(plan), Source.COLD
             watch.taken = _now()
-            if plan.disks or self._devices.networks.are_guarded(plan.vifs):
-                await self._bind(shell, plan)
+            untold = shell.vifs != plan.vifs and self._devices.networks.are_guarded(plan.vifs)
+            if plan.disks or untold:
+                await self._bind(shell, plan, untold)
             try:
-                return self._finish(shell, plan, watch), source
+                domain = self._finish(shell, plan, watch)
             except errors.HypercallError as exc:
                 if exc.errno != errno.ESRCH:
                     raise
                 log.warning("shell-lost", flavor=shell.flavor, domid=shell.handle.domid)
+                shell = self._pools.take(plan.wish.pool) if plan.wish.pool else None
+                continue
+            if shell.vifs != plan.vifs and not untold:
+                self._devices.bind_later(shell.handle.domid, plan.vifs)
+            return domain, source
 
-    async def _bind(self, shell: Shell, plan: Plan) -> None:
+    async def _bind(self, shell: Shell, plan: Plan, untold: bool) -> None:
         """Let a shell's devices stand for what was asked for; a shell that it fails on is given back."""
         with self._maker.working_on(shell.uuid):
             try:
                 if plan.disks:
                     await self._devices.bind(shell.loops, plan.disks)
-                if self._devices.networks.are_guarded(plan.vifs):
+                if untold:
                     await self._devices.let_send(shell.handle.domid, plan.vifs)
                 await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
@@ -229,12 +249,13 @@ class Creator:
                 await self._discard(shell)
                 raise
 
-    async def _make_cold(self, wish: Wish) -> Shell:
+    async def _make_cold(self, plan: Plan) -> Shell:
         """Prepare a shell for one request; cancelled or too late, it leaves none."""
+        wish = plan.wish
         try:
             with trio.fail_after(self._limits.create_seconds):
                 networks = tuple(net.network for net in wish.nets)
-                shell = await self._maker.make(wish.flavor, wish.shape, networks)
+                shell = await self._maker.make(wish.flavor, wish.shape, networks, plan.vifs)
                 try:
                     await trio.lowlevel.checkpoint_if_cancelled()
                 except trio.Cancelled:

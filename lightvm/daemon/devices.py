@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -17,8 +18,8 @@ from lightvm.daemon.disk.loops import loop_number, physical_device
 from lightvm.daemon.disk.vbds import describe_vbd
 from lightvm.daemon.jit.listener import Wires
 from lightvm.daemon.journal import DomainRecord
-from lightvm.daemon.net.filters import Filters, ServiceRange
-from lightvm.daemon.net.networks import Networks, Ports
+from lightvm.daemon.net.filters import Filters, Port, ServiceRange, Source
+from lightvm.daemon.net.networks import Networks, Ports, describe_source
 from lightvm.daemon.net.room import Room
 from lightvm.daemon.net.vifs import describe_vif, port_name
 from lightvm.daemon.xenstore import Store
@@ -38,6 +39,9 @@ GONE_SECONDS = 10.0
 
 MEND_SECONDS = 5.0
 """How long our tables may be missing before that is noticed."""
+
+LATE_SECONDS = 0.02
+"""How long addresses may wait to be told to the tables together with others."""
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
@@ -62,8 +66,11 @@ class Devices:
         self._filters = dom0.filters
         self._limiter = trio.CapacityLimiter(MOST_THREADS)
         self._room = Room(networks.count_ports)
-        self._guarded: dict[str, tuple[str, ...]] = {}
-        """Guarded ports by the UUID of their domain: a domid may be used again."""
+        self._ported: dict[str, tuple[str, ...]] = {}
+        """Ports that the tables know, by the UUID of their domain: a domid may be used again."""
+        self._unbound: dict[str, Source | None] = {}
+        """Addresses of ports that the tables are still to be told."""
+        self._bind_wanted = trio.Event()
 
     async def start(self) -> None:
         """Make sure that all bridges are there, and that nothing of a former daemon is in the way.
@@ -79,17 +86,17 @@ class Devices:
         What a former daemon had there is replaced in one step, so running guests stay connected, and guarded.
         """
         networks = self.networks
-        guarded = {}
+        present: dict[str, Port] = {}
         for record in records:
-            sources = networks.sources(record.domid, record.vifs)
-            if sources:
-                self._guarded[record.uuid] = tuple(sources)
-                guarded.update(sources)
-        await self._in_thread(
-            self._filters.rebuild,
-            networks.nats,
-            guarded if networks.guards else None,
+            names = [vif.network for vif in record.vifs]
+            if ports := networks.describe_ports(record.domid, names, record.vifs):
+                self._ported[record.uuid] = tuple(ports)
+                present.update(ports)
+        rebuild = partial(
+            self._filters.rebuild, guards=networks.guards, quiet=any(True for _ in networks)
         )
+        await self._in_thread(rebuild, networks.nats, present)
+        guarded = [name for name, port in present.items() if port.guarded]
         await self._in_thread(networks.hook_present, guarded)
         if networks.nats:  # not sooner: what is forwarded is filtered
             await self._in_thread(networks.forward_ipv4)
@@ -107,6 +114,24 @@ class Devices:
             except LinkFailed as exc:
                 log.error("filters-not-mended", error=str(exc))
 
+    async def bind_late(self) -> None:
+        """Tell the tables of addresses that were not known when a port was made, for ever, some at a time."""
+        while True:
+            await self._bind_wanted.wait()
+            await trio.sleep(LATE_SECONDS)
+            self._bind_wanted = trio.Event()
+            unbound = dict(self._unbound)
+            try:
+                await trio.to_thread.run_sync(self._filters.bind, unbound)
+            except LinkFailed as exc:
+                log.error("addresses-not-bound", error=str(exc))
+                self._bind_wanted.set()
+                await trio.sleep(MEND_SECONDS)
+                continue
+            for port in unbound.keys() & self._unbound.keys():
+                if self._unbound[port] == unbound[port]:
+                    del self._unbound[port]
+
     async def note_services(self, ranges: Sequence[ServiceRange]) -> None:
         """Keep ARP requests for these addresses, and for no others, from guests that have none of them.
 
@@ -123,22 +148,26 @@ class Devices:
         return self._room.hold(self.networks.bridges(networks))
 
     async def connect(
-        self, handle: Handle, uuid: str, networks: Sequence[str], disks: int
+        self, handle: Handle, uuid: str, networks: Sequence[str], vifs: Sequence[Vif], disks: int
     ) -> tuple[int, ...]:
         """Connect a shell's devices to their back-ends, and put its vifs into their bridges.
 
-        Returns the numbers of its loop devices. Raises `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`;
-        `disconnect` then takes back what was done.
+        `vifs` are the addresses that its domain gets, as far as is known. Returns the numbers of its loop devices.
+        Raises `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`; `disconnect` then takes back what was done.
         """
         if not networks and not disks:
             return ()
-        guarded = self.networks.guarded_ports(handle.domid, networks)
-        if guarded:
-            self._guarded[uuid] = guarded
-        return await self._in_thread(self._connect, handle, uuid, networks, disks)
+        ports = self.networks.describe_ports(handle.domid, networks, vifs)
+        self._ported[uuid] = tuple(ports)
+        return await self._in_thread(self._connect, handle, uuid, networks, ports, disks)
 
     def _connect(
-        self, handle: Handle, uuid: str, networks: Sequence[str], disks: int
+        self,
+        handle: Handle,
+        uuid: str,
+        networks: Sequence[str],
+        ports: Mapping[str, Port],
+        disks: int,
     ) -> tuple[int, ...]:
         try:
             loops = tuple(self._loops.add() for _ in range(disks))
@@ -151,8 +180,8 @@ class Devices:
         except BaseException:
             self._loops.sweep()  # those that no back-end has opened yet: nobody else knows them
             raise
-        if uuid in self._guarded:  # from the first moment in the bridge on, until it has addresses
-            self._filters.guard(dict.fromkeys(self._guarded[uuid]))
+        if ports:  # from the first moment in the bridge on
+            self._filters.add(ports)
         # The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once,
         # else up to a second later (Linux' net/core/link_watch.c).
         for index, name in enumerate(networks):
@@ -169,11 +198,16 @@ class Devices:
             self._loops.bind(number, disk.fd, disk.path, readonly=disk.readonly)
 
     async def let_send(self, domid: int, vifs: Sequence[Vif]) -> None:
-        """Let a shell's guarded vifs send from the addresses that its domain is given; raises `LinkFailed`.
+        """Let a shell's vifs send from the addresses that its domain is given; raises `LinkFailed`.
 
         Not in the one thread of the other devices, where it could wait for a back-end.
         """
-        await trio.to_thread.run_sync(self._filters.guard, self.networks.sources(domid, vifs))
+        await trio.to_thread.run_sync(self._filters.bind, _sources(domid, vifs))
+
+    def bind_later(self, domid: int, vifs: Sequence[Vif]) -> None:
+        """Tell the tables soon which addresses a domain has been given, where its shell had others."""
+        self._unbound.update(_sources(domid, vifs))
+        self._bind_wanted.set()
 
     async def disconnect(self, domid: int, uuid: str) -> None:
         """Remove a domain's devices, where it has any. May be called again.
@@ -181,12 +215,12 @@ class Devices:
         Raises `StoreFailed`, `DiskFailed`, `LinkFailed` and `TimedOut`.
         """
         await self._in_thread(self._disconnect, domid, uuid)
-        if uuid in self._guarded:
-            await self._unguard(uuid)
+        if uuid in self._ported:
+            await self._forget_ports(uuid)
 
-    async def _unguard(self, uuid: str) -> None:
-        """Wait until a domain's ports are gone, and drop what guards them: another's may get their names."""
-        ports = self._guarded[uuid]
+    async def _forget_ports(self, uuid: str) -> None:
+        """Wait until a domain's ports are gone, and let the tables forget them: another's may get their names."""
+        ports = self._ported[uuid]
         look = SHORTEST_LOOK
         end = trio.current_time() + GONE_SECONDS
         for port in ports:
@@ -195,8 +229,10 @@ class Devices:
                     raise TimedOut(f"the device is still there after {GONE_SECONDS:g} s", port)
                 await trio.sleep(look)
                 look = min(2 * look, LONGEST_LOOK)
+        for port in ports:
+            self._unbound.pop(port, None)
         await trio.to_thread.run_sync(self._filters.forget, ports)
-        self._guarded.pop(uuid, None)
+        self._ported.pop(uuid, None)
 
     def _disconnect(self, domid: int, uuid: str) -> None:
         physical: list[str] = []
@@ -228,3 +264,7 @@ class Devices:
             return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
         except OSError as exc:
             raise StoreFailed(str(exc), None) from exc
+
+
+def _sources(domid: int, vifs: Sequence[Vif]) -> dict[str, Source | None]:
+    return {port_name(domid, index): describe_source(vif) for index, vif in enumerate(vifs)}

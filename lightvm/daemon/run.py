@@ -109,6 +109,7 @@ async def _serve(
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
+        background.start_soon(devices.bind_late)
         filling = await background.start(_refill, pools)
         instantiating = await background.start(services.serve, dom0.wires)
 

@@ -14,8 +14,9 @@ import trio
 from lightvm.daemon.config import Config
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
+from lightvm.daemon.net.networks import Lease
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
-from lightvm.model import Flavor, NetRequest, Pool
+from lightvm.model import Flavor, NetRequest, Pool, Vif
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
 
 log = structlog.get_logger()
@@ -37,6 +38,10 @@ class Shell:
     handle: Handle
     networks: tuple[str, ...] = ()
     """Of each of its vifs, in order."""
+    vifs: tuple[Vif, ...] = ()
+    """Addresses of its vifs, in order, with which they are known to nftables; empty where there are none yet."""
+    leases: tuple[Lease, ...] = ()
+    """The same, where its domain gets them unless others are asked for."""
     loops: tuple[int, ...] = ()
     """Numbers of the loop devices behind its disks, in order."""
 
@@ -88,19 +93,41 @@ class ShellMaker:
         self.in_work: set[str] = set()
         """UUIDs of shells that are being made or given back just now."""
 
-    async def make(self, flavor: str, shape: Shape, networks: tuple[str, ...] = ()) -> Shell:
+    async def make(
+        self,
+        flavor: str,
+        shape: Shape,
+        networks: tuple[str, ...] = (),
+        vifs: tuple[Vif, ...] | None = None,
+    ) -> Shell:
         """Prepare one shell, its devices connected.
+
+        Addresses are drawn for its vifs, unless its domain's are known.
 
         Once begun not interrupted by cancellation, which comes at the next checkpoint. Raises `HypercallError`,
         `OutOfMemory`, `JournalFailed`, `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`, with nothing left
         behind; and `LinkFailed` before anything is made where a bridge is full.
         """
         if not networks:
-            return await self._make(flavor, shape, networks)
+            return await self._make(flavor, shape)
         async with self._devices.room_for(networks):
-            return await self._make(flavor, shape, networks)
+            if vifs is not None:
+                return await self._make(flavor, shape, networks, vifs)
+            leases = self._devices.networks.draw_ahead(networks)
+            vifs = tuple([lease.vif for lease in leases])
+            try:
+                return replace(await self._make(flavor, shape, networks, vifs), leases=leases)
+            except BaseException:
+                self._devices.networks.take_back(*leases)
+                raise
 
-    async def _make(self, flavor: str, shape: Shape, networks: tuple[str, ...]) -> Shell:
+    async def _make(
+        self,
+        flavor: str,
+        shape: Shape,
+        networks: tuple[str, ...] = (),
+        vifs: tuple[Vif, ...] = (),
+    ) -> Shell:
         uuid = os.urandom(16)
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
         with self.working_on(uuid.hex()):
@@ -109,13 +136,12 @@ class ShellMaker:
             except BaseException:
                 self._journal.append(GoneRecord(uuid=uuid.hex()))
                 raise
-            shell = Shell(uuid.hex(), flavor, shape, handle, networks)
+            shell = Shell(uuid.hex(), flavor, shape, handle, networks, vifs)
             try:
-                loops = await self._devices.connect(handle, shell.uuid, networks, shape.vbds)
+                loops = await self._devices.connect(handle, shell.uuid, networks, vifs, shape.vbds)
             except BaseException:
                 await self.discard(shell)
                 raise
-            self._devices.networks.draw_ahead(networks)
             return replace(shell, loops=loops)
 
     @contextmanager
@@ -140,6 +166,7 @@ class ShellMaker:
                 await self._hypervisor.release(shell.handle)
                 await self._hypervisor.destroy(shell.handle.domid)
                 self._journal.append(GoneRecord(uuid=shell.uuid))
+                self._devices.networks.take_back(*shell.leases)
                 if shell.networks or shell.shape.vbds:
                     await self._devices.disconnect(shell.handle.domid, shell.uuid)
                 return
@@ -194,6 +221,11 @@ class Pools:
             pool.misses += 1
         self._want_shells(pool)
         return shell
+
+    def put_back(self, shell: Shell) -> None:
+        """Put a shell back that was of no use after all."""
+        self[shell.flavor].hits -= 1
+        self[shell.flavor].shells.append(shell)
 
     def _want_shells(self, pool: ShellPool) -> None:
         if len(pool.shells) < max(pool.flavor.low, 1) and not pool.filling:

@@ -48,12 +48,10 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None
     token: str | None
 
-    async def boot(
-        self, image: Image, module_bytes: int, *, vifs: bytes = b"", vbds: bytes = b""
-    ) -> Boot:
-        """Return what is to be copied into the shell; reads the modules. Raises `BadImage`.
+    async def boot(self, image: Image, module_bytes: int, *, vbds: bytes = b"") -> Boot:
+        """Return what is to be copied into the shell, but for its vifs; reads the modules. Raises `BadImage`.
 
-        `vifs` and `vbds` are packed for the device page. No checkpoint where there are no modules.
+        `vbds` are packed for the device page. No checkpoint where there are no modules.
         """
         ram = self.shape.memory_kib * 1024
         check_fits(image, ram)
@@ -65,7 +63,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
                 cmdline=cmdline,
                 name=name,
                 metadata=self.metadata,
-                vifs=vifs,
                 vbds=vbds,
             )
         contents = []
@@ -81,7 +78,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
             modules=placed,
             name=name,
             metadata=self.metadata,
-            vifs=vifs,
             vbds=vbds,
         )
 

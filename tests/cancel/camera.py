@@ -7,7 +7,6 @@ and after each write to the journal.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import inspect
@@ -23,7 +22,7 @@ import pytest
 from lightvm.daemon.config import Config
 from lightvm.daemon.disk.loops import FIRST_NUMBER
 from lightvm.daemon.journal import Journal, Record
-from lightvm.daemon.net.filters import Source
+from lightvm.daemon.net.filters import Port
 from lightvm.xen.fake_domain import FakeDomain
 from tests.host import Host
 from tests.journals import written
@@ -41,7 +40,7 @@ STEPS = {
     ],
     "store": ["write", "remove"],
     "ports": ["add_port"],
-    "filters": ["guard", "forget", "rebuild"],
+    "filters": ["add", "bind", "forget", "rebuild"],
     "loops": ["add", "bind", "remove", "sweep"],
 }
 """By the part of a host."""
@@ -58,7 +57,7 @@ class Picture:
     nodes: dict[str, str]
     ports: dict[str, str]
     loops: dict[int, str | None]
-    guarded: dict[str, Source | None] | None
+    filtered: dict[str, Port]
 
     def restore(self, directory: Path, config: Config) -> Host:
         """Make a host like this, without a daemon; the journal goes below the directory.
@@ -74,7 +73,7 @@ class Picture:
         host.ports._added = dict(self.ports)
         host.loops._bound = dict(self.loops)
         host.loops._next = max(self.loops, default=FIRST_NUMBER)
-        host.filters.guarded = copy.copy(self.guarded)
+        host.filters.ports = dict(self.filtered)
         return host
 
 
@@ -104,7 +103,7 @@ class Camera:
             dict(host.store.nodes),
             host.ports.ports,
             host.loops.bound,
-            copy.copy(host.filters.guarded),
+            dict(host.filters.ports),
         )
         last = self.pictures[-1] if self.pictures else None
         if last is None or dataclasses.replace(picture, moment=last.moment) != last:

@@ -28,7 +28,7 @@ def failing(host: Host, first: int, count: int) -> Iterator[list[str]]:
 
         fuss(host.store, "write remove read children", OSError("injected"))
         fuss(host.ports, "add_port has", LinkFailed("injected"))
-        fuss(host.filters, "guard forget", LinkFailed("injected"))
+        fuss(host.filters, "add bind forget", LinkFailed("injected"))
         fuss(host.loops, "add bind remove sweep", DiskFailed("injected"))
         yield taken
 

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lightvm.daemon.disk.vbds import XVDA
-from lightvm.daemon.net.filters import Source
+from lightvm.daemon.net.filters import Port, Source
+from lightvm.model import Vif
 from lightvm.testing import InMemory
 
 DISK = "disk-"
@@ -46,27 +47,31 @@ def device_leftovers(lvm: InMemory, foreign: Collection[int]) -> Iterator[str]:
     yield from _store(lvm, networks.keys() | disks.keys(), foreign)
     bridges = {vif: lvm.service.config.networks[name].bridge for vif, name in networks.items()}
     yield from compare("ports", lvm.ports.ports.items(), bridges.items())
-    yield from compare("guarded ports", (lvm.filters.guarded or {}).items(), _guarded(lvm).items())
+    yield from compare("ports of nftables", lvm.filters.ports.items(), _filtered(lvm).items())
     yield from compare("loop devices", lvm.loops.bound.values(), disks.values())
     held = [path for number, path in lvm.loops.bound.items() if number in lvm.loops._files]
     yield from compare("open files of disks", list(_open_disks(lvm.images)), held)
     yield from _addresses(lvm)
 
 
-def _guarded(lvm: InMemory) -> dict[str, Source | None]:
-    """Return what each guarded port may send from: those of shells, nothing."""
-    guarded: dict[str, Source | None] = {}
+def _filtered(lvm: InMemory) -> dict[str, Port]:
+    """Return what nftables is to know of each port."""
+    ports: dict[str, Port] = {}
     networks = lvm.service.config.networks
     for shell in lvm.service.pools.shells():
         for index, name in enumerate(shell.networks):
-            if networks[name].antispoof:
-                guarded[f"vif{shell.handle.domid}.{index}"] = None
+            source = _source(shell.vifs[index]) if shell.vifs else None
+            port = Port(networks[name].bridge, networks[name].antispoof, source)
+            ports[f"vif{shell.handle.domid}.{index}"] = port
     for domain in lvm.service.registry.live.values():
         for index, vif in enumerate(domain.record.vifs):
-            if networks[vif.network].antispoof and vif.ipv4 is not None:
-                source = Source(vif.mac, vif.ipv4.partition("/")[0])
-                guarded[f"vif{domain.record.domid}.{index}"] = source
-    return guarded
+            port = Port(networks[vif.network].bridge, networks[vif.network].antispoof, _source(vif))
+            ports[f"vif{domain.record.domid}.{index}"] = port
+    return ports
+
+
+def _source(vif: Vif) -> Source | None:
+    return None if vif.ipv4 is None else Source(vif.mac, vif.ipv4.partition("/")[0])
 
 
 def _store(lvm: InMemory, devices: Collection[str], foreign: Collection[int]) -> Iterator[str]:
@@ -96,7 +101,7 @@ def _open_disks(directory: Path) -> Iterator[str]:
 def _addresses(lvm: InMemory) -> Iterator[str]:
     networks = lvm.service.creator._devices.networks
     vifs = [vif for d in lvm.service.registry.live.values() for vif in d.record.vifs]
-    vifs += [lease.vif for network in networks for lease in network.ahead]
+    vifs += [lease.vif for network in networks for lease in network.ahead.values()]
     macs = [bytes(mac).hex(":") for mac in networks._macs.taken]
     yield from compare("MAC addresses", macs, [vif.mac for vif in vifs])
     for network in networks:

@@ -138,11 +138,10 @@ async def test_a_create_that_is_cancelled_before_the_unpause_makes_no_domain(
     [
         (create_pooled_with_devices, "open_disks"),
         (create_pooled_with_devices, "_bind"),
-        (create_pooled_with_devices, "guard"),
+        (create_pooled_with_devices, "bind"),
         (create_cold_with_devices, "open_disks"),
         (create_cold_with_devices, "_connect"),
         (create_cold_with_devices, "_bind"),
-        (create_cold_with_devices, "guard"),
     ],
 )
 async def test_a_create_with_devices_that_is_cancelled_makes_no_domain(

@@ -8,6 +8,7 @@ import pytest
 
 from lightvm.client import Client
 from lightvm.daemon.journal import ShellRecord
+from lightvm.daemon.net.filters import Port
 from lightvm.model import NetRequest
 from lightvm.testing import InMemory
 from lightvm.xen.hypervisor import Shape
@@ -96,8 +97,8 @@ BACKEND = "/local/domain/0/backend"
         ("bridge", "ports"),
         ("loop", "loop devices"),
         ("no loop", "loop devices"),
-        ("guarded", "guarded ports"),
-        ("no source", "guarded ports"),
+        ("filtered", "ports of nftables"),
+        ("no source", "ports of nftables"),
         ("file", "open files of disks"),
         ("mac", "MAC addresses"),
         ("ipv4", "addresses of lan"),
@@ -129,10 +130,10 @@ async def test_of_devices_a_thing_that_nobody_owns_or_that_is_missing_is_found(
             lvm.loops.add()
         case "no loop":
             lvm.loops._bound.popitem()
-        case "guarded":
-            lvm.filters.guard({"vif99.0": None})
+        case "filtered":
+            lvm.filters.add({"vif99.0": Port("br0", False, None)})
         case "no source":
-            lvm.filters.guard({f"vif{domid}.0": None})
+            lvm.filters.bind({f"vif{domid}.0": None})
         case "mac":
             networks.assign([NetRequest(network="lan")])
         case "ipv4":

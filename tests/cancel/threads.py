@@ -10,7 +10,7 @@ import trio
 
 T = TypeVar("T")
 
-DEVICE_STEPS = ("_connect", "_disconnect", "_bind", "open_disks", "guard", "forget")
+DEVICE_STEPS = ("_connect", "_disconnect", "_bind", "open_disks", "bind", "forget")
 """What the daemon does for devices in a thread, by the name of the function."""
 
 

@@ -56,7 +56,7 @@ def daemon(
         yield process
     assert guarded() == (set(), {})
     with closing(NftFilters()) as filters:
-        filters.rebuild((), None)
+        filters.rebuild((), {}, guards=False, quiet=False)
     FORWARDING.write_text(before)
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
@@ -89,7 +89,7 @@ def guarded() -> tuple[set[str], dict[str, list[str]]]:
         listed = json.loads(library.run("list table bridge lightvm", json=True))["nftables"]
     sets = {item["set"]["name"]: item["set"].get("elem", []) for item in listed if "set" in item}
     sources = (element["concat"] for element in sets["sources"])
-    return set(sets["ports"]), {port: rest for port, *rest in sources}
+    return set(sets["guarded"]), {port: rest for port, *rest in sources}
 
 
 def source(created: Created) -> dict[str, list[str]]:
@@ -107,10 +107,10 @@ def test_a_guarded_guest_answers_and_is_forgotten_with_its_port(
     daytime(address(created))
     daemon.wait_full()
     ports, sources = guarded()
-    assert len(ports) == 1 + daemon.high
-    assert sources == source(created)
+    assert len(ports) == len(sources) == 1 + daemon.high
+    assert sources.items() >= source(created).items()
     client.destroy(created.domain.uuid)
-    eventually(lambda: not guarded()[1], "nothing may send")
+    eventually(lambda: not source(created).keys() & guarded()[1].keys(), "it may not send")
     eventually(lambda: len(guarded()[0]) == daemon.high, "only the ports of shells are guarded")
 
 
@@ -143,7 +143,7 @@ def test_tables_that_somebody_removed_come_back(client: Client) -> None:
         return all(f"table {family} lightvm" in listed for family in ("inet", "bridge"))
 
     eventually(there, "both tables are back", 30)
-    assert guarded()[1] == source(created)
+    assert guarded()[1].items() >= source(created).items()
     ping(address(created))
 
 

@@ -68,6 +68,40 @@ def test_daytime_sends_its_beacon_and_answers(client: Client) -> None:
     assert created.domain.vifs[0].mac in neighbours
 
 
+def delivered(port: str) -> int:
+    """Return how many packets were on their way to a guest."""
+    counts = Path(f"/sys/class/net/{port}/statistics")
+    return sum(int((counts / name).read_text()) for name in ("tx_packets", "tx_dropped"))
+
+
+@pytest.mark.smoke
+def test_a_shell_hears_nothing_and_its_guest_is_found_at_once(
+    client: Client, daemon: DaemonProcess
+) -> None:
+    awake = client.create(DAYTIME, nets=NET, wait=WaitFor.READY)
+    running = f"vif{awake.domain.domid}.0"
+    ping(address(awake))
+    daemon.wait_full()
+    shells = ports() - {running}
+    assert shells
+    before = {port: delivered(port) for port in (*shells, running)}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
+        noise.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for _ in range(10):
+            noise.sendto(b"x", ("10.78.0.255", 9))
+        noise.sendto(b"x", ("10.78.0.200", 9))  # nobody's: an ARP request
+        eventually(
+            lambda: delivered(running) >= before[running] + 11, "a guest hears what is for all"
+        )
+    created = client.create(DAYTIME, nets=NET)
+    assert f"vif{created.domain.domid}.0" in shells
+    shells -= {f"vif{created.domain.domid}.0"}
+    begun = time.monotonic()
+    ping(address(created), 1)
+    print(f"first ping, not waited for ready: {1000 * (time.monotonic() - begun):.1f} ms")
+    assert all(delivered(port) == before[port] for port in shells)
+
+
 def test_several_guests_have_addresses_of_their_own(client: Client) -> None:
     made = [client.create(DAYTIME, nets=NET, wait=WaitFor.READY) for _ in range(6)]
     assert len({address(created) for created in made}) == len(made)

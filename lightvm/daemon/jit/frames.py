@@ -6,6 +6,7 @@ import struct
 from typing import NamedTuple
 
 from lightvm.daemon.jit.bpf import ARP, IPV4
+from lightvm.daemon.net.addresses import mac_of
 
 HEADER = 14
 _ETHERNET = struct.Struct(">6s6sH")
@@ -13,7 +14,6 @@ _ARP = struct.Struct(">HHBBH6sI6sI")
 _IPV4 = struct.Struct(">BBHHHBBHII")
 _ARP_REQUEST = (1, IPV4, 6, 4, 1)
 BROADCAST = b"\xff" * 6
-MAC_PREFIX = b"\x02\x4c"
 
 
 class Request(NamedTuple):
@@ -22,14 +22,6 @@ class Request(NamedTuple):
     address: int
     to: bytes
     sender: bytes
-
-
-def mac_of(address: int) -> bytes:
-    """Return the MAC address of a service's domain.
-
-    The same each time, so that what a caller remembers of ARP outlives the domain.
-    """
-    return MAC_PREFIX + address.to_bytes(4)
 
 
 def read_request(frame: bytes) -> Request | None:

@@ -12,11 +12,11 @@ import trio
 from lightvm.daemon.config import ServiceSection
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.domains import LiveDomain, Registry
-from lightvm.daemon.jit.frames import BROADCAST, mac_of, read_request
+from lightvm.daemon.jit.frames import BROADCAST, read_request
 from lightvm.daemon.jit.listener import Wire
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.net.addresses import holds, merge_ranges, parse_ranges, service_token
+from lightvm.daemon.net.addresses import holds, mac_of, merge_ranges, parse_ranges, service_token
 from lightvm.daemon.net.networks import Network
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import LightVMError, LinkFailed, TimedOut

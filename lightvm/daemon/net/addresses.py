@@ -11,7 +11,10 @@ from ipaddress import IPv4Address, IPv4Network
 
 from lightvm.errors import AddressTaken, BadConfig, OutOfAddresses
 
-MAC_PREFIX = b"\x02\x16\x3e"
+MAC_PREFIX = b"\x02\x4c"
+"""Locally administered, and made of an IPv4 address."""
+
+RANDOM_MAC_PREFIX = b"\x02\x16\x3e"
 """Locally administered; beside that bit Xen's own prefix, so that people recognise it."""
 
 
@@ -111,6 +114,11 @@ class AddressPool:
         raise IndexError(number)
 
 
+def mac_of(ipv4: int) -> bytes:
+    """Return the MAC address that is made of an IPv4 address."""
+    return MAC_PREFIX + ipv4.to_bytes(4)
+
+
 def dotted(address: int) -> str:
     """Return an IPv4 address as text; for the hot path, where `IPv4Address` would be most of the work."""
     return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
@@ -122,10 +130,15 @@ class MacPool:
     def __init__(self) -> None:
         self.taken: set[object] = set()
 
-    def take(self) -> bytes:
-        """Return a new, locally administered address that no domain here has."""
-        while (mac := MAC_PREFIX + random.getrandbits(24).to_bytes(3)) in self.taken:
-            pass
+    def take(self, ipv4: int | None) -> bytes:
+        """Return a locally administered address that no domain here has.
+
+        It is made of the IPv4 address where that can be: who has spoken with one domain then reaches the next one at
+        its address, and no two hosts of a network have the same.
+        """
+        mac = b"" if ipv4 is None else mac_of(ipv4)
+        while not mac or mac in self.taken:
+            mac = RANDOM_MAC_PREFIX + random.getrandbits(24).to_bytes(3)
         self.taken.add(mac)
         return mac
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 from typing import NamedTuple, Protocol
 
@@ -12,14 +10,11 @@ import msgspec
 
 from lightvm.daemon.config import Config, NetworkSection
 from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, holds, parse_ranges
-from lightvm.daemon.net.filters import Nat, Source
+from lightvm.daemon.net.filters import Nat, Port, Source
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import AddressTaken, BadRequest, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 from lightvm.xen.device_page import VifConfig
-
-MOST_AHEAD = 64
-"""Addresses of a network that are drawn before anybody asks: that is most of what a vif costs a create."""
 
 
 class Ports(Protocol):
@@ -88,8 +83,8 @@ class Network:
             ranges = parse_ranges(section.ranges or (str(own),), own, where)
             gateway = IPv4Address(section.gateway) if section.gateway else self.address.ip
             self.pool = AddressPool(own, ranges, {int(self.address.ip)}, int(gateway))
-        self.ahead: deque[Lease] = deque()
-        """Drawn before anybody asked, and nobody's yet."""
+        self.ahead: dict[str, Lease] = {}
+        """What shells have, and no domain yet, by MAC address: it is taken back where somebody needs it."""
         self._prefix = 0 if self.address is None else self.address.network.prefixlen
         template = VifConfig(
             mac=bytes(6),
@@ -143,8 +138,12 @@ class Networks:
 
     # Addresses
 
-    def assign(self, wanted: Sequence[NetRequest], token: str | None = None) -> Assignment:
+    def assign(
+        self, wanted: Sequence[NetRequest], token: str | None = None, ahead: Sequence[Lease] = ()
+    ) -> Assignment:
         """Hand out addresses for one domain, all or none; a service's for its token only.
+
+        What its shell has `ahead` is the domain's where it has not been taken back and nothing else is asked for.
 
         Raises `NoSuchNetwork`, `OutOfAddresses`, `AddressTaken` and `BadRequest`.
         """
@@ -152,58 +151,88 @@ class Networks:
             return NOTHING
         vifs: list[Vif] = []
         packed = b""
+        used: list[Lease] = []
         try:
             for index, request in enumerate(wanted):
                 network = self[request.network]
-                if request.mac is None and request.ipv4 is None and network.ahead:
-                    lease = network.ahead.popleft()
+                lease = ahead[index] if ahead else None
+                if lease is not None and _is_meant(lease, request, network):
+                    del network.ahead[lease.vif.mac]
+                    used.append(lease)
                 else:
-                    lease = self._draw(network, request, index, token)
+                    lease = self._find(network, request, index, token)
                 vifs.append(lease.vif)
                 packed += lease.packed
         except BaseException:
             self.release(vifs)
+            for lease in used:
+                self._put_back(lease)
             raise
+        self.take_back(*ahead)
         return Assignment(vifs=tuple(vifs), packed=packed)
 
-    def draw_ahead(self, names: Sequence[str]) -> None:
-        """Draw addresses for a create to come, one for each network that is named, so that it need not."""
-        for name in names:
-            network = self[name]
-            if len(network.ahead) < MOST_AHEAD:
-                with suppress(OutOfAddresses):
-                    network.ahead.append(self._draw(network, NetRequest(network=name), 0))
+    def draw_ahead(self, names: Sequence[str]) -> tuple[Lease, ...]:
+        """Draw addresses for a shell, one for each of its networks; none where one of them has none to give."""
+        leases: list[Lease] = []
+        try:
+            for name in names:
+                network = self[name]
+                leases.append(self._draw(network, NetRequest(network=name), 0))
+                network.ahead[leases[-1].vif.mac] = leases[-1]
+        except OutOfAddresses:
+            self.take_back(*leases)
+            return ()
+        return tuple(leases)
+
+    def take_back(self, *leases: Lease) -> None:
+        """Take back what a shell has ahead, where no domain has got it meanwhile."""
+        for lease in leases:
+            network = self[lease.vif.network]
+            if network.ahead.get(lease.vif.mac) is lease:
+                del network.ahead[lease.vif.mac]
+                self.release((lease.vif,))
+
+    def _put_back(self, lease: Lease) -> None:
+        self.keep((lease.vif,))
+        self[lease.vif.network].ahead[lease.vif.mac] = lease
+
+    def _find(self, network: Network, request: NetRequest, index: int, token: str | None) -> Lease:
+        """Draw addresses, a shell's where there are no others."""
+        try:
+            return self._draw(network, request, index, token)
+        except OutOfAddresses:
+            if not network.ahead:
+                raise
+            self.take_back(next(iter(network.ahead.values())))
+            return self._draw(network, request, index, token)
 
     def _draw(
         self, network: Network, request: NetRequest, index: int, token: str | None = None
     ) -> Lease:
         if request.mac is not None or request.ipv4 is not None:
-            self._recall(request)
-        mac = self._take_mac(request, index)
+            self._recall(network, request)
+        mac = self._claim_mac(request, index)
         try:
             ipv4 = _take_ipv4(network, request, index, token)
         except BaseException:
             self._macs.taken.discard(mac)
             raise
-        return network.lease(mac, ipv4)
+        return network.lease(mac or self._macs.take(ipv4), ipv4)
 
-    def _recall(self, request: NetRequest) -> None:
-        """Let go of addresses that were drawn ahead, where somebody asks for just these."""
-        mac = None if request.mac is None else request.mac.lower()
-        for network in self:
-            ipv4 = request.ipv4 if network.name == request.network else None
-            for lease in list(network.ahead):
-                mine = (lease.vif.ipv4 or "").partition("/")[0]
-                if lease.vif.mac == mac or (ipv4 is not None and mine == ipv4):
-                    network.ahead.remove(lease)
-                    self.release((lease.vif,))
-        own = self[request.network].ahead
-        if request.ipv4 is None and own:  # which may have the last free address
-            self.release((own.popleft().vif,))
+    def _recall(self, network: Network, request: NetRequest) -> None:
+        """Take back what shells have ahead, where somebody asks for just these addresses."""
+        if request.mac is not None:
+            mac = request.mac.lower()
+            self.take_back(*[other.ahead[mac] for other in self if mac in other.ahead])
+        if request.ipv4 is not None and network.pool is not None:
+            ipv4 = int(IPv4Address(request.ipv4))
+            if ipv4 in network.pool.taken:
+                ahead = network.ahead.values()
+                self.take_back(*[lease for lease in ahead if _number(lease.vif) == ipv4])
 
-    def _take_mac(self, request: NetRequest, index: int) -> bytes:
+    def _claim_mac(self, request: NetRequest, index: int) -> bytes:
         if request.mac is None:
-            return self._macs.take()
+            return b""
         return self._macs.claim(
             bytes.fromhex(request.mac.replace(":", "")), f"request.nets[{index}].mac"
         )
@@ -235,7 +264,8 @@ class Networks:
 
         Those in `but` may be taken, and what is drawn ahead is nobody's.
         """
-        pool, ahead = self[name].pool, {_number(lease.vif) for lease in self[name].ahead}
+        network = self[name]
+        pool, ahead = network.pool, {_number(lease.vif) for lease in network.ahead.values()}
         for address in () if pool is None else pool.taken:
             assert isinstance(address, int)
             if holds(ranges, address) and address not in but and address not in ahead:
@@ -247,10 +277,8 @@ class Networks:
         if network.pool is None:
             return
         network.pool.keep(service, ranges)
-        for lease in list(network.ahead):
-            if holds(ranges, _number(lease.vif)):
-                network.ahead.remove(lease)
-                self.release((lease.vif,))
+        ahead = network.ahead.values()
+        self.take_back(*[lease for lease in ahead if holds(ranges, _number(lease.vif))])
 
     def let_go(self, service: str, name: str) -> None:
         """Keep nothing for a service any more."""
@@ -258,35 +286,30 @@ class Networks:
         if pool is not None:
             pool.let_go(service)
 
-    # Guests that send in another's name
+    # Ports
 
     @property
     def guards(self) -> bool:
-        """Whether any network is guarded against that."""
+        """Whether guests of any network are kept from sending in another's name."""
         return bool(self._guarded)
 
     def are_guarded(self, vifs: Sequence[Vif]) -> bool:
         """Whether any of these vifs is in such a network. Part of the hot path."""
         return bool(self._guarded) and any(vif.network in self._guarded for vif in vifs)
 
-    def guarded_ports(self, domid: int, names: Sequence[str]) -> tuple[str, ...]:
-        """Return which ports of a domain are to be guarded; `names` are the networks of its vifs."""
-        return tuple(
-            port_name(domid, index) for index, name in enumerate(names) if name in self._guarded
-        )
+    def describe_ports(
+        self, domid: int, names: Sequence[str], vifs: Sequence[Vif] = ()
+    ) -> dict[str, Port]:
+        """Return the ports of a domain for nftables; `names` are the networks of its vifs.
 
-    def sources(self, domid: int, vifs: Sequence[Vif]) -> dict[str, Source | None]:
-        """Return what the guarded ports of a domain may send from.
-
-        That is nothing for a vif that has no IPv4 address, as one that was made before its network had any.
+        One that is in no network any more is left out.
         """
+        sources = [*map(describe_source, vifs)] or [None] * len(names)
         return {
-            port_name(domid, index): _source(vif)
-            for index, vif in enumerate(vifs)
-            if vif.network in self._guarded
+            port_name(domid, index): Port(network.bridge, network.antispoof, source)
+            for index, (name, source) in enumerate(zip(names, sources, strict=True))
+            if (network := self._networks.get(name)) is not None
         }
-
-    # Ports
 
     def bridges(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the bridges of some networks, each as often as it is asked for."""
@@ -329,7 +352,18 @@ class Networks:
         self._ports.forward_ipv4()
 
 
-def _source(vif: Vif) -> Source | None:
+def _is_meant(lease: Lease, request: NetRequest, network: Network) -> bool:
+    """Whether what a shell has ahead is what somebody asks for, and has not been taken back."""
+    return (
+        request.mac is None and request.ipv4 is None and network.ahead.get(lease.vif.mac) is lease
+    )
+
+
+def describe_source(vif: Vif) -> Source | None:
+    """Return a vif's addresses for nftables; None for one without an IPv4 address.
+
+    That can be one that was made before its network had any.
+    """
     return None if vif.ipv4 is None else Source(vif.mac, vif.ipv4.partition("/")[0])
 
 

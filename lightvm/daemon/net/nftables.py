@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import socket
+import struct
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from lightvm.daemon.net.filters import (
-    Guarded,
-    Nat,
-    ServiceRange,
-    Source,
-    describe_added,
-    describe_removed,
-    describe_tables,
-)
+from lightvm.daemon.net.filters import Nat, Port, ServiceRange, Source
+from lightvm.daemon.net.tables import Change, Members, Rules, describe_tables
 from lightvm.errors import LinkFailed
 
 log = structlog.get_logger()
@@ -26,6 +21,10 @@ LIBRARY = "libnftables.so.1"
 
 NFT_CTX_OUTPUT_JSON = 1 << 4
 """``nftables/libnftables.h``"""
+
+NETLINK_NETFILTER = 12
+NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN, NFT_MSG_GETGEN, NFTA_GEN_ID = 10, 15, 16, 1
+"""``linux/netlink.h``, ``linux/netfilter/nfnetlink.h`` and ``nf_tables.h``"""
 
 SHOWN = 100
 """Characters of a command that an error shows."""
@@ -89,6 +88,27 @@ def _failure(text: str) -> LinkFailed:
     return LinkFailed(message, f"nftables: {command[:SHOWN]}" if command else "nftables")
 
 
+def read_generation() -> int:
+    """Return a number that each change to the kernel's tables changes, whoever makes it; raises `LinkFailed`.
+
+    Looking at the tables themselves takes a time that grows with them.
+    """
+    # struct nlmsghdr and struct nfgenmsg, as in linux/netlink.h and linux/netfilter/nfnetlink.h
+    request = struct.pack(
+        "=IHHIIBBH", 20, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 1, 0, 0, 0, 0, 0
+    )
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
+            netlink.sendto(request, (0, 0))
+            answer = netlink.recv(4096)
+    except OSError as exc:
+        raise LinkFailed(f"nftables: {exc.strerror}", "netlink") from exc
+    kind, size, attribute = struct.unpack_from("=4xH14xHH", answer)
+    if kind != NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN or (size, attribute) != (8, NFTA_GEN_ID):
+        raise LinkFailed("nftables does not say which generation its tables are", "netlink")
+    return int.from_bytes(answer[24:28])
+
+
 class NftFilters:
     """`Filters` in the kernel.
 
@@ -100,9 +120,11 @@ class NftFilters:
         self._open = open_library
         self._library: Nftables | None = None
         self._lock = threading.Lock()
-        self._nats: tuple[Nat, ...] = ()
-        self._guarded: dict[str, Source | None] | None = None
-        self._services: tuple[ServiceRange, ...] = ()
+        self._rules = Rules()
+        self._ports: dict[str, Port] = {}
+        self._members = Members({})
+        self._seen = 0
+        """The latest generation of the kernel's tables in which ours were found as they should be."""
 
     def _run(self, commands: str) -> str:
         if self._library is None:
@@ -116,88 +138,105 @@ class NftFilters:
             if library is not None:
                 library.close()
 
-    def rebuild(self, nats: Sequence[Nat], guarded: Guarded | None) -> None:
+    def rebuild(
+        self, nats: Sequence[Nat], ports: Mapping[str, Port], *, guards: bool, quiet: bool
+    ) -> None:
         """Make both tables anew at once, or remove what is not wanted any more.
 
-        Where nothing is wanted, it is no error that the library or the kernel's nftables are missing.
+        Where nothing is needed, it is no error that the library or the kernel's nftables are missing.
         """
         with self._lock:
-            self._make(nats, guarded, self._services)
+            members = Members(ports)
+            self._rules = self._make(
+                Rules(tuple(nats), guards, quiet, self._rules.services), members
+            )
+            self._ports, self._members = dict(ports), members
 
     def note_services(self, ranges: Sequence[ServiceRange]) -> None:
-        """Let ARP requests for these addresses, and for no others, reach only vifs that are known to have them.
-
-        Where that cannot be done, it is no error: then they reach all guests, as others do.
-        """
+        """Let ARP requests for these addresses, and for no others, reach only vifs that have them."""
         with self._lock:
-            if tuple(ranges) != self._services:
-                self._make(self._nats, self._guarded, tuple(ranges))
+            if tuple(ranges) != self._rules.services:
+                rules = self._rules._replace(services=tuple(ranges))
+                self._rules = self._make(rules, self._members) if rules.quiet else rules
 
-    def _make(
-        self, nats: Sequence[Nat], guarded: Guarded | None, services: tuple[ServiceRange, ...]
-    ) -> None:
+    def _make(self, rules: Rules, members: Members) -> Rules:
+        """Make both tables, and return with which rules that could be done."""
         try:
-            self._run(describe_tables(nats, guarded, services))
+            self._run(describe_tables(rules, members))
         except LinkFailed as exc:
-            if services:
-                log.warning("services-not-filtered", reason=str(exc))
-                self._make(nats, guarded, ())
-                return
-            if nats or guarded is not None:
+            if rules.quiet:
+                log.warning("guests-hear-all", reason=str(exc))
+                return self._make(rules._replace(quiet=False), members)
+            if rules.nats or rules.guards:
                 raise
             log.debug("no-filters", reason=str(exc))
-        self._nats = tuple(nats)
-        self._guarded = None if guarded is None else dict(guarded)
-        self._services = services
+        return rules
 
-    def guard(self, guarded: Guarded) -> None:
-        """Guard more ports, or let those that are guarded send from somewhere else."""
+    def add(self, ports: Mapping[str, Port]) -> None:
+        """Take in more ports."""
         with self._lock:
-            before = self._guarded or {}
-            outdated = {
-                port: source
-                for port in guarded
-                if (source := before.get(port)) is not None and source != guarded[port]
-            }
+            self._change({name: (self._ports.get(name), port) for name, port in ports.items()})
+
+    def bind(self, sources: Mapping[str, Source | None]) -> None:
+        """Give ports their addresses in place of those they had; one that is not known is passed over."""
+        with self._lock:
+            known = {name: self._ports[name] for name in sources if name in self._ports}
             self._change(
-                {**before, **guarded},
-                describe_removed(outdated, ports=False) + describe_added(guarded),
+                {name: (port, port._replace(source=sources[name])) for name, port in known.items()}
             )
 
     def forget(self, ports: Iterable[str]) -> None:
-        """Guard some ports no longer, where they are."""
+        """Let some ports go, where they are known."""
         with self._lock:
-            after = dict(self._guarded or {})
-            removed = {port: after.pop(port) for port in set(ports) & after.keys()}
-            if removed:
-                self._change(after, describe_removed(removed))
+            self._change({name: (self._ports[name], None) for name in ports if name in self._ports})
 
     def mend(self) -> bool:
         """Make the tables anew where somebody has removed them, or what is in them; return whether that was so."""
         with self._lock:
-            if self._are_whole():
+            if not (self._rules.nats or self._rules.sets):
                 return False
-            self._run(describe_tables(self._nats, self._guarded, self._services))
+            generation = read_generation()
+            if generation == self._seen:
+                return False
+            if self._are_whole():
+                self._seen = generation
+                return False
+            self._run(describe_tables(self._rules, self._members))
             return True
 
     def _are_whole(self) -> bool:
         """Whether the rules that lead to all the others are there."""
         wanted = []
-        if self._nats:
+        if self._rules.nats:
             wanted.append(("inet lightvm postrouting", "masquerade"))
-        if self._guarded is not None:
+        if self._rules.guards:
             wanted.append(("bridge lightvm prerouting", "jump from_guest"))
-        if self._services:
-            wanted.append(("bridge lightvm service_arp", "drop"))
+        if self._rules.quiet:
+            wanted.append(("bridge lightvm forwarded", "jump to_guest"))
         try:
             return all(rule in self._run(f"list chain {chain}") for chain, rule in wanted)
         except LinkFailed:
             return False
 
-    def _change(self, after: dict[str, Source | None], commands: str) -> None:
+    def _change(self, change: Change) -> None:
+        commands = self._members.change(change, self._rules.sets)
         try:
-            self._run(commands)
+            if commands:
+                self._run(commands)
         except LinkFailed as exc:
-            self._run(describe_tables(self._nats, after, self._services))
             log.warning("filters-made-anew", reason=str(exc))
-        self._guarded = after
+            try:
+                self._rules = self._make(self._rules, self._members)
+            except LinkFailed:
+                self._members.change({name: (now, was) for name, (was, now) in change.items()}, ())
+                if any(
+                    port is not None and port.guarded for pair in change.values() for port in pair
+                ):
+                    raise
+                log.warning("ports-not-filtered", reason=str(exc))
+                return
+        for name, (_, port) in change.items():
+            if port is None:
+                del self._ports[name]
+            else:
+                self._ports[name] = port

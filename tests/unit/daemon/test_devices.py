@@ -84,7 +84,7 @@ class Host:
             vif_ports=tuple(range(3, 3 + vifs)),
             vbd_ports=tuple(range(3 + vifs, 3 + vifs + disks)),
         )
-        return await self.devices.connect(handle, uuid, networks, disks)
+        return await self.devices.connect(handle, uuid, networks, (), disks)
 
     def assert_empty(self) -> None:
         assert (self.store.nodes, self.ports.ports, self.loops.bound) == ({}, {}, {})

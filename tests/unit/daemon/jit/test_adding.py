@@ -55,7 +55,7 @@ async def test_what_is_left_out_has_the_default_of_the_configuration(
 
 async def test_its_addresses_are_nobody_elses_from_then_on(lvm: InMemory, client: Client) -> None:
     ahead = lvm.service.devices.networks["lan"].ahead
-    drawn = [lease.vif.ipv4 for lease in ahead]
+    drawn = [lease.vif.ipv4 for lease in ahead.values()]
     assert drawn
     taken = [str(ipv4).partition("/")[0] for ipv4 in drawn]
     await add(lvm, client, addresses=tuple(taken))

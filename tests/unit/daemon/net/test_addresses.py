@@ -6,7 +6,13 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from lightvm.daemon.net.addresses import MAC_PREFIX, AddressPool, MacPool, parse_ranges, subtract
+from lightvm.daemon.net.addresses import (
+    RANDOM_MAC_PREFIX,
+    AddressPool,
+    MacPool,
+    parse_ranges,
+    subtract,
+)
 from lightvm.errors import AddressTaken, BadConfig, OutOfAddresses
 
 NETWORK = IPv4Network("10.0.0.0/29")
@@ -179,10 +185,10 @@ def test_an_address_that_a_domain_has_cannot_be_claimed(how: str) -> None:
 
 def test_new_mac_addresses_are_local_unicast_and_each_of_its_own() -> None:
     macs = MacPool()
-    taken = {macs.take() for _ in range(1000)}
+    taken = {macs.take(None) for _ in range(1000)}
     assert len(taken) == 1000
-    assert all(mac.startswith(MAC_PREFIX) and len(mac) == 6 for mac in taken)
-    assert MAC_PREFIX[0] & 3 == 2
+    assert all(mac.startswith(RANDOM_MAC_PREFIX) and len(mac) == 6 for mac in taken)
+    assert RANDOM_MAC_PREFIX[0] & 3 == 2
 
 
 def test_a_mac_address_that_a_domain_has_is_not_drawn_again(
@@ -191,7 +197,10 @@ def test_a_mac_address_that_a_domain_has_is_not_drawn_again(
     drawn = iter([1, 1, 2])
     monkeypatch.setattr("random.getrandbits", lambda bits: next(drawn))
     macs = MacPool()
-    assert [macs.take(), macs.take()] == [MAC_PREFIX + b"\0\0\1", MAC_PREFIX + b"\0\0\2"]
+    assert [macs.take(None), macs.take(None)] == [
+        RANDOM_MAC_PREFIX + b"\0\0\1",
+        RANDOM_MAC_PREFIX + b"\0\0\2",
+    ]
 
 
 def test_a_mac_address_can_be_claimed_once() -> None:

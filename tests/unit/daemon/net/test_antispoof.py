@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
 
-from lightvm.daemon.net.filters import Nat, Source
+from lightvm.daemon.net.filters import Nat, Port, Source
 from lightvm.daemon.net.links import Links
 from lightvm.daemon.net.nftables import Nftables, NftFilters
 from lightvm.errors import LinkFailed
@@ -24,7 +24,7 @@ BRIDGE, HOST = "lvbr0", "10.77.0.1"
 PORT, OTHER = "vif5.0", "vif6.0"
 MAC, IP = "02:16:3e:00:00:05", "10.77.0.5"
 FOREIGN_MAC, FOREIGN_IP = "02:16:3e:00:00:06", "10.77.0.6"
-OWN = {PORT: Source(MAC, IP)}
+OWN = {PORT: Port(BRIDGE, True, Source(MAC, IP))}
 MARKER = frame(MAC, IPV4, datagram(IP, "10.77.0.255", dport=5555))
 
 
@@ -89,9 +89,14 @@ def host(namespace: Namespace) -> Iterator[Host]:
     namespace.run(host.close)
 
 
+def rebuild(filters: NftFilters, ports: Mapping[str, Port] | None = None, *nats: Nat) -> None:
+    """Make the tables with guarded ports, or without guards."""
+    filters.rebuild(nats, ports or {}, guards=ports is not None, quiet=False)
+
+
 @pytest.fixture
 def guarded(namespace: Namespace, host: Host) -> None:
-    namespace.run(host.filters.rebuild, (), OWN)
+    namespace.run(rebuild, host.filters, OWN)
 
 
 GOOD = {
@@ -134,7 +139,7 @@ def test_a_guest_sends_nothing_else(namespace: Namespace, host: Host, sent: byte
 def test_without_a_guard_all_of_that_gets_through(
     namespace: Namespace, host: Host, sent: bytes
 ) -> None:
-    namespace.run(host.filters.rebuild, (), None)
+    namespace.run(rebuild, host.filters)
     assert namespace.run(host.passes, sent)
 
 
@@ -179,19 +184,19 @@ def test_a_port_without_a_source_sends_nothing_until_it_has_one(
     namespace: Namespace, host: Host
 ) -> None:
     def steps() -> None:
-        host.filters.rebuild((), {})
+        rebuild(host.filters, {})
         assert host.passes(BAD["mac"])  # a port of somebody else's, so far
-        host.filters.guard({PORT: None})
+        host.filters.add({PORT: Port(BRIDGE, True, None)})
         host.guest.send(GOOD["datagram"])
-        host.filters.guard(OWN)
+        host.filters.bind({PORT: Source(MAC, IP)})
         assert not host.passes(BAD["mac"])
-        host.filters.guard({PORT: Source(FOREIGN_MAC, FOREIGN_IP)})
+        host.filters.bind({PORT: Source(FOREIGN_MAC, FOREIGN_IP), "vif8.0": None})
         host.guest.send(MARKER)  # the former source is not good any more
         host.filters.forget([PORT, "vif7.0"])
         assert host.passes(BAD["mac"])
 
     namespace.run(steps)
-    assert namespace.run(tables) == {"bridge": {"ports": [], "sources": []}}
+    assert namespace.run(tables) == {"bridge": {"guarded": [], "sources": []}}
 
 
 def tables() -> dict[str, dict[str, list[object]]]:
@@ -214,12 +219,12 @@ def test_tables_are_ours_alone_and_go_when_nothing_is_asked_for() -> None:
         other.run("add table inet firewall")
         nat = Nat(BRIDGE, IPv4Network("10.77.0.0/24"))
         for _ in range(2):
-            filters.rebuild([nat, nat], OWN)
+            rebuild(filters, OWN, nat, nat)
             assert tables() == {
                 "inet": {},
-                "bridge": {"ports": [PORT], "sources": [{"concat": [PORT, MAC, IP]}]},
+                "bridge": {"guarded": [PORT], "sources": [{"concat": [PORT, MAC, IP]}]},
             }
-        filters.rebuild([], None)
+        rebuild(filters)
         assert other.run("list ruleset").split() == ["table", "inet", "firewall", "{", "}"]
         other.close()
         filters.close()
@@ -231,13 +236,13 @@ def test_tables_are_ours_alone_and_go_when_nothing_is_asked_for() -> None:
 def test_tables_that_somebody_removed_are_made_anew_by_the_next_change() -> None:
     def steps() -> None:
         firewall, filters = Nftables(), NftFilters()
-        filters.rebuild((), OWN)
+        rebuild(filters, OWN)
         firewall.run("flush ruleset")
-        filters.guard({OTHER: None})
-        assert sorted(map(str, tables()["bridge"]["ports"])) == [PORT, OTHER]
+        filters.add({OTHER: Port(BRIDGE, True, None)})
+        assert sorted(map(str, tables()["bridge"]["guarded"])) == [PORT, OTHER]
         firewall.run("flush ruleset")
         filters.forget([OTHER])
-        assert tables()["bridge"]["ports"] == [PORT]
+        assert tables()["bridge"]["guarded"] == [PORT]
         firewall.close()
         filters.close()
 
@@ -251,7 +256,7 @@ def test_tables_that_somebody_removed_are_made_anew_by_the_next_change() -> None
 def test_tables_that_somebody_removed_are_mended(commands: str) -> None:
     def steps() -> None:
         firewall, filters = Nftables(), NftFilters()
-        filters.rebuild([Nat(BRIDGE, IPv4Network("10.77.0.0/24"))], OWN)
+        rebuild(filters, OWN, Nat(BRIDGE, IPv4Network("10.77.0.0/24")))
         before = firewall.run("list ruleset")
         assert not filters.mend()
         firewall.run(commands)
@@ -268,7 +273,7 @@ def test_tables_that_somebody_removed_are_mended(commands: str) -> None:
 def test_where_nothing_is_asked_for_nothing_is_mended() -> None:
     def steps() -> None:
         filters = NftFilters()
-        filters.rebuild((), None)
+        rebuild(filters)
         assert not filters.mend()
         filters.close()
 
@@ -278,13 +283,17 @@ def test_where_nothing_is_asked_for_nothing_is_mended() -> None:
 
 def test_thousands_of_guests_fit_into_one_transaction() -> None:
     many = {
-        f"vif{n}.0": Source(f"02:16:3e:00:{n >> 8:02x}:{n & 255:02x}", f"10.77.{n >> 8}.{n & 255}")
+        f"vif{n}.0": Port(
+            BRIDGE,
+            True,
+            Source(f"02:16:3e:00:{n >> 8:02x}:{n & 255:02x}", f"10.77.{n >> 8}.{n & 255}"),
+        )
         for n in range(1, 5000)
     }
 
     def steps() -> int:
         filters = NftFilters()
-        filters.rebuild((), many)
+        rebuild(filters, many)
         filters.close()
         return len(tables()["bridge"]["sources"])
 

@@ -13,6 +13,7 @@ from lightvm.client import Client, open_client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.daemon.devices import GONE_SECONDS, MEND_SECONDS
 from lightvm.daemon.net.filters import Source
+from lightvm.daemon.net.networks import describe_source
 from lightvm.daemon.net.room import MAX_PORTS
 from lightvm.errors import LinkFailed
 from lightvm.model import Created, CreateRequest, NetRequest, Vif
@@ -28,6 +29,7 @@ from lightvm.xen.hypervisor import Handle
 from tests.waits import settle, until
 
 SAFE = [NetRequest(network="safe")]
+GIVEN = [NetRequest(network="safe", ipv4="10.77.0.77")]
 BOTH = [NetRequest(network="open"), NetRequest(network="safe")]
 
 
@@ -61,28 +63,37 @@ def source(created: Created, index: int = 0) -> dict[str, Source | None]:
 
 
 def shells(lvm: InMemory) -> dict[str, Source | None]:
-    """Return the guarded ports of shells."""
-    return {f"vif{shell.handle.domid}.0": None for shell in lvm.service.pools.shells()}
+    """Return the guarded ports of shells, each with what its domain will have."""
+    return {
+        f"vif{shell.handle.domid}.0": describe_source(shell.vifs[0])
+        for shell in lvm.service.pools.shells()
+    }
 
 
-async def test_a_port_of_a_shell_is_guarded_and_may_send_nothing(lvm: InMemory) -> None:
+async def test_a_port_of_a_shell_is_guarded(lvm: InMemory) -> None:
+    assert len(lvm.filters.guarded) == 2
     assert lvm.filters.guarded == shells(lvm)
     assert lvm.ports.hooked == shells(lvm).keys()
 
 
 @pytest.mark.parametrize("memory_kib", [None, 8192], ids=["pooled", "cold"])
+@pytest.mark.parametrize("ipv4", [None, "10.77.0.77"])
 async def test_a_guest_may_send_from_its_addresses_before_it_runs(
-    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch, memory_kib: int | None
+    lvm: InMemory,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    memory_kib: int | None,
+    ipv4: str | None,
 ) -> None:
     unpause, seen = lvm.hypervisor.unpause, []
 
     def look(handle: Handle) -> None:
-        assert lvm.filters.guarded is not None
         seen.append(lvm.filters.guarded[f"vif{handle.domid}.0"])
         unpause(handle)
 
     monkeypatch.setattr(lvm.hypervisor, "unpause", look)
-    created = await client.create(lvm.noop, nets=SAFE, memory_kib=memory_kib)
+    nets = [NetRequest(network="safe", ipv4=ipv4)]
+    created = await client.create(lvm.noop, nets=nets, memory_kib=memory_kib)
     assert seen == list(source(created).values())
 
 
@@ -93,14 +104,15 @@ async def test_of_several_vifs_those_in_guarded_networks_are_guarded(
     assert lvm.filters.guarded == {**shells(lvm), **source(created, 1)}
 
 
-async def test_where_nothing_is_asked_for_nothing_is_told_to_nftables(
+async def test_where_nothing_is_guarded_nobody_needs_nftables(
     tmp_path: Path, threadless: None
 ) -> None:
     filters = MemoryFilters()
     config = make_config(tmp_path, antispoof=False)
     async with serve_in_memory(tmp_path, config=config, filters=filters) as lvm:
         await until(lambda: lvm.service.pools.count() == 2)
-        assert filters.guarded is None
+        assert not filters.guarded
+        assert not filters.guards
         assert not lvm.ports.forwarding
         filters.broken = True
         async with open_client(lvm.socket) as client:
@@ -115,14 +127,14 @@ async def test_a_create_that_cannot_be_guarded_leaves_nothing(
 ) -> None:
     lvm.filters.broken = True
     with pytest.raises(LinkFailed, match="injected"):
-        await client.create(lvm.noop, name="unsafe", nets=SAFE)
+        await client.create(lvm.noop, name="unsafe", nets=GIVEN)
     lvm.filters.broken = False
     await until(lambda: lvm.service.pools.count() == 2)
     await settle()
     assert await client.list(all=True) == ()
     assert len(lvm.hypervisor.domains) == 2
-    again = await client.create(lvm.noop, name="unsafe", nets=SAFE)
-    assert source(again).items() <= (lvm.filters.guarded or {}).items()
+    again = await client.create(lvm.noop, name="unsafe", nets=GIVEN)
+    assert source(again).items() <= lvm.filters.guarded.items()
 
 
 async def test_a_create_that_is_cancelled_meanwhile_leaves_nothing(
@@ -136,7 +148,7 @@ async def test_a_create_that_is_cancelled_meanwhile_leaves_nothing(
 
     monkeypatch.setattr(lvm.service.creator._devices, "let_send", too_slow)
     with trio.move_on_after(1) as scope:
-        await lvm.service.creator.create(CreateRequest(image=lvm.noop, nets=tuple(SAFE)))
+        await lvm.service.creator.create(CreateRequest(image=lvm.noop, nets=tuple(GIVEN)))
     assert scope.cancelled_caught
     await until(lambda: lvm.service.pools.count() == 2)
     await settle()
@@ -150,7 +162,7 @@ async def test_a_port_is_guarded_until_its_device_has_gone(lvm: InMemory, client
     lvm.ports.lingering.add(port)
     await client.destroy(created.domain.name)
     await settle(1)
-    assert port in (lvm.filters.guarded or {})
+    assert port in lvm.filters.guarded
     lvm.ports.lingering.clear()
     await settle(1)
     assert lvm.filters.guarded == shells(lvm)
@@ -164,7 +176,7 @@ async def test_a_device_that_does_not_go_stays_guarded_and_in_the_journal(
     lvm.ports.lingering.add(port)
     await client.destroy(created.domain.name)
     await settle(2 * GONE_SECONDS)
-    assert port in (lvm.filters.guarded or {})
+    assert port in lvm.filters.guarded
     assert created.domain.uuid.replace("-", "") in lvm.service.journal.past.domains
 
 
@@ -185,12 +197,12 @@ async def test_a_restart_guards_the_domains_that_run_and_no_others(tmp_path: Pat
     async with serve_in_memory(
         tmp_path, config=config, hypervisor=hypervisor, store=store, filters=filters
     ) as lvm:
-        assert source(kept).items() <= (filters.guarded or {}).items()
-        assert not source(gone).keys() & (filters.guarded or {}).keys()
+        assert source(kept).items() <= filters.guarded.items()
+        assert not source(gone).keys() & filters.guarded.keys()
         async with open_client(lvm.socket) as client:
             await client.destroy(kept.domain.name)
         await settle()
-        assert not source(kept).keys() & (filters.guarded or {}).keys()
+        assert not source(kept).keys() & filters.guarded.keys()
 
 
 @pytest.mark.usefixtures("threadless")
@@ -203,7 +215,7 @@ async def test_a_network_may_be_guarded_from_the_next_start_on(tmp_path: Path) -
     hypervisor.forget_handles()
     after = make_config(tmp_path)
     async with serve_in_memory(tmp_path, config=after, hypervisor=hypervisor, store=store) as lvm:
-        assert source(kept).items() <= (lvm.filters.guarded or {}).items()
+        assert source(kept).items() <= lvm.filters.guarded.items()
         assert source(kept).keys() <= lvm.ports.hooked
 
 
@@ -229,7 +241,7 @@ async def test_nat_makes_a_router_of_the_host(tmp_path: Path) -> None:
         (nat,) = lvm.filters.nats
         assert (nat.bridge, str(nat.subnet)) == ("lvbr0", "10.77.0.0/24")
         assert lvm.ports.forwarding
-        assert lvm.filters.guarded is None
+        assert not lvm.filters.guards
 
 
 async def test_filters_that_somebody_removed_are_looked_for_as_long_as_they_are_asked_for(

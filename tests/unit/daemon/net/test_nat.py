@@ -53,7 +53,7 @@ class World:
 
         def work() -> None:
             links, filters = Links(), NftFilters()
-            filters.rebuild(nats, None)
+            filters.rebuild(nats, {}, guards=False, quiet=False)
             links.forward_ipv4()
             links.close()
             filters.close()

@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 import pytest
 
 from lightvm.daemon.config import Config, NetworkSection
-from lightvm.daemon.net.networks import MOST_AHEAD, NOTHING, Networks
+from lightvm.daemon.net.networks import NOTHING, Networks
 from lightvm.errors import AddressTaken, BadRequest, LightVMError, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 from lightvm.testing import MemoryPorts, MemoryStore
@@ -210,39 +210,76 @@ def test_a_network_that_is_not_there_has_no_ports(networks: Networks) -> None:
         networks.add_port("none", "vif7.0")
 
 
-# Addresses that are drawn ahead
+# Addresses that shells have ahead
 
 
-def test_what_was_drawn_ahead_is_handed_out(networks: Networks) -> None:
-    networks.draw_ahead(["lan"])
-    (ahead,) = networks["lan"].ahead
-    assignment = networks.assign([lan()])
-    assert assignment.vifs == (ahead.vif,)
-    assert assignment.packed == ahead.packed
-    assert not networks["lan"].ahead
+def test_a_domain_gets_what_its_shell_has_ahead(networks: Networks) -> None:
+    leases = networks.draw_ahead(["lan", "bare"])
+    assignment = networks.assign([lan(), NetRequest(network="bare")], ahead=leases)
+    assert assignment.vifs == tuple(lease.vif for lease in leases)
+    assert assignment.packed == b"".join(lease.packed for lease in leases)
+    networks.take_back(*leases)  # they are the domain's now
+    assert taken(networks) == 3
+    networks.release(assignment.vifs)
+    assert taken(networks) == 0
 
 
-def test_who_asks_for_an_address_that_was_drawn_ahead_gets_it(networks: Networks) -> None:
-    networks.draw_ahead(["lan", "lan"])
-    first, second = (lease.vif for lease in networks["lan"].ahead)
+def test_what_a_shell_has_ahead_and_nobody_wants_is_free_again(networks: Networks) -> None:
+    leases = networks.draw_ahead(["lan"])
+    (vif,) = networks.assign([lan(mac=MAC, ipv4="10.0.0.6")], ahead=leases).vifs
+    assert (vif.mac, vif.ipv4) == (MAC, "10.0.0.6/29")
+    assert taken(networks) == 2
+    leases = networks.draw_ahead(["lan"])
+    networks.take_back(*leases)
+    networks.take_back(*leases)
+    assert taken(networks) == 2
+
+
+def test_who_asks_for_an_address_that_a_shell_has_ahead_gets_it(networks: Networks) -> None:
+    leases = networks.draw_ahead(["lan", "lan"])
+    first, second = (lease.vif for lease in leases)
     assert first.ipv4 is not None
     (vif,) = networks.assign([lan(ipv4=first.ipv4.partition("/")[0], mac=second.mac.upper())]).vifs
     assert (vif.ipv4, vif.mac) == (first.ipv4, second.mac)
-    assert not networks["lan"].ahead
     with pytest.raises(AddressTaken):
         networks.assign([lan(mac=second.mac)])
+    (other,) = networks.assign([lan()], ahead=leases).vifs  # it has lost what it had
+    assert other.ipv4 not in (None, vif.ipv4)
 
 
-def test_what_was_drawn_ahead_keeps_no_address_from_anybody(networks: Networks) -> None:
-    networks.draw_ahead(["lan"] * 100)
-    free = len(networks["lan"].ahead)
+def test_two_vifs_cannot_have_the_address_that_their_shell_has_ahead(networks: Networks) -> None:
+    leases = networks.draw_ahead(["lan", "lan"])
+    mine = (leases[0].vif.ipv4 or "").partition("/")[0]
+    with pytest.raises(AddressTaken):
+        networks.assign([lan(), lan(ipv4=mine)], ahead=leases)
+    assert taken(networks) == 4
+    assignment = networks.assign([lan(), lan()], ahead=leases)  # the shell still has them
+    assert assignment.vifs == tuple(lease.vif for lease in leases)
+
+
+def test_what_shells_have_ahead_keeps_no_address_from_anybody(networks: Networks) -> None:
+    shells = [networks.draw_ahead(["lan"]) for _ in range(10)]
+    free = sum(1 for leases in shells if leases)
+    assert free == len(networks["lan"].ahead) < 10
     vifs = [networks.assign([lan(mac=MAC)]).vifs[0]]
-    vifs += [networks.assign([lan()]).vifs[0] for _ in range(free - 1)]
+    vifs += [networks.assign([lan()], ahead=leases).vifs[0] for leases in shells[: free - 1]]
     assert len({vif.ipv4 for vif in vifs}) == free
     with pytest.raises(OutOfAddresses):
         networks.assign([lan()])
 
 
-def test_no_more_is_drawn_ahead_than_the_bound(networks: Networks) -> None:
-    networks.draw_ahead(["bare"] * (MOST_AHEAD + 10))
-    assert len(networks["bare"].ahead) == MOST_AHEAD
+def test_a_shell_has_addresses_in_all_its_networks_or_in_none(networks: Networks) -> None:
+    while networks.draw_ahead(["lan"]):
+        pass
+    before = taken(networks)
+    assert networks.draw_ahead(["bare", "lan"]) == ()
+    assert taken(networks) == before
+
+
+def test_a_mac_address_is_made_of_the_ipv4_address_where_that_can_be(networks: Networks) -> None:
+    (vif,) = networks.assign([lan()]).vifs
+    assert (vif.mac, vif.ipv4) == ("02:4c:0a:00:00:02", "10.0.0.2/29")
+    networks.assign([NetRequest(network="bare", mac="02:4c:0a:00:00:03")])
+    (vif,) = networks.assign([lan()]).vifs
+    assert vif.ipv4 == "10.0.0.3/29"
+    assert vif.mac.startswith("02:16:3e:")
