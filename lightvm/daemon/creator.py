@@ -229,6 +229,8 @@ class Creator:
                     raise
                 log.warning("shell-lost", flavor=shell.flavor, domid=shell.handle.domid)
                 shell = self._pools.take(plan.wish.pool) if plan.wish.pool else None
+                if shell is not None:
+                    self._devices.networks.take_back(*shell.leases)
                 continue
             if shell.vifs != plan.vifs and not untold:
                 self._devices.bind_later(shell.handle.domid, plan.vifs)

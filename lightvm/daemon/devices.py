@@ -92,9 +92,7 @@ class Devices:
             if ports := networks.describe_ports(record.domid, names, record.vifs):
                 self._ported[record.uuid] = tuple(ports)
                 present.update(ports)
-        rebuild = partial(
-            self._filters.rebuild, guards=networks.guards, quiet=any(True for _ in networks)
-        )
+        rebuild = partial(self._filters.rebuild, guards=networks.guards, quiet=len(networks) > 0)
         await self._in_thread(rebuild, networks.nats, present)
         guarded = [name for name, port in present.items() if port.guarded]
         await self._in_thread(networks.hook_present, guarded)
@@ -158,7 +156,8 @@ class Devices:
         if not networks and not disks:
             return ()
         ports = self.networks.describe_ports(handle.domid, networks, vifs)
-        self._ported[uuid] = tuple(ports)
+        if ports:
+            self._ported[uuid] = tuple(ports)
         return await self._in_thread(self._connect, handle, uuid, networks, ports, disks)
 
     def _connect(

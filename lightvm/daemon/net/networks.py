@@ -130,6 +130,9 @@ class Networks:
     def __iter__(self) -> Iterator[Network]:
         return iter(self._networks.values())
 
+    def __len__(self) -> int:
+        return len(self._networks)
+
     def __getitem__(self, name: str) -> Network:
         try:
             return self._networks[name]

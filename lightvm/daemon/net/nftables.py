@@ -26,6 +26,9 @@ NETLINK_NETFILTER = 12
 NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN, NFT_MSG_GETGEN, NFTA_GEN_ID = 10, 15, 16, 1
 """``linux/netlink.h``, ``linux/netfilter/nfnetlink.h`` and ``nf_tables.h``"""
 
+ANSWER_SECONDS = 5.0
+"""How long the kernel may take to answer; it does so at once."""
+
 SHOWN = 100
 """Characters of a command that an error shows."""
 
@@ -99,10 +102,11 @@ def read_generation() -> int:
     )
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
+            netlink.settimeout(ANSWER_SECONDS)
             netlink.sendto(request, (0, 0))
             answer = netlink.recv(4096)
     except OSError as exc:
-        raise LinkFailed(f"nftables: {exc.strerror}", "netlink") from exc
+        raise LinkFailed(f"nftables: {exc}", "netlink") from exc
     kind, size, attribute = struct.unpack_from("=4xH14xHH", answer)
     if kind != NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN or (size, attribute) != (8, NFTA_GEN_ID):
         raise LinkFailed("nftables does not say which generation its tables are", "netlink")

@@ -112,6 +112,19 @@ async def test_a_shell_whose_addresses_somebody_else_got_gives_others(
     await assert_nothing_left(lvm)
 
 
+async def test_a_domain_keeps_its_addresses_where_xen_has_lost_a_shell(
+    lvm: InMemory, client: Client
+) -> None:
+    lost = lvm.service.pools["net"].shells[-1]
+    lvm.hypervisor.kill(lost.handle.domid)
+    created = await client.create(lvm.noop, nets=[LAN])
+    assert created.domain.vifs == lost.vifs
+    assert created.domain.domid != lost.handle.domid
+    await settle(10)
+    assert lvm.filters.ports[f"vif{created.domain.domid}.0"].source is not None
+    await assert_nothing_left(lvm)
+
+
 async def test_a_create_that_is_refused_costs_no_shell(lvm: InMemory, client: Client) -> None:
     before = [shell.uuid for shell in lvm.service.pools.shells()]
     hits = [pool.hits for pool in lvm.service.pools]
