@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 import lightvm
 from lightvm.cli.quantities import parse_size
+from lightvm.cli.xlcfg.guest import read_xl
 from lightvm.errors import BadRequest
 from lightvm.model import CreateRequest
 
@@ -35,19 +37,21 @@ def find_image(name: str) -> str:
     return os.path.abspath(name)
 
 
-def read_source(path: str) -> Source:
-    """Read a configuration where `path` ends in ``.toml``; take it for a kernel file otherwise.
+def read_source(path: str, overrides: Sequence[str] = ()) -> Source:
+    """Read a configuration where `path` ends in ``.toml``, or in ``.cfg``, one of xl's; or take it for a kernel file.
 
-    Paths in a configuration are relative to the file that holds them. Raises `BadRequest`.
+    Overrides are further assignments of xl's. Paths in a TOML file are relative to the folder that holds it. Raises
+    `BadRequest`.
     """
+    if path.endswith(".cfg"):
+        return Source(values=read_xl(_read_configuration(path), path, overrides), where=path)
+    if overrides:
+        raise BadRequest("KEY=VALUE goes with a .cfg file only", overrides[0])
     if not path.endswith(".toml"):
         return Source(values={"image": find_image(path)}, where=None)
     try:
-        with open(path, "rb") as file:
-            values: dict[str, object] = tomllib.load(file)
-    except OSError as exc:
-        raise BadRequest(f"cannot read the configuration: {exc.strerror}", path) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        values: dict[str, object] = tomllib.loads(_read_configuration(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
         raise BadRequest(f"not TOML: {exc}", path) from exc
     if "memory" in values:
         values = _with_memory(values, path)
@@ -63,6 +67,16 @@ def read_source(path: str) -> Source:
     if isinstance(disks := values.get("disks"), list):
         values["disks"] = [_with_path(disk, folder) for disk in disks]
     return Source(values=values, where=path)
+
+
+def _read_configuration(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as exc:
+        raise BadRequest(f"cannot read the configuration: {exc.strerror}", path) from exc
+    except UnicodeDecodeError as exc:
+        raise BadRequest(f"the configuration is not text: {exc}", path) from exc
 
 
 def build_request(source: Source, options: dict[str, object]) -> CreateRequest:

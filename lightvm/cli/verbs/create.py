@@ -22,7 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "source",
         metavar="IMAGE|CONFIG",
-        help="a kernel file, a guest of the package, or a request in a .toml file",
+        help="a kernel file, a guest of the package, a request in a .toml file, or a .cfg file of xl's",
+    )
+    add(
+        "overrides",
+        metavar="KEY=VALUE",
+        nargs="*",
+        help="what counts more than what a .cfg file says, in its syntax",
     )
     add("--name", help="the domain's name (default: the daemon's choice)")
     add("--flavor", help="the flavor to take (default: the smallest that fits)")
@@ -76,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Create what is asked for, and print one line per domain."""
-    source = read_source(args.source)
+    source = read_source(args.source, args.overrides)
     options = {
         "name": args.name,
         "flavor": args.flavor,

@@ -161,13 +161,17 @@ def watcher(start_daemon: StartDaemon) -> Iterator[subprocess.Popen[str]]:
             return  # the process is gone
 
     daemon = start_daemon(play_on)
-    with subprocess.Popen(
+    # In the background of a shell SIGINT is ignored, and a process begins with what it inherits.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
         [*COMMAND, "--socket", daemon.path, "events"],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         assert "web-1" in process.stdout.readline()
         yield process
