@@ -128,6 +128,8 @@ class Creator:
         stays.
         """
         watch = Stopwatch(_now())
+        if request.nets:
+            request = replace(request, nets=self._devices.networks.resolve(request.nets))
         wish = check_request(request, self._pools)
         if wish.token is None:
             return await self._create(wish, watch, patiently, restarts)

@@ -9,6 +9,7 @@ import pytest
 
 from lightvm.blocking import Client
 from tests.lab.daemon import BIN, DAYTIME, DaemonProcess, eventually
+from tests.lab.network import BRIDGE
 from tests.lab.test_network import daytime
 
 
@@ -33,7 +34,7 @@ name = "clock"
 kernel = "{DAYTIME}"
 memory = 16
 vcpus = 1
-vif = [ 'bridge=default, mac=02:00:00:00:00:4e, ip=10.78.0.78' ]
+vif = [ 'bridge={BRIDGE}, mac=02:00:00:00:00:4e, ip=10.78.0.78' ]
 on_crash = "preserve"
 """)
     done = create(daemon, str(path), "memory=8", "--wait", "ready")

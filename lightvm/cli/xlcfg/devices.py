@@ -21,7 +21,7 @@ _WRITABLE, _READONLY = {"w", "rw"}, {"r", "ro"}
 
 
 def parse_vif(entry: str) -> dict[str, object]:
-    """Return the network that an entry asks for: the one that has the name of its bridge; raises `Refusal`."""
+    """Return the network that an entry asks for, by its bridge; raises `Refusal`."""
     request: dict[str, object] = {"network": DEFAULT_BRIDGE}
     for part in filter(None, (part.strip() for part in entry.split(","))):
         key, sign, text = part.partition("=")

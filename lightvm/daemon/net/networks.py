@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from lightvm.daemon.config import Config, NetworkSection
 from lightvm.daemon.net.addresses import AddressPool, MacPool, dotted, holds, parse_ranges
@@ -138,6 +139,23 @@ class Networks:
             return self._networks[name]
         except KeyError:
             raise NoSuchNetwork("the configuration has no such network", name) from None
+
+    def resolve(self, wanted: Sequence[NetRequest]) -> tuple[NetRequest, ...]:
+        """Return the same requests, but with the name of a network where one says that of its bridge.
+
+        Raises `NoSuchNetwork` where several networks share that bridge; a name that means nothing is left as it is.
+        """
+        return tuple(
+            [net if net.network in self._networks else self._by_bridge(net) for net in wanted]
+        )
+
+    def _by_bridge(self, wanted: NetRequest) -> NetRequest:
+        names = [network.name for network in self if network.bridge == wanted.network]
+        if len(names) > 1:
+            raise NoSuchNetwork(
+                f"several networks are in this bridge: {', '.join(names)}", wanted.network
+            )
+        return replace(wanted, network=names[0]) if names else wanted
 
     # Addresses
 

@@ -210,6 +210,26 @@ def test_a_network_that_is_not_there_has_no_ports(networks: Networks) -> None:
         networks.add_port("none", "vif7.0")
 
 
+# Names
+
+
+def test_a_network_is_known_by_its_bridge_too(networks: Networks) -> None:
+    wanted = [lan(mac=MAC), NetRequest(network=networks["bare"].bridge), NetRequest(network="none")]
+    assert networks.resolve(wanted) == (
+        lan(mac=MAC),
+        NetRequest(network="bare"),
+        NetRequest(network="none"),
+    )
+
+
+def test_a_bridge_of_several_networks_means_none_of_them(ports: MemoryPorts) -> None:
+    shared = {name: NetworkSection(bridge="br0") for name in ("one", "two")}
+    networks = Networks(Config(networks=shared), ports)
+    with pytest.raises(NoSuchNetwork, match="one, two") as caught:
+        networks.resolve([NetRequest(network="br0")])
+    assert caught.value.where == "br0"
+
+
 # Addresses that shells have ahead
 
 
