@@ -128,7 +128,7 @@ class Creator:
         stays.
         """
         watch = Stopwatch(_now())
-        if request.nets:
+        if request.nets and not self._devices.networks.are_known(request.nets):
             request = replace(request, nets=self._devices.networks.resolve(request.nets))
         wish = check_request(request, self._pools)
         if wish.token is None:
@@ -172,14 +172,14 @@ class Creator:
         try:
             if wish.disks:
                 disks = await trio.to_thread.run_sync(open_disks, wish.disks)
-            boot = await wish.boot(
+            modules = await wish.place_modules(image, self._limits.image_mib << 20)
+            shell, assignment = self._take(wish)
+            boot = wish.boot(
                 image,
-                self._limits.image_mib << 20,
+                modules,
+                vifs=assignment.packed,
                 vbds=pack_disks(disks) if disks else b"",
             )
-            shell, assignment = self._take(wish)
-            if assignment.packed:
-                boot = replace(boot, vifs=assignment.packed)
             plan = Plan(wish, boot, assignment.vifs, disks, watched, restarts)
             domain, source = await self._make(plan, shell, watch)
         finally:

@@ -17,7 +17,7 @@ from lightvm.errors import BadImage, BadRequest
 from lightvm.model import CreateRequest, DiskRequest, NetRequest, Policy, WaitFor
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.hypervisor import Boot, Shape
-from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, check_fits, place_modules
+from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, Segment, check_fits, place_modules
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
@@ -48,36 +48,34 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None
     token: str | None
 
-    async def boot(self, image: Image, module_bytes: int, *, vbds: bytes = b"") -> Boot:
-        """Return what is to be copied into the shell, but for its vifs; reads the modules. Raises `BadImage`.
+    async def place_modules(self, image: Image, module_bytes: int) -> tuple[Segment, ...]:
+        """Read the modules, each of at most so many bytes, and find places for them; raises `BadImage`.
 
-        `vbds` are packed for the device page. No checkpoint where there are no modules.
+        No checkpoint where there are none.
         """
         ram = self.shape.memory_kib * 1024
         check_fits(image, ram)
-        cmdline = self.cmdline.encode()
-        name = self.name.encode()
         if not self.modules:
-            return Boot(
-                image=image,
-                cmdline=cmdline,
-                name=name,
-                metadata=self.metadata,
-                vbds=vbds,
-            )
+            return ()
         contents = []
         for path in self.modules:
             _, content = await trio.to_thread.run_sync(read_file, path, module_bytes)
             if not content:
                 raise BadImage("the module is empty", path)
             contents.append((path, content))
-        placed = place_modules(image, tuple(contents), ram)
+        return place_modules(image, tuple(contents), ram)
+
+    def boot(
+        self, image: Image, modules: tuple[Segment, ...] = (), *, vifs: bytes, vbds: bytes
+    ) -> Boot:
+        """Return what is to be copied into the shell; `vifs` and `vbds` are packed for the device page."""
         return Boot(
             image=image,
-            cmdline=cmdline,
-            modules=placed,
-            name=name,
+            cmdline=self.cmdline.encode(),
+            modules=modules,
+            name=self.name.encode(),
             metadata=self.metadata,
+            vifs=vifs,
             vbds=vbds,
         )
 

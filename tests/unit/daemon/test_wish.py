@@ -182,14 +182,16 @@ def test_a_bad_token_is_refused(ask: Ask, token: str) -> None:
 
 async def test_a_boot_without_modules_is_made_without_a_checkpoint(ask: Ask) -> None:
     image = parse(make_kernel(), "/k")
-    boot = await ask(cmdline="ü").boot(image, 1000)
+    wish = ask(cmdline="ü")
+    assert await wish.place_modules(image, 1000) == ()
+    boot = wish.boot(image, vifs=b"", vbds=b"")
     assert (boot.image, boot.cmdline, boot.modules) == (image, "ü".encode(), ())
 
 
 async def test_an_image_that_does_not_fit_is_refused(ask: Ask) -> None:
     image = parse(make_kernel(size=4 << 20), "/k")
     with pytest.raises(BadImage, match="too large"):
-        await ask().boot(image, 1000)
+        await ask().place_modules(image, 1000)
 
 
 async def test_modules_are_read_and_placed_in_their_order(
@@ -198,8 +200,10 @@ async def test_modules_are_read_and_placed_in_their_order(
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode() * 10)
     wish = ask(modules=(str(tmp_path / "a"), str(tmp_path / "b")))
-    boot = await wish.boot(parse(make_kernel(), "/k"), 1000)
-    assert [bytes(module.data) for module in boot.modules] == [b"a" * 10, b"b" * 10]
+    image = parse(make_kernel(), "/k")
+    placed = await wish.place_modules(image, 1000)
+    assert [bytes(module.data) for module in placed] == [b"a" * 10, b"b" * 10]
+    assert wish.boot(image, placed, vifs=b"", vbds=b"").modules == placed
 
 
 @pytest.mark.parametrize(
@@ -213,10 +217,10 @@ async def test_a_bad_module_is_refused_with_its_path(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadImage, match=reason) as caught:
-        await ask(modules=(str(path),)).boot(parse(make_kernel(), "/k"), 1000)
+        await ask(modules=(str(path),)).place_modules(parse(make_kernel(), "/k"), 1000)
     assert caught.value.where == str(path)
 
 
 async def test_a_relative_module_is_refused(ask: Ask, threadless: None) -> None:
     with pytest.raises(BadImage, match="not absolute"):
-        await ask(modules=("module",)).boot(parse(make_kernel(), "/k"), 1000)
+        await ask(modules=("module",)).place_modules(parse(make_kernel(), "/k"), 1000)
