@@ -44,14 +44,18 @@ def read_source(path: str, overrides: Sequence[str] = ()) -> Source:
     `BadRequest`.
     """
     if path.endswith(".cfg"):
-        return Source(values=read_xl(_read_configuration(path), path, overrides), where=path)
+        try:
+            text = _read(path).decode()
+        except UnicodeDecodeError as exc:
+            raise BadRequest(f"the configuration is not text: {exc}", path) from exc
+        return Source(values=read_xl(text, path, overrides), where=path)
     if overrides:
         raise BadRequest("KEY=VALUE goes with a .cfg file only", overrides[0])
     if not path.endswith(".toml"):
         return Source(values={"image": find_image(path)}, where=None)
     try:
-        values: dict[str, object] = tomllib.loads(_read_configuration(path))
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        values: dict[str, object] = tomllib.loads(_read(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequest(f"not TOML: {exc}", path) from exc
     if "memory" in values:
         values = _with_memory(values, path)
@@ -69,14 +73,12 @@ def read_source(path: str, overrides: Sequence[str] = ()) -> Source:
     return Source(values=values, where=path)
 
 
-def _read_configuration(path: str) -> str:
+def _read(path: str) -> bytes:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             return file.read()
     except OSError as exc:
         raise BadRequest(f"cannot read the configuration: {exc.strerror}", path) from exc
-    except UnicodeDecodeError as exc:
-        raise BadRequest(f"the configuration is not text: {exc}", path) from exc
 
 
 def build_request(source: Source, options: dict[str, object]) -> CreateRequest:

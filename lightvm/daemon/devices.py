@@ -118,17 +118,14 @@ class Devices:
             await self._bind_wanted.wait()
             await trio.sleep(LATE_SECONDS)
             self._bind_wanted = trio.Event()
-            unbound = dict(self._unbound)
+            unbound, self._unbound = self._unbound, {}
             try:
                 await trio.to_thread.run_sync(self._filters.bind, unbound)
             except LinkFailed as exc:
                 log.error("addresses-not-bound", error=str(exc))
+                self._unbound = unbound | self._unbound
                 self._bind_wanted.set()
                 await trio.sleep(MEND_SECONDS)
-                continue
-            for port in unbound.keys() & self._unbound.keys():
-                if self._unbound[port] == unbound[port]:
-                    del self._unbound[port]
 
     async def note_services(self, ranges: Sequence[ServiceRange]) -> None:
         """Keep ARP requests for these addresses, and for no others, from guests that have none of them.
@@ -228,8 +225,6 @@ class Devices:
                     raise TimedOut(f"the device is still there after {GONE_SECONDS:g} s", port)
                 await trio.sleep(look)
                 look = min(2 * look, LONGEST_LOOK)
-        for port in ports:
-            self._unbound.pop(port, None)
         await trio.to_thread.run_sync(self._filters.forget, ports)
         self._ported.pop(uuid, None)
 

@@ -33,8 +33,7 @@ idle_seconds = {IDLE_SECONDS}
 def daemon(
     daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DaemonProcess]:
-    """A daemon with a service, and with a shell for each client that will come."""
-    """A daemon with a service, beside the other one."""
+    """A daemon with a service, and with a shell for each client that will come, beside the other one."""
     more = NETWORK.replace("= 4", f"= {CLIENTS}") + SERVICE
     directory = tmp_path_factory.mktemp("jit")
     with beside(daemon, directory, high=CLIENTS, more=more, held=HELD) as process:

@@ -16,7 +16,9 @@ _NET_DEFAULTS = {
     "trusted": "1",
 }
 _POSITIONS = ("target", "format", "vdev", "access")
-_DISK_FLAGS = {"direct-io-safe", "discard", "no-discard", "trusted"}
+_PREFIXES = ("file:", "phy:", "raw:")
+_DISK_FLAGS = {"direct-io-safe", "discard", "trusted"}
+"""What is so anyway."""
 _WRITABLE, _READONLY = {"w", "rw"}, {"r", "ro"}
 
 
@@ -45,8 +47,9 @@ def parse_disk(entry: str, index: int) -> dict[str, object]:
     """Return the disk that an entry asks for; raises `Refusal`."""
     found: dict[str, str] = {}
     rest = entry.strip()
-    for prefix in ("file:", "phy:", "raw:"):
-        rest = rest.removeprefix(prefix)
+    if rest.startswith(_PREFIXES):
+        rest = rest.partition(":")[2]
+        found["format"] = "raw"  # such an entry has no place for it
     while rest:
         if rest.startswith("target="):  # the last one: it may have commas in it
             part, rest = rest, ""
@@ -57,7 +60,7 @@ def parse_disk(entry: str, index: int) -> dict[str, object]:
         if not sign:
             if part in _DISK_FLAGS:
                 continue
-            if part in ("cdrom", "untrusted") or not (free := _free(found)):
+            if part in ("cdrom", "no-discard", "untrusted") or not (free := _free(found)):
                 raise Refusal(f"{part!r} is not supported" if part else "it has too many parts")
             key, text = free, part
         if key in found:

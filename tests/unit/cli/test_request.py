@@ -119,7 +119,7 @@ def test_wrong_configuration_is_a_bad_request_that_names_the_place(
 
 def test_configuration_that_is_not_text_is_a_bad_request(tmp_path: Path) -> None:
     (tmp_path / "vm.toml").write_bytes(b"\xff\xfe\0")
-    with pytest.raises(BadRequest, match="not text"):
+    with pytest.raises(BadRequest, match="not TOML"):
         read_source(str(tmp_path / "vm.toml"))
 
 
