@@ -14,7 +14,7 @@ import trio
 from lightvm.daemon.config import Config
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
-from lightvm.daemon.net.networks import Lease
+from lightvm.daemon.net.network import Lease
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
 from lightvm.model import Flavor, NetRequest, Pool, Vif
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape

@@ -17,7 +17,7 @@ from lightvm.daemon.jit.listener import Wire
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.addresses import holds, mac_of, merge_ranges, parse_ranges, service_token
-from lightvm.daemon.net.networks import Network
+from lightvm.daemon.net.network import Network
 from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import LightVMError, LinkFailed, TimedOut
 from lightvm.model import (
