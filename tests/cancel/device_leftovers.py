@@ -101,7 +101,12 @@ def _open_disks(directory: Path) -> Iterator[str]:
 def _addresses(lvm: InMemory) -> Iterator[str]:
     networks = lvm.service.creator._devices.networks
     vifs = [vif for d in lvm.service.registry.live.values() for vif in d.record.vifs]
-    vifs += [lease.vif for network in networks for lease in network.ahead.values()]
+    vifs += [
+        lease.vif
+        for shell in lvm.service.pools.shells()
+        for lease in shell.leases
+        if networks[lease.vif.network].ahead.get(lease.vif.mac) is lease
+    ]
     macs = [bytes(mac).hex(":") for mac in networks._macs.taken]
     yield from compare("MAC addresses", macs, [vif.mac for vif in vifs])
     for network in networks:
