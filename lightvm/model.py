@@ -71,6 +71,13 @@ class Policy(StrEnum):
     PRESERVE = "preserve"
 
 
+class Mode(StrEnum):
+    """How a guest finds its devices: in the device page, or in XenStore, as any guest of Xen does."""
+
+    NOXS = "noxs"
+    XENSTORE = "xenstore"
+
+
 class EventKind(StrEnum):
     """What can happen to a domain; `LOST_EVENTS` tells a slow watcher that `count` events were dropped."""
 
@@ -161,6 +168,7 @@ class Domain(_Value, frozen=True, kw_only=True):
     created: float
     vifs: tuple[Vif, ...]
     vbds: tuple[Vbd, ...]
+    mode: Mode
     ready: float | None = None
     exit: Exit | None = None
     restarts: int | None = None
@@ -176,6 +184,7 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     image: str
     name: str | None = None
     flavor: str | None = None
+    mode: Mode | None = None
     memory_kib: int | None = None
     vcpus: int | None = None
     cmdline: str | None = None
@@ -184,6 +193,7 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     disks: tuple[DiskRequest, ...] | None = None
     metadata: bytes | None = None
     paused: bool | None = None
+    cold: bool | None = None
     on_poweroff: Policy | None = None
     on_reboot: Policy | None = None
     on_crash: Policy | None = None
@@ -237,6 +247,7 @@ class Flavor(_Value, frozen=True, kw_only=True):
     high: int
     networks: tuple[str, ...]
     disks: int
+    mode: Mode
 
 
 class Pool(_Value, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ from lightvm.daemon.listen import lock_state, open_listeners
 from lightvm.daemon.net.filters import MemoryFilters
 from lightvm.daemon.net.links import MemoryPorts
 from lightvm.daemon.run import serve_daemon
-from lightvm.daemon.xenstore import MemoryStore
+from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.xen.fake import FakeHypervisor
 
 __all__ = [

@@ -60,6 +60,10 @@ _lightvm() {
         _lightvm_words "$current" running ready
         return
         ;;
+    --mode)
+        _lightvm_words "$current" noxs xenstore
+        return
+        ;;
     --on-poweroff | --on-reboot | --on-crash)
         _lightvm_words "$current" destroy restart preserve
         return
@@ -92,8 +96,8 @@ _lightvm() {
         return
         ;;
     create)
-        options+=" --name --flavor --memory --vcpus --cmdline --module --net --disk --metadata --on-poweroff --on-reboot
-            --on-crash --count --paused --wait
+        options+=" --name --flavor --mode --memory --vcpus --cmdline --module --net --disk --metadata --on-poweroff --on-reboot
+            --on-crash --count --paused --cold --wait
             --timeout --token --format"
         ;;
     destroy) options+=" --missing-ok" ;;

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from lightvm.daemon.xenstore import Store
+from lightvm.daemon.xenstore.store import Node, Store
 from lightvm.errors import TimedOut
 
 BACKENDS = "/local/domain/0/backend"
@@ -41,38 +41,45 @@ class Device(NamedTuple):
     number: int
     front: Mapping[str, str]
     back: Mapping[str, str]
+    fixed: Mapping[str, str] = {}
+    """What is in its front-end's directory, and not for the guest to change."""
 
 
 def announce(store: Store, domid: int, uuid: str, devices: Sequence[Device]) -> None:
-    """Tell the back-ends of all devices of a shell, and wait until each knows its own; raises `TimedOut`."""
-    store.write(f"/local/domain/{domid}/{OWNER}", uuid)
-    for device in devices:
-        _publish(store, domid, uuid, device)
-    _wait(store, domid, devices, WAITING)
+    """Tell the back-ends of all devices of a shell."""
+    owner = Node(f"/local/domain/{domid}/{OWNER}", uuid)
+    nodes = [node for device in devices for node in _describe(domid, uuid, device)]
+    store.write_all([owner, *nodes])
 
 
 def connect(store: Store, domid: int, devices: Sequence[Device]) -> None:
     """Say for the guest that it is ready, and wait until the back-ends are too; raises `TimedOut`."""
     for device in devices:
-        store.write(f"{_front(domid, device)}/state", CONNECTED)
-    _wait(store, domid, devices, CONNECTED)
+        store.write(f"{front_path(domid, device)}/state", CONNECTED)
+    wait(store, domid, devices, CONNECTED)
 
 
-def _front(domid: int, device: Device) -> str:
+def front_path(domid: int, device: Device) -> str:
+    """Return the directory of a device's front-end."""
     return f"/local/domain/{domid}/device/{device.kind}/{device.number}"
 
 
-def _back(domid: int, device: Device) -> str:
+def back_path(domid: int, device: Device) -> str:
+    """Return the directory of a device's back-end."""
     return f"{BACKENDS}/{device.kind}/{domid}/{device.number}"
 
 
-def _publish(store: Store, domid: int, uuid: str, device: Device) -> None:
-    """Write both ends: the guest's, as it would itself, and the back-end's. Each state comes last."""
-    front, back = _front(domid, device), _back(domid, device)
-    ours = {"backend": back, "backend-id": "0", **device.front, "state": INITIALISING}
-    theirs = {
+def front_nodes(domid: int, device: Device) -> dict[str, str]:
+    """Return what there is of a device in its front-end's directory; its state comes last."""
+    backend = back_path(domid, device)
+    return {"backend": backend, "backend-id": "0", **device.front, "state": INITIALISING}
+
+
+def back_nodes(domid: int, uuid: str, device: Device) -> dict[str, str]:
+    """Return what there is of a device in its back-end's directory; its state comes last."""
+    return {
         OWNER: uuid,
-        "frontend": front,
+        "frontend": front_path(domid, device),
         "frontend-id": str(domid),
         "online": "1",
         **device.back,
@@ -80,16 +87,25 @@ def _publish(store: Store, domid: int, uuid: str, device: Device) -> None:
         "hotplug-status": "connected",
         "state": INITIALISING,
     }
-    for base, nodes in ((front, ours), (back, theirs)):
+
+
+def _describe(domid: int, uuid: str, device: Device) -> Iterator[Node]:
+    """Yield both ends: the guest's, as it would write it itself, and the back-end's."""
+    front, back = front_path(domid, device), back_path(domid, device)
+    for base, nodes in (
+        (front, front_nodes(domid, device)),
+        (back, back_nodes(domid, uuid, device)),
+    ):
         for key, value in nodes.items():
-            store.write(f"{base}/{key}", value)
+            yield Node(f"{base}/{key}", value)
 
 
-def _wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
+def wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
+    """Wait until the back-ends of all devices have got that far; raises `TimedOut`."""
     end = time.monotonic() + CONNECT_SECONDS
     look = SHORTEST_LOOK
     for device in devices:
-        path = f"{_back(domid, device)}/state"
+        path = f"{back_path(domid, device)}/state"
         while (found := store.read(path)) != state:
             if time.monotonic() > end:
                 raise TimedOut(f"the back-end is in state {found}, not {state}", path)
@@ -114,6 +130,11 @@ def disconnect(store: Store, domid: int, uuid: str, physical: list[str]) -> None
             store.remove(directory)
     home = f"/local/domain/{domid}"
     if store.read(f"{home}/{OWNER}") == uuid:
+        if (machine := store.read(f"{home}/vm")) is not None:  # of a guest in XenStore mode
+            store.release(domid)
+            store.remove(machine)
+            store.remove(f"{BACKENDS}/console/{domid}")
+            store.remove(f"/libxl/{domid}")
         store.remove(home)
 
 

@@ -29,7 +29,7 @@ from lightvm.errors import (
     NoSuchNetwork,
     RequestError,
 )
-from lightvm.model import Flavor, ServiceRequest
+from lightvm.model import Flavor, Mode, ServiceRequest
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.image import CMDLINE_MAX
 
@@ -97,6 +97,7 @@ class FlavorSection(_Section, frozen=True, kw_only=True):
     high: NotNegative = 32
     networks: Annotated[tuple[Name, ...], Meta(max_length=VIFS_MAX)] = ()
     disks: Annotated[int, Meta(ge=0, le=VBDS_MAX)] = 0
+    mode: Mode = Mode.NOXS
 
 
 class NetworkSection(_Section, frozen=True, kw_only=True):
@@ -148,6 +149,7 @@ class Config(_Section, frozen=True, kw_only=True):
                 high=f.high,
                 networks=f.networks,
                 disks=f.disks,
+                mode=f.mode,
             )
             for name, f in self.flavors.items()
         )

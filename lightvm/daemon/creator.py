@@ -31,9 +31,10 @@ from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
 from lightvm.daemon.spinner import Spinner
-from lightvm.daemon.wish import Wish, check_request
-from lightvm.model import Created, CreateRequest, EventKind, Phases, Source, Vif, WaitFor
+from lightvm.daemon.wish import Wish, check_request, make_wish
+from lightvm.model import Created, CreateRequest, EventKind, Mode, Phases, Source, Vif, WaitFor
 from lightvm.xen.hypervisor import Boot, Hypervisor
+from lightvm.xen.image import Image
 
 log = structlog.get_logger()
 
@@ -128,14 +129,16 @@ class Creator:
         stays.
         """
         watch = Stopwatch(_now())
+        check_request(request)
+        image = self._images.get_nowait(request.image) or await self._images.get(request.image)
         if request.nets and not self._devices.networks.are_known(request.nets):
             request = replace(request, nets=self._devices.networks.resolve(request.nets))
-        wish = check_request(request, self._pools)
+        wish = make_wish(request, image, self._pools)
         if wish.token is None:
-            return await self._create(wish, watch, patiently, restarts)
+            return await self._create(wish, image, watch, patiently, restarts)
         async with self._token(wish.token) as existing:
             if existing is None:
-                return await self._create(wish, watch, patiently, restarts)
+                return await self._create(wish, image, watch, patiently, restarts)
         if wish.wait is not None and existing.exit is None:
             await patiently(self._lifecycle.wait(existing, wish.wait, self._patience(wish)))
         return Created(domain=existing.describe(), source=Source.EXISTING, phases=NO_PHASES)
@@ -158,9 +161,8 @@ class Creator:
             settled.set()
 
     async def _create(
-        self, wish: Wish, watch: Stopwatch, patiently: Patiently, restarts: int
+        self, wish: Wish, image: Image, watch: Stopwatch, patiently: Patiently, restarts: int
     ) -> Created:
-        image = self._images.get_nowait(wish.image) or await self._images.get(wish.image)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
         watched = wish.wait is WaitFor.READY and self._spinner.pays()
@@ -177,8 +179,8 @@ class Creator:
             boot = wish.boot(
                 image,
                 modules,
-                vifs=assignment.packed,
-                vbds=pack_disks(disks) if disks else b"",
+                vifs=b"" if wish.shape.xenstore else assignment.packed,
+                vbds=pack_disks(disks) if disks and not wish.shape.xenstore else b"",
             )
             plan = Plan(wish, boot, assignment.vifs, disks, watched, restarts)
             domain, source = await self._make(plan, shell, watch)
@@ -203,7 +205,7 @@ class Creator:
 
     def _take(self, wish: Wish) -> tuple[Shell | None, Assignment]:
         """Take a shell where there is one, and addresses: those that it has ahead where others are not asked for."""
-        shell = self._pools.take(wish.pool) if wish.pool else None
+        shell = self._pools.take(wish.pool) if wish.pool and not wish.cold else None
         try:
             ahead = () if shell is None else shell.leases
             return shell, self._devices.networks.assign(wish.nets, wish.token, ahead)
@@ -221,7 +223,9 @@ class Creator:
             if shell is None:
                 shell, source = await self._make_cold(plan), Source.COLD
             watch.taken = _now()
-            untold = shell.vifs != plan.vifs and self._devices.networks.are_guarded(plan.vifs)
+            untold = shell.vifs != plan.vifs and (
+                shell.shape.xenstore or self._devices.networks.are_guarded(plan.vifs)
+            )
             if plan.disks or untold:
                 await self._bind(shell, plan, untold)
             try:
@@ -245,7 +249,9 @@ class Creator:
                 if plan.disks:
                     await self._devices.bind(shell.loops, plan.disks)
                 if untold:
-                    await self._devices.let_send(shell.handle.domid, plan.vifs)
+                    await self._devices.let_send(
+                        shell.handle.domid, plan.vifs, xenstore=shell.shape.xenstore
+                    )
                 await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
                 if plan.wish.pool is not None:
@@ -288,6 +294,7 @@ class Creator:
                 cmdline=wish.cmdline,
                 memory_kib=shell.shape.memory_kib,
                 vcpus=shell.shape.vcpus,
+                mode=Mode.XENSTORE if shell.shape.xenstore else Mode.NOXS,
                 created=time.time(),
                 token=wish.token,
                 paused=wish.paused,

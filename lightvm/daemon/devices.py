@@ -11,21 +11,27 @@ import structlog
 import trio
 
 from lightvm.daemon import backends
-from lightvm.daemon.backends import Found
+from lightvm.daemon.backends import Device, Found
 from lightvm.daemon.config import Config
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
 from lightvm.daemon.disk.loops import loop_number, physical_device
-from lightvm.daemon.disk.vbds import describe_vbd
+from lightvm.daemon.disk.vbds import describe_free_vbd, describe_vbd
 from lightvm.daemon.jit.listener import Wires
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.net.filters import Filters, Port, ServiceRange, Source
 from lightvm.daemon.net.networks import Networks, Ports, describe_source
 from lightvm.daemon.net.room import Room
-from lightvm.daemon.net.vifs import describe_vif, port_name
-from lightvm.daemon.xenstore import Store
+from lightvm.daemon.net.vifs import (
+    PLACEHOLDER_MAC,
+    describe_free_vif,
+    describe_vif,
+    port_name,
+)
+from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_macs
+from lightvm.daemon.xenstore.store import Store
 from lightvm.errors import HostError, LinkFailed, StoreFailed, TimedOut
-from lightvm.model import Vif
-from lightvm.xen.hypervisor import Handle
+from lightvm.model import Power, Vif
+from lightvm.xen.hypervisor import Handle, Shape
 
 log = structlog.get_logger()
 
@@ -143,36 +149,39 @@ class Devices:
         return self._room.hold(self.networks.bridges(networks))
 
     async def connect(
-        self, handle: Handle, uuid: str, networks: Sequence[str], vifs: Sequence[Vif], disks: int
+        self, handle: Handle, uuid: str, shape: Shape, networks: Sequence[str], vifs: Sequence[Vif]
     ) -> tuple[int, ...]:
         """Connect a shell's devices to their back-ends, and put its vifs into their bridges.
 
-        `vifs` are the addresses that its domain gets, as far as is known. Returns the numbers of its loop devices.
+        In XenStore mode that is the guest's to do: its back-ends then wait for it. `vifs` are the addresses that its
+        domain gets, as far as is known. Returns the numbers of its loop devices.
         Raises `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`; `disconnect` then takes back what was done.
         """
-        if not networks and not disks:
+        if not networks and not shape.vbds and not shape.xenstore:
             return ()
         ports = self.networks.describe_ports(handle.domid, networks, vifs)
         if ports:
             self._ported[uuid] = tuple(ports)
-        return await self._in_thread(self._connect, handle, uuid, networks, ports, disks)
+        return await self._in_thread(self._connect, handle, uuid, shape, networks, ports, vifs)
 
     def _connect(
         self,
         handle: Handle,
         uuid: str,
+        shape: Shape,
         networks: Sequence[str],
         ports: Mapping[str, Port],
-        disks: int,
+        vifs: Sequence[Vif],
     ) -> tuple[int, ...]:
+        domid = handle.domid
         try:
-            loops = tuple(self._loops.add() for _ in range(disks))
-            vifs = [describe_vif(index, port) for index, port in enumerate(handle.vif_ports)]
-            vbds = [
-                describe_vbd(index, port, physical_device(number))
-                for index, (port, number) in enumerate(zip(handle.vbd_ports, loops, strict=True))
-            ]
-            backends.announce(self._store, handle.domid, uuid, vifs + vbds)
+            loops = tuple(self._loops.add() for _ in range(shape.vbds))
+            devices = self._describe(handle, shape, networks, vifs, loops)
+            if shape.xenstore:
+                introduce(self._store, handle, uuid, shape, devices)
+            else:
+                backends.announce(self._store, domid, uuid, devices)
+            backends.wait(self._store, domid, devices, backends.WAITING)
         except BaseException:
             self._loops.sweep()  # those that no back-end has opened yet: nobody else knows them
             raise
@@ -181,9 +190,34 @@ class Devices:
         # The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once,
         # else up to a second later (Linux' net/core/link_watch.c).
         for index, name in enumerate(networks):
-            self.networks.add_port(name, port_name(handle.domid, index))
-        backends.connect(self._store, handle.domid, vifs + vbds)
+            self.networks.add_port(name, port_name(domid, index))
+        if not shape.xenstore:
+            backends.connect(self._store, domid, devices)
         return loops
+
+    def _describe(
+        self,
+        handle: Handle,
+        shape: Shape,
+        networks: Sequence[str],
+        vifs: Sequence[Vif],
+        loops: Sequence[int],
+    ) -> list[Device]:
+        behind = [physical_device(number) for number in loops]
+        if shape.xenstore:
+            macs = [vif.mac for vif in vifs] or [PLACEHOLDER_MAC] * len(networks)
+            known = [self.networks[name] for name in networks]
+            return [
+                *(
+                    describe_free_vif(index, mac, network.bridge, network.mtu)
+                    for index, (mac, network) in enumerate(zip(macs, known, strict=True))
+                ),
+                *map(describe_free_vbd, range(shape.vbds), behind),
+            ]
+        return [
+            *map(describe_vif, range(shape.vifs), handle.vif_ports),
+            *map(describe_vbd, range(shape.vbds), handle.vbd_ports, behind),
+        ]
 
     async def bind(self, loops: Sequence[int], disks: Sequence[OpenDisk]) -> None:
         """Let a shell's disks stand for open files; raises `DiskFailed`."""
@@ -193,12 +227,22 @@ class Devices:
         for number, disk in zip(loops, disks, strict=True):
             self._loops.bind(number, disk.fd, disk.path, readonly=disk.readonly)
 
-    async def let_send(self, domid: int, vifs: Sequence[Vif]) -> None:
-        """Let a shell's vifs send from the addresses that its domain is given; raises `LinkFailed`.
+    async def let_send(self, domid: int, vifs: Sequence[Vif], *, xenstore: bool = False) -> None:
+        """Let a shell's vifs have the addresses that its domain is given; raises `LinkFailed` and `StoreFailed`.
 
         Not in the one thread of the other devices, where it could wait for a back-end.
         """
         await trio.to_thread.run_sync(self._filters.bind, _sources(domid, vifs))
+        if xenstore:
+            await self._in_thread(tell_macs, self._store, domid, [vif.mac for vif in vifs])
+
+    async def ask_power(self, domid: int, power: Power) -> None:
+        """Ask a guest in XenStore mode for something; raises `NotPossibleNow` and `StoreFailed`."""
+        await self._in_thread(ask_power, self._store, domid, power)
+
+    async def has_heard(self, domid: int) -> bool:
+        """Whether it has taken notice; raises `StoreFailed`."""
+        return await self._in_thread(has_heard, self._store, domid)
 
     def bind_later(self, domid: int, vifs: Sequence[Vif]) -> None:
         """Tell the tables soon which addresses a domain has been given, where its shell had others."""

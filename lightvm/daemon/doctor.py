@@ -12,7 +12,7 @@ from lightvm.daemon.domains import LiveDomain, Registry, dashed
 from lightvm.daemon.journal import Past
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.shells import Pools
-from lightvm.daemon.xenstore import NameKeeper
+from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import StoreFailed
 from lightvm.model import Finding, Verdict
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor

@@ -105,6 +105,7 @@ class LiveDomain:
             cmdline=record.cmdline,
             memory_kib=record.memory_kib,
             vcpus=record.vcpus,
+            mode=record.mode,
             created=record.created,
             ready=self.ready,
             exit=self.exit,

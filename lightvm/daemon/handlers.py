@@ -26,7 +26,7 @@ from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.shells import Pools
-from lightvm.daemon.xenstore import NameKeeper
+from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import BadRequest, ConnectionLost, LightVMError, ProtocolError
 from lightvm.model import ConsoleChunk, CreateRequest, CreateResult, Failure, Power, Version
 from lightvm.xen.hypervisor import Hypervisor

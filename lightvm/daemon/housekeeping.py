@@ -9,7 +9,8 @@ import trio
 
 from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.shells import Pools
-from lightvm.daemon.xenstore import NameKeeper
+from lightvm.daemon.xenstore.guest import machine_of
+from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError
 from lightvm.xen.hypervisor import Hypervisor
 
@@ -53,7 +54,8 @@ class Housekeeper:
         async with domain.lock:
             if domain.exit is not None or domain.handle is None:
                 return
-            self._names.set_name(domain.record.domid, domain.record.name)
+            record = domain.record
+            self._names.set_name(record.domid, record.name, machine_of(record))
             try:
                 await self._hypervisor.close_window(domain.handle)
             except LightVMError as exc:

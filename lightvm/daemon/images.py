@@ -9,6 +9,7 @@ from collections import OrderedDict
 import trio
 
 from lightvm.errors import BadImage
+from lightvm.xen.bzimage import is_bzimage, unpack
 from lightvm.xen.image import Image, parse
 
 Identity = tuple[int, int, int, int]
@@ -34,12 +35,18 @@ class ImageCache:
 
     async def get(self, path: str) -> Image:
         """Return the image, reading and parsing it in a thread where needed. Raises `BadImage`."""
-        image = self.get_nowait(path)
-        if image is None:
-            identity, content = await trio.to_thread.run_sync(read_file, path, self._image_bytes)
-            image = await trio.to_thread.run_sync(parse, content, path)
-            self._keep(path, identity, image, len(content))
+        if (kept := self.get_nowait(path)) is not None:
+            return kept
+        identity, content = await trio.to_thread.run_sync(read_file, path, self._image_bytes)
+        size, image = await trio.to_thread.run_sync(self._parse, content, path)
+        self._keep(path, identity, image, size)
         return image
+
+    def _parse(self, content: bytes, path: str) -> tuple[int, Image]:
+        """Return how much memory an image takes, and the image."""
+        if is_bzimage(content):
+            content = unpack(content, path, self._image_bytes)
+        return len(content), parse(content, path)
 
     def _keep(self, path: str, identity: Identity, image: Image, size: int) -> None:
         self._drop(path)

@@ -17,7 +17,7 @@ import msgspec
 
 from lightvm.daemon.config import ServiceSection
 from lightvm.errors import JournalFailed
-from lightvm.model import Exit, Policy, Vbd, Vif
+from lightvm.model import Exit, Mode, Policy, Vbd, Vif
 
 COMPACT_BYTES = 8 * 1024 * 1024
 """A journal longer than this, and twice as long as when it was last rewritten, is rewritten with what still lives."""
@@ -58,6 +58,7 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     memory_kib: int
     vcpus: int
     created: float
+    mode: Mode = Mode.NOXS
     token: str | None = None
     paused: bool = False
     vifs: tuple[Vif, ...] = ()
@@ -68,6 +69,11 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     on_reboot: Policy = Policy.RESTART
     on_crash: Policy = Policy.DESTROY
     restarts: int = 0
+
+    @property
+    def in_store(self) -> bool:
+        """Whether there is more of it in XenStore than its name."""
+        return bool(self.vifs or self.vbds) or self.mode is Mode.XENSTORE
 
 
 class ExitRecord(_Record, frozen=True, kw_only=True, tag="exit"):

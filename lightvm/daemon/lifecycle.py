@@ -21,7 +21,7 @@ from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.journal import ExitRecord, GoneRecord, Journal
 from lightvm.daemon.shells import UNDO_SECONDS
-from lightvm.daemon.xenstore import NameKeeper
+from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.model import EventKind, Exit, ExitReason, Policy, WaitFor
 from lightvm.xen.hypervisor import Handle, Hypervisor, exit_reason
 
@@ -170,7 +170,7 @@ class Lifecycle:
                 domain.changed()
                 return
         domain.changed()
-        if (record.vifs or record.vbds) and not await self._unplug(domain):
+        if record.in_store and not await self._unplug(domain):
             return
         await self._names.remove(record.domid)
         if record.uuid not in self._registry.exited:

@@ -23,7 +23,7 @@ from lightvm.daemon.net.links import Links
 from lightvm.daemon.net.nftables import NftFilters
 from lightvm.daemon.notify import notify
 from lightvm.daemon.run import serve_daemon
-from lightvm.daemon.xenstore import PyxsStore
+from lightvm.daemon.xenstore.pyxs_store import PyxsStore
 from lightvm.errors import LightVMError
 from lightvm.xen.hypervisor import Hypervisor
 

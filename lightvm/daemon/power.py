@@ -8,11 +8,12 @@ import structlog
 import trio
 
 from lightvm.daemon.creator import Creator
+from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.errors import LightVMError, NotPossibleNow, TimedOut
-from lightvm.model import Created, CreateRequest, DiskRequest, NetRequest, Policy, Power
+from lightvm.model import Created, CreateRequest, DiskRequest, Mode, NetRequest, Policy, Power
 from lightvm.xen.hypervisor import Hypervisor, power_request
 
 log = structlog.get_logger()
@@ -36,12 +37,14 @@ class PowerKeeper:
         registry: Registry,
         lifecycle: Lifecycle,
         creator: Creator,
+        devices: Devices,
         background: trio.Nursery,
     ) -> None:
         self._hypervisor = hypervisor
         self._registry = registry
         self._lifecycle = lifecycle
         self._creator = creator
+        self._devices = devices
         self._background = background
 
     async def stop(
@@ -54,9 +57,9 @@ class PowerKeeper:
     ) -> None:
         """Ask a guest to stop, and wait until it has; with `force`, one that does not in time is destroyed.
 
-        Raises `TimedOut`, which says whether the guest has heard, `NotPossibleNow` for one that has exited, or that
-        is paused and not to be forced, and `HypercallError`. Cancelled, it waits no longer; what was asked for stays
-        asked for.
+        Raises `TimedOut`, which says whether the guest has heard, `NotPossibleNow` for one that has exited, that is
+        paused and not to be forced, or that says it cannot do that, `HypercallError` and `StoreFailed`. Cancelled, it
+        waits no longer; what was asked for stays asked for.
         """
         limit = STOP_SECONDS if seconds is None else seconds
         heard = False
@@ -75,10 +78,16 @@ class PowerKeeper:
             handle = self._lifecycle.running(domain)
             if domain.paused:
                 raise NotPossibleNow("a paused guest hears nothing", domain.record.name)
+            if domain.record.mode is Mode.XENSTORE:
+                await self._devices.ask_power(domain.record.domid, power)
             self._hypervisor.request_power(handle, request)
         with trio.move_on_after(seconds):
             await domain.wait_until(lambda: domain.exit is not None)
-        return domain.exit is not None or domain.acknowledged == request
+        if domain.exit is not None or domain.acknowledged == request:
+            return True
+        if domain.record.mode is Mode.XENSTORE:
+            return await self._devices.has_heard(domain.record.domid)
+        return False
 
     async def restart(
         self, domain: LiveDomain, *, seconds: float | None = None, force: bool = False
@@ -143,6 +152,7 @@ def request_of(record: DomainRecord) -> CreateRequest:
     return CreateRequest(
         image=record.image,
         name=record.name,
+        mode=record.mode,
         memory_kib=record.memory_kib,
         vcpus=record.vcpus,
         cmdline=record.cmdline or None,

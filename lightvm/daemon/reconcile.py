@@ -13,7 +13,8 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.xenstore import NameKeeper
+from lightvm.daemon.xenstore.guest import machine_of
+from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError, StoreFailed
 from lightvm.model import Exit, ExitReason
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor, exit_reason
@@ -131,7 +132,7 @@ class Reconciliation:
             self._lifecycle.end(domain, exit_reason(info.shutdown_code))
             self.ended += 1
         else:
-            self._names.set_name(record.domid, record.name)
+            self._names.set_name(record.domid, record.name, machine_of(record))
             self.adopted += 1
         return True
 

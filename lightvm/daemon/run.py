@@ -27,7 +27,7 @@ from lightvm.daemon.pump import EventPump, reap_ended
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
-from lightvm.daemon.xenstore import NameKeeper
+from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
@@ -94,7 +94,7 @@ async def _serve(
             housekeeper=housekeeper,
             background=background,
         )
-        power = PowerKeeper(hypervisor, registry, lifecycle, creator, background)
+        power = PowerKeeper(hypervisor, registry, lifecycle, creator, devices, background)
         lifecycle.on_end = power.note_end
         services = JitServices(config, registry, creator, lifecycle, devices, journal)
         await devices.start()

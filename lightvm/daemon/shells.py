@@ -16,7 +16,7 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
 from lightvm.daemon.net.network import Lease
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
-from lightvm.model import Flavor, NetRequest, Pool, Vif
+from lightvm.model import Flavor, Mode, NetRequest, Pool, Vif
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
 
 log = structlog.get_logger()
@@ -51,7 +51,9 @@ class ShellPool:
 
     def __init__(self, flavor: Flavor) -> None:
         self.flavor = flavor
-        self.shape = Shape.of(flavor.memory_kib, flavor.vcpus, len(flavor.networks), flavor.disks)
+        self.shape = Shape.of(
+            flavor.memory_kib, flavor.vcpus, len(flavor.networks), flavor.disks, flavor.mode
+        )
         self.nets = tuple(NetRequest(network=name) for name in flavor.networks)
         """What a create in this flavor asks for that says nothing about networks."""
         self.shells: deque[Shell] = deque()
@@ -138,7 +140,7 @@ class ShellMaker:
                 raise
             shell = Shell(uuid.hex(), flavor, shape, handle, networks, vifs)
             try:
-                loops = await self._devices.connect(handle, shell.uuid, networks, vifs, shape.vbds)
+                loops = await self._devices.connect(handle, shell.uuid, shape, networks, vifs)
             except BaseException:
                 await self.discard(shell)
                 raise
@@ -167,7 +169,7 @@ class ShellMaker:
                 await self._hypervisor.destroy(shell.handle.domid)
                 self._journal.append(GoneRecord(uuid=shell.uuid))
                 self._devices.networks.take_back(*shell.leases)
-                if shell.networks or shell.shape.vbds:
+                if shell.networks or shell.shape.vbds or shell.shape.xenstore:
                     await self._devices.disconnect(shell.handle.domid, shell.uuid)
                 return
             raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
@@ -197,13 +199,19 @@ class Pools:
             raise NoSuchFlavor("the configuration has no such flavor", name) from None
 
     def matching(
-        self, memory_kib: int | None, vcpus: int | None, networks: tuple[str, ...], disks: int
+        self,
+        mode: Mode,
+        memory_kib: int | None,
+        vcpus: int | None,
+        networks: tuple[str, ...],
+        disks: int,
     ) -> ShellPool | None:
         """Return the smallest pool whose flavor has exactly the asked shape; without a wish, the smallest."""
         for pool in self._pools.values():
             flavor = pool.flavor
             if (
-                memory_kib in (None, flavor.memory_kib)
+                mode is flavor.mode
+                and memory_kib in (None, flavor.memory_kib)
                 and vcpus in (None, flavor.vcpus)
                 and networks == flavor.networks
                 and disks == flavor.disks

@@ -14,7 +14,7 @@ from lightvm.daemon.domains import check_name
 from lightvm.daemon.images import read_file
 from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.errors import BadImage, BadRequest
-from lightvm.model import CreateRequest, DiskRequest, NetRequest, Policy, WaitFor
+from lightvm.model import CreateRequest, DiskRequest, Mode, NetRequest, Policy, WaitFor
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
 from lightvm.xen.hypervisor import Boot, Shape
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, Segment, check_fits, place_modules
@@ -25,6 +25,8 @@ MAX_TOKEN = 128
 MAX_TIMEOUT_MS = 24 * 3600 * 1000
 MAX_MEMORY_KIB = 1 << 34
 MAX_VCPUS = 128
+DEFAULT_KIB = {Mode.NOXS: 4096, Mode.XENSTORE: 262144}
+"""Memory of a guest that nobody has said the size of."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskRequest, ...]
     metadata: bytes
     paused: bool
+    cold: bool
     on_poweroff: Policy
     on_reboot: Policy
     on_crash: Policy
@@ -80,34 +83,29 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def check_request(request: CreateRequest, pools: Pools) -> Wish:
-    """Check a request and fill in its defaults.
-
-    Raises `BadRequest` with the field in `where`, or `NoSuchFlavor`.
-    """
+def check_request(request: CreateRequest) -> None:
+    """Check what of a request can be wrong by itself; raises `BadRequest` with the field in `where`."""
     if not os.path.isabs(request.image) or "\0" in request.image:
         raise BadRequest("must be an absolute path", "request.image")
-    name = request.name
-    if name is None:
-        name = f"vm-{random.getrandbits(40):010x}"  # no secret, and no system call
-    else:
-        check_name(name)
-    cmdline = request.cmdline or ""
-    if len(cmdline.encode()) > CMDLINE_MAX or "\0" in cmdline:
+    if request.name is not None:
+        check_name(request.name)
+    cmdline = request.cmdline
+    if cmdline and (len(cmdline.encode()) > CMDLINE_MAX or "\0" in cmdline):
         raise BadRequest(f"at most {CMDLINE_MAX} bytes without NUL", "request.cmdline")
-    pool, shape, flavor, nets = _choose(request, pools)
+    memory, vcpus = request.memory_kib, request.vcpus
+    if memory is not None and (not 1024 <= memory <= MAX_MEMORY_KIB or memory % 4):
+        raise BadRequest(f"a multiple of 4 from 1024 to {MAX_MEMORY_KIB} KiB", "request.memory_kib")
+    if vcpus is not None and not 1 <= vcpus <= MAX_VCPUS:
+        raise BadRequest(f"1 to {MAX_VCPUS}", "request.vcpus")
     for index, net in enumerate(request.nets or ()):
         if net.mac is not None or net.ipv4 is not None:
             _check_net(net, f"request.nets[{index}]")
-    disks = request.disks or ()
-    for index, disk in enumerate(disks):
+    for index, disk in enumerate(request.disks or ()):
         if not os.path.isabs(disk.path) or "\0" in disk.path:
             raise BadRequest("must be an absolute path", f"request.disks[{index}].path")
-    metadata = request.metadata or b""
-    if len(metadata) > METADATA_MAX:
+    if request.metadata and len(request.metadata) > METADATA_MAX:
         raise BadRequest(f"at most {METADATA_MAX} bytes", "request.metadata")
-    modules = request.modules or ()
-    if len(modules) > MODULES_MAX:
+    if request.modules and len(request.modules) > MODULES_MAX:
         raise BadRequest(f"at most {MODULES_MAX} modules", "request.modules")
     if request.wait is WaitFor.EXITED:
         raise BadRequest("a create can wait for running or ready", "request.wait")
@@ -120,18 +118,30 @@ def check_request(request: CreateRequest, pools: Pools) -> Wish:
         raise BadRequest("goes with `wait` only, which it bounds", "request.timeout_ms")
     if request.token is not None and not 0 < len(request.token) <= MAX_TOKEN:
         raise BadRequest(f"1 to {MAX_TOKEN} characters", "request.token")
+
+
+def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
+    """Return what a checked request asks for, with every default filled in.
+
+    Raises `BadRequest` with the field in `where`, and `NoSuchFlavor`.
+    """
+    if request.wait is WaitFor.READY and not image.device_page:
+        raise BadRequest("this guest has no way to say that it is ready", "request.wait")
+    pool, shape, flavor, nets = _choose(request, image, pools)
+    timeout = request.timeout_ms
     return Wish(
         image=request.image,
-        name=name,
+        name=request.name or f"vm-{random.getrandbits(40):010x}",  # no secret, and no system call
         flavor=flavor,
         pool=pool,
         shape=shape,
-        cmdline=cmdline,
-        modules=modules,
+        cmdline=request.cmdline or "",
+        modules=request.modules or (),
         nets=nets,
-        disks=disks,
-        metadata=metadata,
+        disks=request.disks or (),
+        metadata=request.metadata or b"",
         paused=bool(request.paused),
+        cold=bool(request.cold),
         on_poweroff=request.on_poweroff or Policy.DESTROY,
         on_reboot=request.on_reboot or Policy.RESTART,
         on_crash=request.on_crash or Policy.DESTROY,
@@ -155,18 +165,16 @@ def _check_net(net: NetRequest, where: str) -> None:
 
 
 def _choose(
-    request: CreateRequest, pools: Pools
+    request: CreateRequest, image: Image, pools: Pools
 ) -> tuple[ShellPool | None, Shape, str, tuple[NetRequest, ...]]:
     memory, vcpus = request.memory_kib, request.vcpus
-    if memory is not None and (not 1024 <= memory <= MAX_MEMORY_KIB or memory % 4):
-        raise BadRequest(f"a multiple of 4 from 1024 to {MAX_MEMORY_KIB} KiB", "request.memory_kib")
-    if vcpus is not None and not 1 <= vcpus <= MAX_VCPUS:
-        raise BadRequest(f"1 to {MAX_VCPUS}", "request.vcpus")
     nets = request.nets or ()
     networks = tuple(net.network for net in nets)
     disks = len(request.disks or ())
     if request.flavor is not None:
         pool = pools[request.flavor]
+        if request.mode not in (None, pool.flavor.mode):
+            raise BadRequest(f"the flavor's is {pool.flavor.mode}", "request.mode")
         if memory not in (None, pool.flavor.memory_kib) or vcpus not in (None, pool.flavor.vcpus):
             raise BadRequest("memory or vcpus differ from the flavor's", "request.flavor")
         if request.nets is not None and networks != pool.flavor.networks:
@@ -176,11 +184,13 @@ def _choose(
                 f"the flavor has {pool.flavor.disks} disks, not {disks}", "request.disks"
             )
         return pool, pool.shape, pool.flavor.name, nets or pool.nets
-    match = pools.matching(memory, vcpus, networks, disks)
+    mode = request.mode or (Mode.NOXS if image.device_page else Mode.XENSTORE)
+    match = pools.matching(mode, memory, vcpus, networks, disks)
     if match is not None:
         return match, match.shape, match.flavor.name, nets
     if len(nets) > VIFS_MAX:
         raise BadRequest(f"at most {VIFS_MAX} networks", "request.nets")
     if disks > VBDS_MAX:
         raise BadRequest(f"at most {VBDS_MAX} disks", "request.disks")
-    return None, Shape.of(memory or 4096, vcpus or 1, len(nets), disks), "", nets
+    shape = Shape.of(memory or DEFAULT_KIB[mode], vcpus or 1, len(nets), disks, mode)
+    return None, shape, "", nets

@@ -36,6 +36,7 @@ class XenHandle:
         "control_port",
         "domid",
         "pointer",
+        "store_port",
         "vbd_ports",
         "vif_ports",
     )
@@ -44,6 +45,7 @@ class XenHandle:
         self.pointer = pointer
         self.vif_ports: tuple[int, ...] = tuple(lib.lvm_vif_port(pointer, i) for i in range(vifs))
         self.vbd_ports: tuple[int, ...] = tuple(lib.lvm_vbd_port(pointer, i) for i in range(vbds))
+        self.store_port: int = lib.lvm_store_port(pointer)
         self.domid: int = lib.lvm_domid(pointer)
         self.console_port: int = lib.lvm_console_port(pointer)
         self.control_port: int = lib.lvm_control_port(pointer)
@@ -112,14 +114,16 @@ class XenHypervisor:
         native.vcpus = shape.vcpus
         native.max_evtchn = shape.max_evtchn
         native.max_grant_frames = shape.max_grant_frames
-        native.nr_vifs = shape.vifs
-        native.nr_vbds = shape.vbds
+        vifs, vbds = (0, 0) if shape.xenstore else (shape.vifs, shape.vbds)
+        native.nr_vifs = vifs
+        native.nr_vbds = vbds
+        native.xenstore = shape.xenstore
         ffi.memmove(native.uuid, uuid, 16)
 
         def call() -> XenHandle:
             out = ffi.new("struct lvm_domain **")
             _check(lib.lvm_prepare(self._xen, native, out))
-            return XenHandle(out[0], shape.vifs, shape.vbds)
+            return XenHandle(out[0], vifs, vbds)
 
         return await self._slow(call)
 

@@ -25,6 +25,10 @@ VBDS_MAX = 8
 FIRST_REF = 8
 """Grant reference of the first ring: transmit and receive of each vif, then one of each vbd."""
 
+CONSOLE_GFN = 0xFF000
+STORE_GFN = CONSOLE_GFN + 16 + 2 * VIFS_MAX + VBDS_MAX
+"""Pages of the console, and of the connection to xenstored."""
+
 VIF_CONFIG = struct.Struct("<6sH4s4s4s4sBB6x16s16s")
 """``struct lvm_vif_config``."""
 

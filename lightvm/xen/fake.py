@@ -136,13 +136,15 @@ class FakeHypervisor:
         return domain
 
     def _hold(self, domain: FakeDomain, *, window: bool) -> FakeHandle:
-        vifs, vbds = (domain.shape.vifs, domain.shape.vbds) if window else (0, 0)
+        shape = domain.shape
+        vifs, vbds = (shape.vifs, shape.vbds) if window and not shape.xenstore else (0, 0)
         handle = FakeHandle(
             domain.domid,
             self._next_event,
             self._next_event + 1,
             vif_ports=tuple(range(3, 3 + vifs)),
             vbd_ports=tuple(range(3 + vifs, 3 + vifs + vbds)),
+            store_port=3 if shape.xenstore and window else 0,
             window=window,
         )
         self._next_event += 2
@@ -182,7 +184,8 @@ class FakeHypervisor:
         if len(boot.name) > NAME_MAX or len(boot.metadata) > METADATA_MAX:
             raise HypercallError(os.strerror(7), "name or metadata", errno=7)
         vifs, vbds = len(boot.vifs) // VIF_CONFIG.size, len(boot.vbds) // VBD_CONFIG.size
-        if vifs > domain.shape.vifs or vbds > domain.shape.vbds:
+        lean = not domain.shape.xenstore
+        if vifs > domain.shape.vifs * lean or vbds > domain.shape.vbds * lean:
             raise HypercallError(os.strerror(19), "devices", errno=19)
         if boot.image.end > top or any(module.end > top for module in boot.modules):
             raise HypercallError(os.strerror(34), "place segment", errno=34)

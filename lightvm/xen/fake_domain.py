@@ -41,6 +41,7 @@ class FakeHandle:
     control_port: int = 2
     vif_ports: tuple[int, ...] = ()
     vbd_ports: tuple[int, ...] = ()
+    store_port: int = 0
     window: bool = True
 
 
@@ -50,7 +51,7 @@ def is_good(shape: Shape) -> bool:
     window = 8 <= shape.window_kib <= shape.memory_kib and shape.window_kib % 4 == 0
     pool = shape.pool_kib >= 64 and shape.pool_kib % 4 == 0
     devices = 0 <= shape.vifs <= VIFS_MAX and 0 <= shape.vbds <= VBDS_MAX
-    ports = shape.max_evtchn >= 3 + shape.vifs + shape.vbds
+    ports = shape.max_evtchn >= 3 + shape.vifs + shape.vbds + shape.xenstore
     return (
         memory
         and window

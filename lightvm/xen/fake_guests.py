@@ -28,8 +28,8 @@ class FakeGuests:
         self._signal_control = signal_control
 
     def run(self, domain: FakeDomain) -> None:
-        """Let a guest run for the first time."""
-        if domain.boot is None:
+        """Let a guest run for the first time; one that knows of no device page says nothing here."""
+        if domain.boot is None or not domain.boot.image.device_page:
             return
         name = os.path.basename(domain.boot.image.path)
         words = domain.boot.cmdline.decode("utf-8", "replace").split()
@@ -74,7 +74,9 @@ class FakeGuests:
 
     def obey(self, domain: FakeDomain, request: int) -> None:
         """Let a guest that hears do what it is asked for."""
-        words = domain.boot.cmdline.split() if domain.boot is not None else []
+        if domain.boot is None or not domain.boot.image.device_page:
+            return
+        words = domain.boot.cmdline.split()
         if domain.paused or domain.shutdown_code is not None or b"deaf" in words:
             return
         domain.control = replace(domain.control, acknowledged=request)

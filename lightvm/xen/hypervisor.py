@@ -18,11 +18,17 @@ from typing import Protocol
 
 import msgspec
 
-from lightvm.model import ExitReason, Power
+from lightvm.model import ExitReason, Mode, Power
 from lightvm.xen.image import Image, Segment
 
 FIRST_WINDOW_KIB = 256
 """Window of the first shells of a flavor; pools widen it when larger images come (`lightvm.daemon.shells`)."""
+
+LEAN_EVTCHNS, LEAN_GRANT_FRAMES = 63, 4
+"""Highest event channel and grant frames of a guest that is made for this."""
+
+UNMODIFIED_EVTCHNS, UNMODIFIED_GRANT_FRAMES = 1023, 64
+"""The same of any other, as xl has it."""
 
 _REASONS = {
     0: ExitReason.POWEROFF,
@@ -69,33 +75,46 @@ class Shape:
     """What a shell is made of.
 
     `window_kib` is the RAM from address 0 that stays mapped for the image copy; `pool_kib` the HAP pool, by which
-    Xen pays for the domain's page tables.
+    Xen pays for the domain's page tables. With `xenstore` the guest makes the rings of its devices by itself, and the
+    shell has a connection to xenstored and ACPI tables instead.
     """
 
     memory_kib: int
     vcpus: int
     window_kib: int
     pool_kib: int
-    max_evtchn: int = 63
-    max_grant_frames: int = 4
+    max_evtchn: int = LEAN_EVTCHNS
+    max_grant_frames: int = LEAN_GRANT_FRAMES
     vifs: int = 0
     vbds: int = 0
+    xenstore: bool = False
 
     @classmethod
-    def of(cls, memory_kib: int, vcpus: int, vifs: int = 0, vbds: int = 0) -> Shape:
+    def of(
+        cls,
+        memory_kib: int,
+        vcpus: int,
+        vifs: int = 0,
+        vbds: int = 0,
+        mode: Mode = Mode.NOXS,
+    ) -> Shape:
         """Return the shape of a domain of that size, with a window and a HAP pool to suit.
 
         The pool holds the page tables: one page per 2 MiB of RAM where no superpage was to be had, a few for the
         top levels and the special pages, and Xen's own per vCPU. Doubled, since a guest that finds the pool empty
         is a guest that cannot map a page.
         """
+        xenstore = mode is Mode.XENSTORE
         return cls(
             memory_kib=memory_kib,
             vcpus=vcpus,
             window_kib=min(memory_kib, FIRST_WINDOW_KIB),
             pool_kib=128 + 32 * (vcpus - 1) + 4 * (memory_kib // 1024),
+            max_evtchn=UNMODIFIED_EVTCHNS if xenstore else LEAN_EVTCHNS,
+            max_grant_frames=UNMODIFIED_GRANT_FRAMES if xenstore else LEAN_GRANT_FRAMES,
             vifs=vifs,
             vbds=vbds,
+            xenstore=xenstore,
         )
 
 
@@ -145,7 +164,7 @@ class Handle(Protocol):
     """A domain that is held: mapped, with its event channels bound.
 
     `console_port` and `control_port` are the guest's port numbers, by which a later process adopts the domain, and
-    `vif_ports` and `vbd_ports` those that back-ends bind, unknown for an adopted one;
+    `vif_ports`, `vbd_ports` and `store_port` those that back-ends and xenstored bind, unknown for an adopted one;
     `console_event` and `control_event` are ours, as `Hypervisor.take_events` reports them.
     """
 
@@ -172,6 +191,11 @@ class Handle(Protocol):
     @property
     def vbd_ports(self) -> tuple[int, ...]:
         """The guest's ports of its vbds."""
+        ...
+
+    @property
+    def store_port(self) -> int:
+        """The guest's port of its connection to xenstored; 0 where it has none."""
         ...
 
     @property

@@ -14,11 +14,23 @@
 #define DATA_32 0xc93u
 #define TSS_32 0x8bu
 
+#define MTRR_WRITE_BACK 6u
+#define MTRR_ENABLED (1u << 11)
+
 struct first_context {
     struct hvm_save_descriptor header_descriptor;
     HVM_SAVE_TYPE(HEADER) header;
     struct hvm_save_descriptor cpu_descriptor;
     HVM_SAVE_TYPE(CPU) cpu;
+    struct hvm_save_descriptor end_descriptor;
+    HVM_SAVE_TYPE(END) end;
+};
+
+struct mtrr_context {
+    struct hvm_save_descriptor header_descriptor;
+    HVM_SAVE_TYPE(HEADER) header;
+    struct hvm_save_descriptor mtrr_descriptor;
+    HVM_SAVE_TYPE(MTRR) mtrr;
     struct hvm_save_descriptor end_descriptor;
     HVM_SAVE_TYPE(END) end;
 };
@@ -70,7 +82,46 @@ static void fill_cpu(HVM_SAVE_TYPE(CPU) * cpu)
     cpu->dr7 = 0x400;
 }
 
-int lvm_set_first_context(struct lvm_domain *domain)
+static int set_context(struct lvm_domain *domain, void *context, uint32_t size)
+{
+    struct abi_domctl op = {.cmd = ABI_DOMCTL_SETHVMCONTEXT, .domain = (uint16_t)domain->domid};
+    op.u.hvmcontext.size = size;
+    op.u.hvmcontext.buffer = (uintptr_t)context;
+    int rc = lvm_domctl(domain->xen, &op);
+    return rc ? lvm_fail("sethvmcontext", rc) : 0;
+}
+
+/* What Xen's own MTRRs are after reset, but enabled, with write-back as the type of all memory. */
+static void fill_mtrr(HVM_SAVE_TYPE(MTRR) * mtrr)
+{
+    mtrr->msr_pat_cr = 0x0007040600070406ull;
+    mtrr->msr_mtrr_cap = 0x508; /* write-combining, fixed ranges, eight variable ones */
+    mtrr->msr_mtrr_def_type = MTRR_ENABLED | MTRR_WRITE_BACK;
+}
+
+static int set_mtrrs(struct lvm_domain *domain, uint32_t vcpus)
+{
+    struct mtrr_context *context = xencall_alloc_buffer(domain->xen->call, sizeof(*context));
+    if (!context) {
+        return lvm_fail("sethvmcontext", -ENOMEM);
+    }
+    memset(context, 0, sizeof(*context));
+    memcpy(context, domain->xen->context_header, HEADER_BYTES);
+    context->mtrr_descriptor.typecode = HVM_SAVE_CODE(MTRR);
+    context->mtrr_descriptor.length = HVM_SAVE_LENGTH(MTRR);
+    fill_mtrr(&context->mtrr);
+    context->end_descriptor.typecode = HVM_SAVE_CODE(END);
+    context->end_descriptor.length = HVM_SAVE_LENGTH(END);
+    int rc = 0;
+    for (uint32_t vcpu = 0; !rc && vcpu < vcpus; vcpu++) {
+        context->mtrr_descriptor.instance = (uint16_t)vcpu;
+        rc = set_context(domain, context, sizeof(*context));
+    }
+    xencall_free_buffer(domain->xen->call, context);
+    return rc;
+}
+
+int lvm_set_first_context(struct lvm_domain *domain, const struct lvm_shape *shape)
 {
     struct lvm_xen *xen = domain->xen;
     if (!__atomic_load_n(&xen->context_header_size, __ATOMIC_ACQUIRE)) {
@@ -91,10 +142,11 @@ int lvm_set_first_context(struct lvm_domain *domain)
     context->end_descriptor.typecode = HVM_SAVE_CODE(END);
     context->end_descriptor.length = HVM_SAVE_LENGTH(END);
 
-    struct abi_domctl op = {.cmd = ABI_DOMCTL_SETHVMCONTEXT, .domain = (uint16_t)domain->domid};
-    op.u.hvmcontext.size = sizeof(*context);
-    op.u.hvmcontext.buffer = (uintptr_t)context;
-    int rc = lvm_domctl(xen, &op);
+    /* This comes last: it takes all vCPUs down that it says nothing of. */
+    int rc = shape->xenstore ? set_mtrrs(domain, shape->vcpus) : 0;
+    if (!rc) {
+        rc = set_context(domain, context, sizeof(*context));
+    }
     xencall_free_buffer(xen->call, context);
-    return rc ? lvm_fail("sethvmcontext", rc) : 0;
+    return rc;
 }

@@ -39,25 +39,36 @@ static int make_rings(struct lvm_domain *domain, uint32_t first, uint32_t n)
     return 0;
 }
 
-static void grant_rings(grant_entry_v1_t *table, uint32_t first, uint32_t n)
+xenforeignmemory_resource_handle *lvm_map_grants(struct lvm_domain *domain, void **ret_table)
+{
+    *ret_table = NULL;
+    return xenforeignmemory_map_resource(domain->xen->memory, (domid_t)domain->domid,
+                                         XENMEM_resource_grant_table,
+                                         XENMEM_resource_grant_table_id_shared, 0, 1, ret_table,
+                                         PROT_READ | PROT_WRITE, 0);
+}
+
+/* Let dom0 map a page of a domain, in the name of that domain. */
+void lvm_grant(void *table, uint32_t ref, uint64_t gfn)
+{
+    grant_entry_v1_t *entry = (grant_entry_v1_t *)table + ref;
+    entry->domid = 0;
+    entry->frame = (uint32_t)gfn;
+    __atomic_store_n(&entry->flags, GTF_permit_access, __ATOMIC_RELEASE);
+}
+
+static void grant_rings(void *table, uint32_t first, uint32_t n)
 {
     for (uint32_t ring = first; ring < first + n; ring++) {
-        grant_entry_v1_t *entry = &table[LVM_FIRST_REF + ring];
-        entry->domid = 0;
-        entry->frame = LVM_RING_GFN + ring;
-        __atomic_store_n(&entry->flags, GTF_permit_access, __ATOMIC_RELEASE);
+        lvm_grant(table, LVM_FIRST_REF + ring, LVM_RING_GFN + ring);
     }
 }
 
 /* Grant dom0 the rings, by writing the shell's own grant table. */
 static int grant_all_rings(struct lvm_domain *domain, uint32_t nr_vifs, uint32_t nr_vbds)
 {
-    void *table = NULL;
-    xenforeignmemory_resource_handle *mapping =
-        xenforeignmemory_map_resource(domain->xen->memory, (domid_t)domain->domid,
-                                      XENMEM_resource_grant_table,
-                                      XENMEM_resource_grant_table_id_shared, 0, 1, &table,
-                                      PROT_READ | PROT_WRITE, 0);
+    void *table;
+    xenforeignmemory_resource_handle *mapping = lvm_map_grants(domain, &table);
     if (!mapping) {
         return lvm_fail("map grant table", -errno);
     }

@@ -32,6 +32,7 @@ struct lvm_domain {
     uint64_t window_bytes;
     uint8_t *special;                    /* LVM_SPECIAL_PAGES from LVM_SPECIAL_GFN */
     uint32_t console_port, control_port; /* the guest's numbering */
+    uint32_t store_port;                 /* 0 where the domain is not in XenStore mode */
     int console_local, control_local;    /* ours, -1 while unbound */
     uint32_t console_consumed;
     uint32_t nr_vifs, nr_vbds;
@@ -59,7 +60,14 @@ int lvm_alloc_port(struct lvm_xen *xen, uint32_t domid, uint32_t *ret_port);
 /* The guest's half of the handshake with back-ends: rings, their grants, event channels. */
 int lvm_make_devices(struct lvm_domain *domain, uint32_t nr_vifs, uint32_t nr_vbds);
 int lvm_populate(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, uint64_t n);
-int lvm_set_first_context(struct lvm_domain *domain);
+/* Of a domain that is not ours: also that its memory is cached, which firmware would say in MTRRs. */
+int lvm_set_first_context(struct lvm_domain *domain, const struct lvm_shape *shape);
+/* What an unmodified guest looks for: a connection to xenstored, ACPI tables. */
+int lvm_make_store(struct lvm_domain *domain);
+int lvm_make_acpi(struct lvm_domain *domain, uint32_t vcpus);
+/* Map frames of a domain's grant table, version 1. */
+xenforeignmemory_resource_handle *lvm_map_grants(struct lvm_domain *domain, void **ret_table);
+void lvm_grant(void *table, uint32_t ref, uint64_t gfn);
 void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shape);
 void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *shape);
 

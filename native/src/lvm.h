@@ -46,6 +46,8 @@ struct lvm_shape {
     uint32_t max_grant_frames;
     uint32_t nr_vifs; /* at most LVM_VIFS_MAX */
     uint32_t nr_vbds; /* at most LVM_VBDS_MAX */
+    uint32_t
+        xenstore; /* 1: for a guest that is not ours: XenStore, ACPI tables, MTRRs; neither vifs nor vbds */
     uint8_t uuid[16]; /* Xen's domain handle: by it a domain is known to be ours */
 };
 
@@ -152,6 +154,8 @@ uint32_t lvm_control_port(const struct lvm_domain *domain);
 /* The guest's port of its vif or vbd `i`, for the back-end to bind; 0 where it has none, or was adopted. */
 uint32_t lvm_vif_port(const struct lvm_domain *domain, uint32_t i);
 uint32_t lvm_vbd_port(const struct lvm_domain *domain, uint32_t i);
+/* The guest's port of its connection to xenstored; 0 where it has none, or was adopted. */
+uint32_t lvm_store_port(const struct lvm_domain *domain);
 uint32_t lvm_console_local(const struct lvm_domain *domain);
 uint32_t lvm_control_local(const struct lvm_domain *domain);
 

@@ -35,6 +35,10 @@
 #define LVM_VIF_RX_RING(i) (2u * (i) + 1u)
 #define LVM_VBD_RING(i) (2u * LVM_VIFS_MAX + (i))
 
+/* Of a domain in XenStore mode instead of rings: its connection to xenstored, and ACPI tables. */
+#define LVM_STORE_GFN (LVM_RING_GFN + LVM_RINGS_MAX)
+#define LVM_ACPI_GFN (LVM_STORE_GFN + 1u)
+
 /* Grant references of rings; the first eight are reserved by custom (grant_table.h). */
 #define LVM_FIRST_REF 8u
 #define LVM_FIRST_FREE_REF (LVM_FIRST_REF + LVM_RINGS_MAX)

@@ -43,6 +43,7 @@ void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shap
     info->cmdline_paddr = BOOT_PADDR + LVM_BOOT_CMDLINE;
     info->memmap_paddr = BOOT_PADDR + LVM_BOOT_MEMMAP;
     info->memmap_entries = write_memmap(page, domain, shape->memory_kib * 1024);
+    info->rsdp_paddr = shape->xenstore ? (uint64_t)LVM_ACPI_GFN * LVM_PAGE_SIZE : 0;
 
     /* jmp *[entry slot], in 32-bit code: the entry point is the one word that finish must patch. */
     uint32_t slot = BOOT_PADDR + LVM_BOOT_ENTRY;

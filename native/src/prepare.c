@@ -30,7 +30,7 @@ static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uin
         (config)->max_vcpus = shape->vcpus;                            \
         (config)->max_evtchn_port = shape->max_evtchn;                 \
         (config)->max_grant_frames = (int32_t)shape->max_grant_frames; \
-        (config)->max_maptrack_frames = 0;                             \
+        (config)->max_maptrack_frames = shape->xenstore ? 1024 : 0;    \
         (config)->grant_opts = ABI_GRANT_VERSION_1;                    \
         (config)->arch.emulation_flags = ABI_X86_EMU_LAPIC;            \
     } while (0)
@@ -51,7 +51,7 @@ static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uin
 /* Pages beside the guest's RAM. */
 static uint64_t extra_pages(const struct lvm_shape *shape)
 {
-    return LVM_SPECIAL_PAGES + 2 * shape->nr_vifs + shape->nr_vbds;
+    return LVM_SPECIAL_PAGES + 2 * shape->nr_vifs + shape->nr_vbds + (shape->xenstore ? 2 : 0);
 }
 
 static int set_limits(struct lvm_xen *xen, uint32_t domid, const struct lvm_shape *shape)
@@ -176,6 +176,12 @@ static int set_params(struct lvm_domain *domain)
         /* Xen's default would make a triple fault look like a reboot. */
         rc = set_param(xen, domain->domid, HVM_PARAM_TRIPLE_FAULT_REASON, SHUTDOWN_crash);
     }
+    if (!rc && domain->store_port) {
+        rc = set_param(xen, domain->domid, HVM_PARAM_STORE_PFN, LVM_STORE_GFN);
+    }
+    if (!rc && domain->store_port) {
+        rc = set_param(xen, domain->domid, HVM_PARAM_STORE_EVTCHN, domain->store_port);
+    }
     return rc;
 }
 
@@ -204,7 +210,8 @@ static int check_shape(const struct lvm_shape *shape)
                 && shape->window_kib <= shape->memory_kib && shape->pool_kib >= 64
                 && shape->pool_kib % 4 == 0 && shape->vcpus >= 1 && shape->vcpus <= 128
                 && shape->nr_vifs <= LVM_VIFS_MAX && shape->nr_vbds <= LVM_VBDS_MAX
-                && shape->max_evtchn >= 3 + shape->nr_vifs + shape->nr_vbds
+                && shape->max_evtchn >= 3 + shape->nr_vifs + shape->nr_vbds + shape->xenstore
+                && shape->xenstore <= 1 && !(shape->xenstore && shape->nr_vifs + shape->nr_vbds)
                 && shape->max_grant_frames >= 1;
     return good ? 0 : lvm_fail("shape", -EINVAL);
 }
@@ -244,6 +251,12 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
     if (!rc) {
         rc = lvm_make_devices(domain, shape->nr_vifs, shape->nr_vbds);
     }
+    if (!rc && shape->xenstore) {
+        rc = lvm_make_store(domain);
+    }
+    if (!rc && shape->xenstore) {
+        rc = lvm_make_acpi(domain, shape->vcpus);
+    }
     if (!rc) {
         rc = claim(xen, domain->domid, 0); /* everything is populated */
     }
@@ -271,7 +284,7 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
         < 0) {
         return lvm_fail("set_mem_type", -errno);
     }
-    return lvm_set_first_context(domain);
+    return lvm_set_first_context(domain, shape);
 }
 
 int lvm_prepare(struct lvm_xen *xen, const struct lvm_shape *shape, struct lvm_domain **ret_domain)

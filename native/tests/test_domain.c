@@ -10,6 +10,7 @@
 #include "../src/pages.c"
 #include "../src/prepare.c"
 #include "../src/devices.c"
+#include "../src/store.c"
 
 static struct abi_domctl hot;
 static struct lvm_xen xen = {.versions = {.domctl = ABI_DOMCTL_4_19, .sysctl = 0x15}, .hot = &hot};

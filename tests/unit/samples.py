@@ -11,6 +11,7 @@ from lightvm.model import (
     EventKind,
     Exit,
     ExitReason,
+    Mode,
     Phases,
     Source,
     State,
@@ -30,6 +31,7 @@ DOMAIN = Domain(
     created=1_700_000_000.0,
     vifs=(),
     vbds=(),
+    mode=Mode.NOXS,
 )
 
 EXITED = Domain(
@@ -45,6 +47,7 @@ EXITED = Domain(
     created=1_700_000_000.0,
     vifs=(),
     vbds=(),
+    mode=Mode.NOXS,
     ready=1_700_000_001.5,
     exit=Exit(reason=ExitReason.POWEROFF, at=1_700_000_002.25, status=7),
 )

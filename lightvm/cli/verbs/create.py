@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--name", help="the domain's name (default: the daemon's choice)")
     add("--flavor", help="the flavor to take (default: the smallest that fits)")
     add(
+        "--mode",
+        choices=("noxs", "xenstore"),
+        help="where the guest finds its devices (default: what its image says)",
+    )
+    add(
         "--memory",
         metavar="SIZE",
         type=quantity(parse_size),
@@ -69,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
     add("--count", metavar="N", type=quantity(parse_count), help="create NAME-1 to NAME-N")
     add("--paused", action="store_true", default=None, help="do not let it run yet")
+    add("--cold", action="store_true", default=None, help="do not take a shell of the pool")
     add("--wait", choices=("running", "ready"), help="come back when the guest has got that far")
     add(
         "--timeout",
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     options = {
         "name": args.name,
         "flavor": args.flavor,
+        "mode": args.mode,
         "memory_kib": args.memory,
         "vcpus": args.vcpus,
         "cmdline": args.cmdline,
@@ -97,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
         "on_reboot": args.on_reboot,
         "on_crash": args.on_crash,
         "paused": args.paused,
+        "cold": args.cold,
         "wait": args.wait,
         "timeout_ms": args.timeout,
         "token": args.token,

@@ -17,7 +17,7 @@ import time
 import weakref
 from pathlib import Path
 
-from lightvm.daemon.xenstore import MemoryStore
+from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.errors import DiskFailed
 
 DEVICES, BLOCKS = Path("/dev"), Path("/sys/block")

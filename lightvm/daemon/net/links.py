@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightvm.daemon.xenstore import MemoryStore
+from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.errors import LinkFailed
 
 if TYPE_CHECKING:

@@ -33,6 +33,22 @@ def describe_vif(index: int, port: int) -> Device:
     )
 
 
+def describe_free_vif(index: int, mac: str, bridge: str, mtu: int) -> Device:
+    """Return a vif for XenStore whose rings its guest makes."""
+    return Device(
+        kind="vif",
+        number=index,
+        front={"handle": str(index), "mac": mac},
+        back={
+            "handle": str(index),
+            "mac": mac,
+            "bridge": bridge,
+            "type": "vif",
+        },
+        fixed={"mtu": str(mtu)},
+    )
+
+
 def port_name(domid: int, index: int) -> str:
     """Return the name that netback gives a vif's network device."""
     return f"vif{domid}.{index}"

@@ -10,7 +10,7 @@ import pytest
 from lightvm.cli import request
 from lightvm.cli.request import build_request, find_image, numbered, read_source
 from lightvm.errors import BadRequest
-from lightvm.model import CreateRequest, DiskRequest, NetRequest, Policy, WaitFor
+from lightvm.model import CreateRequest, DiskRequest, Mode, NetRequest, Policy, WaitFor
 
 
 def request_of(path: Path, text: str, **options: object) -> CreateRequest:
@@ -31,6 +31,7 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         image = "/k"
         name = "web"
         flavor = "tiny"
+        mode = "xenstore"
         memory = "4M"
         vcpus = 1
         cmdline = "quiet"
@@ -39,6 +40,7 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         disks = ["d", {path = "/e", readonly = true}]
         metadata = "text"
         paused = true
+        cold = true
         on_poweroff = "restart"
         on_reboot = "destroy"
         on_crash = "preserve"
@@ -51,6 +53,7 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         image="/k",
         name="web",
         flavor="tiny",
+        mode=Mode.XENSTORE,
         memory_kib=4096,
         vcpus=1,
         cmdline="quiet",
@@ -59,6 +62,7 @@ def test_configuration_may_have_every_key(tmp_path: Path) -> None:
         disks=(DiskRequest(path=f"{tmp_path}/d"), DiskRequest(path="/e", readonly=True)),
         metadata=b"text",
         paused=True,
+        cold=True,
         on_poweroff=Policy.RESTART,
         on_reboot=Policy.DESTROY,
         on_crash=Policy.PRESERVE,

@@ -16,6 +16,7 @@ from lightvm.model import (
     EventKind,
     Finding,
     Flavor,
+    Mode,
     Pool,
     ServiceStatus,
     State,
@@ -294,7 +295,9 @@ def test_pool_is_a_table(run: Run, start_daemon: StartDaemon) -> None:
 
 
 def test_flavors_are_a_table(run: Run, start_daemon: StartDaemon) -> None:
-    flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=(), disks=0)
+    flavor = Flavor(
+        name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=(), disks=0, mode=Mode.NOXS
+    )
     daemon = start_daemon(answering(Flavors=calls.FlavorsReply(flavors=(flavor,))))
     assert run("--socket", daemon.path, "flavors").out == (
         "NAME  MEM  VCPUS  LOW  HIGH\ntiny   4M      1    2     8\n"
@@ -315,7 +318,9 @@ def test_services_are_a_table_or_json(run: Run, start_daemon: StartDaemon) -> No
 
 
 def test_pool_and_flavors_have_json(run: Run, start_daemon: StartDaemon) -> None:
-    flavor = Flavor(name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=(), disks=0)
+    flavor = Flavor(
+        name="tiny", memory_kib=4096, vcpus=1, low=2, high=8, networks=(), disks=0, mode=Mode.NOXS
+    )
     daemon = start_daemon(
         answering(
             PoolStatus=calls.PoolStatusReply(pools=(POOL,)),

@@ -50,6 +50,7 @@ def connected(domid: int = 7, uuid: str = "ours", *devices: Device) -> MemorySto
 def connect(store: MemoryStore, domid: int, uuid: str, *devices: Device) -> None:
     devices = devices or (VIF, VBD)
     backends.announce(store, domid, uuid, devices)
+    backends.wait(store, domid, devices, backends.WAITING)
     backends.connect(store, domid, devices)
 
 

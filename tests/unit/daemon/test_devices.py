@@ -17,10 +17,11 @@ from lightvm.errors import DiskFailed, LightVMError, LinkFailed, StoreFailed
 from lightvm.model import DiskRequest
 from lightvm.testing import MemoryFilters, MemoryLoops, MemoryPorts, MemoryStore, MemoryWires
 from lightvm.xen.fake_domain import FakeHandle
+from lightvm.xen.hypervisor import Shape
 
 CONFIG = Config(networks={"lan": NetworkSection(bridge="br0"), "wan": NetworkSection(bridge="br1")})
 BOTH = ("lan", "wan")
-WRITES = 85
+WRITES = 87
 """How many connecting two vifs and two vbds takes."""
 
 
@@ -84,7 +85,8 @@ class Host:
             vif_ports=tuple(range(3, 3 + vifs)),
             vbd_ports=tuple(range(3 + vifs, 3 + vifs + disks)),
         )
-        return await self.devices.connect(handle, uuid, networks, (), disks)
+        shape = Shape.of(4096, 1, vifs, disks)
+        return await self.devices.connect(handle, uuid, shape, networks, ())
 
     def assert_empty(self) -> None:
         assert (self.store.nodes, self.ports.ports, self.loops.bound) == ({}, {}, {})

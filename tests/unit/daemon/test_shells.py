@@ -9,6 +9,7 @@ import trio
 from lightvm.daemon.config import FlavorSection, PoolLimits
 from lightvm.daemon.shells import MAX_WINDOW_KIB
 from lightvm.errors import HypercallError, JournalFailed, NoSuchFlavor, OutOfMemory
+from lightvm.model import Mode
 from lightvm.testing import FakeHypervisor
 from lightvm.xen.hypervisor import Handle, Shape
 from tests.unit.daemon.bench import TINY, Open
@@ -201,8 +202,8 @@ async def test_pools_are_found_by_name_and_shape(bench: Open) -> None:
     config = make_config(a=FlavorSection(memory_kib=8192), b=FlavorSection(memory_kib=4096))
     async with bench(config) as b:
         assert [pool.flavor.name for pool in b.pools] == ["b", "a"]
-        assert b.pools.matching(None, None, (), 0) is b.pools["b"]
-        assert b.pools.matching(8192, 1, (), 0) is b.pools["a"]
-        assert b.pools.matching(8192, 2, (), 0) is None
+        assert b.pools.matching(Mode.NOXS, None, None, (), 0) is b.pools["b"]
+        assert b.pools.matching(Mode.NOXS, 8192, 1, (), 0) is b.pools["a"]
+        assert b.pools.matching(Mode.NOXS, 8192, 2, (), 0) is None
         with pytest.raises(NoSuchFlavor):
             b.pools["c"]

@@ -13,15 +13,16 @@ from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.shells import Pools, ShellMaker
-from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request
+from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request, make_wish
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
 from lightvm.model import CreateRequest, WaitFor
 from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore, MemoryWires
-from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, parse
+from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, parse
 from tests.elf import make_kernel
 from tests.unit.daemon.samples import make_config
 
 REQUEST = CreateRequest(image="/k")
+KERNEL = parse(make_kernel(), "/k")
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,12 @@ class Ask:
     """Checks requests against two flavors."""
 
     pools: Pools
+    image: Image = KERNEL
 
     def __call__(self, **changes: object) -> Wish:
-        return check_request(msgspec.structs.replace(REQUEST, **changes), self.pools)
+        request = msgspec.structs.replace(REQUEST, **changes)
+        check_request(request)
+        return make_wish(request, self.image, self.pools)
 
     def refused(self, **changes: object) -> str | None:
         """Return the field that a request is refused for."""

@@ -142,8 +142,8 @@ async def test_a_create_that_is_cancelled_meanwhile_leaves_nothing(
 ) -> None:
     let_send = lvm.service.creator._devices.let_send
 
-    async def too_slow(domid: int, vifs: Sequence[Vif]) -> None:
-        await let_send(domid, vifs)
+    async def too_slow(domid: int, vifs: Sequence[Vif], *, xenstore: bool) -> None:
+        await let_send(domid, vifs, xenstore=xenstore)
         await trio.sleep_forever()
 
     monkeypatch.setattr(lvm.service.creator._devices, "let_send", too_slow)

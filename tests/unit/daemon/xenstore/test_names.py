@@ -9,13 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import trio
 
-from lightvm.daemon import xenstore
-from lightvm.daemon.xenstore import (
+from lightvm.daemon.xenstore import names as names_module
+from lightvm.daemon.xenstore.memory import MemoryStore
+from lightvm.daemon.xenstore.names import (
     ATTEMPT_SECONDS,
     BATCH,
     MOST_THREADS,
     RETRY_SECONDS,
-    MemoryStore,
     NameKeeper,
 )
 from tests.waits import settle, until
@@ -184,8 +184,8 @@ class StuckStore(MemoryStore):
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a store up soon."""
-    monkeypatch.setattr(xenstore, "ATTEMPT_SECONDS", 0.01)
-    monkeypatch.setattr(xenstore, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(names_module, "ATTEMPT_SECONDS", 0.01)
+    monkeypatch.setattr(names_module, "RETRY_SECONDS", 0.001)
 
 
 @pytest.mark.trio(run=trio.run)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from lightvm.daemon.xenstore import PyxsStore
+from lightvm.daemon.xenstore.pyxs_store import PyxsStore
 
 pyxs = pytest.importorskip("pyxs")
 

@@ -1,0 +1,1 @@
+"""XenStore: the little that LightVM's own guests need there, and all that others look for."""
