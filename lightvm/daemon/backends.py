@@ -83,7 +83,7 @@ def back_nodes(domid: int, uuid: str, device: Device) -> dict[str, str]:
         "frontend-id": str(domid),
         "online": "1",
         **device.back,
-        "script": "none",  # wanted by back-ends, and run by nobody
+        "script": "/bin/true",  # wanted by back-ends; run by nobody but xl that destroys it
         "hotplug-status": "connected",
         "state": INITIALISING,
     }

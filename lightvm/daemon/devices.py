@@ -14,7 +14,7 @@ from lightvm.daemon import backends
 from lightvm.daemon.backends import Device, Found
 from lightvm.daemon.config import Config
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
-from lightvm.daemon.disk.loops import loop_number, physical_device
+from lightvm.daemon.disk.loops import loop_number
 from lightvm.daemon.disk.vbds import describe_free_vbd, describe_vbd
 from lightvm.daemon.jit.listener import Wires
 from lightvm.daemon.journal import DomainRecord
@@ -22,12 +22,11 @@ from lightvm.daemon.net.filters import Filters, Port, ServiceRange, Source
 from lightvm.daemon.net.networks import Networks, Ports, describe_source
 from lightvm.daemon.net.room import Room
 from lightvm.daemon.net.vifs import (
-    PLACEHOLDER_MAC,
     describe_free_vif,
     describe_vif,
     port_name,
 )
-from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_macs
+from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_addresses
 from lightvm.daemon.xenstore.store import Store
 from lightvm.errors import HostError, LinkFailed, StoreFailed, TimedOut
 from lightvm.model import Power, Vif
@@ -203,20 +202,19 @@ class Devices:
         vifs: Sequence[Vif],
         loops: Sequence[int],
     ) -> list[Device]:
-        behind = [physical_device(number) for number in loops]
         if shape.xenstore:
-            macs = [vif.mac for vif in vifs] or [PLACEHOLDER_MAC] * len(networks)
-            known = [self.networks[name] for name in networks]
+            known: Sequence[Vif | None] = vifs or [None] * len(networks)
+            places = [self.networks[name] for name in networks]
             return [
                 *(
-                    describe_free_vif(index, mac, network.bridge, network.mtu)
-                    for index, (mac, network) in enumerate(zip(macs, known, strict=True))
+                    describe_free_vif(index, vif, place.bridge, place.mtu)
+                    for index, (vif, place) in enumerate(zip(known, places, strict=True))
                 ),
-                *map(describe_free_vbd, range(shape.vbds), behind),
+                *map(describe_free_vbd, range(shape.vbds), loops),
             ]
         return [
             *map(describe_vif, range(shape.vifs), handle.vif_ports),
-            *map(describe_vbd, range(shape.vbds), handle.vbd_ports, behind),
+            *map(describe_vbd, range(shape.vbds), handle.vbd_ports, loops),
         ]
 
     async def bind(self, loops: Sequence[int], disks: Sequence[OpenDisk]) -> None:
@@ -234,7 +232,7 @@ class Devices:
         """
         await trio.to_thread.run_sync(self._filters.bind, _sources(domid, vifs))
         if xenstore:
-            await self._in_thread(tell_macs, self._store, domid, [vif.mac for vif in vifs])
+            await self._in_thread(tell_addresses, self._store, domid, vifs)
 
     async def ask_power(self, domid: int, power: Power) -> None:
         """Ask a guest in XenStore mode for something; raises `NotPossibleNow` and `StoreFailed`."""

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from lightvm.daemon.backends import Device
+from lightvm.daemon.disk.loops import physical_device
 from lightvm.xen.device_page import vbd_ref
 
 XVDA = 202 << 8
 """Device number of the first disk by Xen's convention, and sixteen between two (``docs/misc/vbd-interface.txt``)."""
 
 
-def describe_vbd(index: int, port: int, physical: str) -> Device:
-    """Return a vbd for XenStore; `physical` is major and minor number of its loop device, in hexadecimal."""
-    free = describe_free_vbd(index, physical)
+def describe_vbd(index: int, port: int, loop: int) -> Device:
+    """Return a vbd for XenStore; `loop` is the number of its loop device."""
+    vbd = _describe(index, loop)
     rings = {
         "ring-ref": str(vbd_ref(index)),
         "event-channel": str(port),
         "protocol": "x86_64-abi",
         "feature-persistent": "1",
     }
-    return free._replace(front={**free.front, **rings})
+    return vbd._replace(front={**vbd.front, **rings})
 
 
-def describe_free_vbd(index: int, physical: str) -> Device:
-    """Return a vbd for XenStore whose ring its guest makes."""
-    number = XVDA + 16 * index
+def describe_free_vbd(index: int, loop: int) -> Device:
+    """Return a vbd for XenStore whose ring its guest makes, with all that libxl says of such."""
+    vbd = _describe(index, loop)
+    more = {
+        "device-type": "disk",
+        "node": f"/dev/loop{loop}",
+        "physical-device-path": f"/dev/loop{loop}",
+        "bootable": "1",
+        "removable": "0",
+        "discard-enable": "1",
+        "specification": "xen",
+    }
+    return vbd._replace(back={**vbd.back, **more})
+
+
+def _describe(index: int, loop: int) -> Device:
+    number, physical = XVDA + 16 * index, physical_device(loop)
     return Device(
         kind="vbd",
         number=number,
@@ -34,6 +49,5 @@ def describe_free_vbd(index: int, physical: str) -> Device:
             "type": "phy",
             "mode": "w",  # a loop device without write permission refuses by itself
             "dev": f"xvd{chr(ord('a') + index)}",
-            "device-type": "disk",
         },
     )

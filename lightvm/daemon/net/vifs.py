@@ -8,6 +8,7 @@ read for a minute, as that of a shell does; without it, what nobody has read aft
 from __future__ import annotations
 
 from lightvm.daemon.backends import Device
+from lightvm.model import Vif
 from lightvm.xen.device_page import vif_refs
 
 PLACEHOLDER_MAC = "fe:ff:ff:ff:ff:ff"
@@ -33,20 +34,23 @@ def describe_vif(index: int, port: int) -> Device:
     )
 
 
-def describe_free_vif(index: int, mac: str, bridge: str, mtu: int) -> Device:
-    """Return a vif for XenStore whose rings its guest makes."""
+def describe_free_vif(index: int, vif: Vif | None, bridge: str, mtu: int) -> Device:
+    """Return a vif for XenStore whose rings its guest makes; without addresses where they are not known yet."""
+    addresses = {"mac": PLACEHOLDER_MAC} if vif is None else describe_addresses(vif)
     return Device(
         kind="vif",
         number=index,
-        front={"handle": str(index), "mac": mac},
-        back={
-            "handle": str(index),
-            "mac": mac,
-            "bridge": bridge,
-            "type": "vif",
-        },
+        front={"handle": str(index), "mac": addresses["mac"]},
+        back={"handle": str(index), **addresses, "bridge": bridge, "type": "vif"},
         fixed={"mtu": str(mtu)},
     )
+
+
+def describe_addresses(vif: Vif) -> dict[str, str]:
+    """Return what a vif's back-end is told of its addresses; its guest is told the MAC only."""
+    if vif.ipv4 is None:
+        return {"mac": vif.mac}
+    return {"mac": vif.mac, "ip": vif.ipv4.partition("/")[0]}
 
 
 def port_name(domid: int, index: int) -> str:

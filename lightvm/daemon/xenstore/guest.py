@@ -20,9 +20,10 @@ from lightvm.daemon.backends import (
 )
 from lightvm.daemon.domains import dashed
 from lightvm.daemon.journal import DomainRecord
+from lightvm.daemon.net.vifs import describe_addresses
 from lightvm.daemon.xenstore.store import Node, Store
 from lightvm.errors import NotPossibleNow
-from lightvm.model import Mode, Power
+from lightvm.model import Mode, Power, Vif
 from lightvm.xen.device_page import CONSOLE_GFN, STORE_GFN
 from lightvm.xen.hypervisor import Handle, Shape
 
@@ -55,12 +56,15 @@ def introduce(
     store.introduce(handle.domid, STORE_GFN, handle.store_port)
 
 
-def tell_macs(store: Store, domid: int, macs: Sequence[str]) -> None:
+def tell_addresses(store: Store, domid: int, vifs: Sequence[Vif]) -> None:
     """Give a guest's vifs other addresses than its shell has. Blocks."""
-    places = f"{home(domid)}/device/vif", f"{BACKENDS}/vif/{domid}", f"/libxl/{domid}/device/vif"
-    store.write_all(
-        [Node(f"{place}/{i}/mac", mac) for place in places for i, mac in enumerate(macs)]
-    )
+    nodes = []
+    for index, vif in enumerate(vifs):
+        nodes.append(Node(f"{home(domid)}/device/vif/{index}/mac", vif.mac))
+        for place in (f"{BACKENDS}/vif/{domid}", f"/libxl/{domid}/device/vif"):
+            for key, value in describe_addresses(vif).items():
+                nodes.append(Node(f"{place}/{index}/{key}", value))
+    store.write_all(nodes)
 
 
 def ask_power(store: Store, domid: int, power: Power) -> None:

@@ -82,7 +82,7 @@ def test_each_end_is_told_what_its_kind_wants() -> None:
 def test_no_back_end_runs_a_script() -> None:
     store = connected()
     for device in ("vif/7/0", "vbd/7/51712"):
-        assert store.nodes[f"{BACKENDS}/{device}/script"] == "none"
+        assert store.nodes[f"{BACKENDS}/{device}/script"] == "/bin/true"
         assert store.nodes[f"{BACKENDS}/{device}/hotplug-status"] == "connected"
 
 

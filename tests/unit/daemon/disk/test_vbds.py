@@ -8,7 +8,7 @@ from lightvm.daemon.disk.vbds import describe_vbd
 
 
 def test_blkback_is_told_ring_and_event_channel_of_the_guest() -> None:
-    first, second = describe_vbd(0, 3, "7:10000"), describe_vbd(1, 4, "7:10001")
+    first, second = describe_vbd(0, 3, 10), describe_vbd(1, 4, 11)
     assert first.kind == "vbd"
     assert (first.front["ring-ref"], second.front["ring-ref"]) == ("24", "25")
     assert (first.front["event-channel"], second.front["event-channel"]) == ("3", "4")
@@ -18,12 +18,12 @@ def test_blkback_is_told_ring_and_event_channel_of_the_guest() -> None:
 def test_disks_are_numbered_and_named_by_xen_s_convention(
     index: int, number: int, name: str
 ) -> None:
-    vbd = describe_vbd(index, 3, "7:10000")
+    vbd = describe_vbd(index, 3, 10)
     assert vbd.number == number
     assert vbd.front["virtual-device"] == str(number)
     assert vbd.back["dev"] == name
 
 
 def test_blkback_finds_the_loop_device_by_its_numbers() -> None:
-    vbd = describe_vbd(0, 3, "7:1000a")
+    vbd = describe_vbd(0, 3, 0x1000A)
     assert (vbd.back["physical-device"], vbd.back["type"]) == ("7:1000a", "phy")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from lightvm.daemon import backends
 from lightvm.daemon.backends import OWNER
+from lightvm.daemon.disk.loops import physical_device
 from lightvm.daemon.disk.vbds import describe_free_vbd
 from lightvm.daemon.net.vifs import describe_free_vif
-from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_macs
+from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_addresses
 from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.errors import NotPossibleNow
-from lightvm.model import Mode, Power
+from lightvm.model import Mode, Power, Vif
 from lightvm.xen.device_page import STORE_GFN
 from lightvm.xen.fake_domain import FakeHandle
 from lightvm.xen.hypervisor import Shape
@@ -21,7 +20,9 @@ from lightvm.xen.hypervisor import Shape
 UUID = "6f1c2a5e0d0b4d0e9f5c2f4b8f3f9a01"
 DASHED = "6f1c2a5e-0d0b-4d0e-9f5c-2f4b8f3f9a01"
 HANDLE = FakeHandle(7, 100, 101, console_port=1, store_port=3)
-SHAPE = replace(Shape.of(262144, 2, 1, 1, Mode.XENSTORE))
+SHAPE = Shape.of(262144, 2, 1, 1, Mode.XENSTORE)
+VIF = Vif(network="lan", mac="02:00:00:00:00:07", ipv4="10.0.0.7/24")
+OTHER = Vif(network="lan", mac="02:00:00:00:00:99", ipv4="10.0.0.99/24")
 HOME = "/local/domain/7"
 CONTROL = f"{HOME}/control"
 
@@ -30,8 +31,8 @@ CONTROL = f"{HOME}/control"
 def store() -> MemoryStore:
     """Return a store with one guest."""
     store = MemoryStore()
-    vif = describe_free_vif(0, "02:00:00:00:00:07", "br0", 1400)
-    introduce(store, HANDLE, UUID, SHAPE, [vif, describe_free_vbd(0, "7:0")])
+    vif = describe_free_vif(0, VIF, "br0", 1400)
+    introduce(store, HANDLE, UUID, SHAPE, [vif, describe_free_vbd(0, 10)])
     return store
 
 
@@ -87,17 +88,21 @@ def test_the_mtu_of_its_network_is_told(store: MemoryStore) -> None:
 
 
 def test_other_addresses_are_told_wherever_the_old_ones_are(store: MemoryStore) -> None:
-    before = {path for path in store.nodes if path.endswith("/mac")}
-    tell_macs(store, 7, ["02:00:00:00:00:99"])
-    after = {path: value for path, value in store.nodes.items() if path.endswith("/mac")}
-    assert after == dict.fromkeys(before, "02:00:00:00:00:99")
+    before = dict(store.nodes)
+    tell_addresses(store, 7, [OTHER])
+    assert store.nodes.keys() == before.keys()
+    changed = {path: value for path, value in store.nodes.items() if value != before[path]}
+    assert {path.rpartition("/")[2] for path in changed} == {"mac", "ip"}
+    assert len(changed) == 3 + 2
+    assert VIF.mac not in store.nodes.values()
+    assert "10.0.0.7" not in store.nodes.values()
 
 
 def test_nothing_is_left_of_a_guest_that_is_removed(store: MemoryStore) -> None:
     physical: list[str] = []
     backends.disconnect(store, 7, UUID, physical)
     assert (store.nodes, store.access, store.introduced) == ({}, {}, {})
-    assert physical == ["7:0"]
+    assert physical == [physical_device(10)]
 
 
 def test_a_guest_with_the_same_domid_is_not_removed(store: MemoryStore) -> None:

@@ -1,0 +1,260 @@
+"""Unmodified guests: Debian's own kernel, which finds its devices in XenStore.
+
+They are restarted where they crash: Linux measures its clock with 50,000 reads of a port, one exit to Xen each, and in
+one of some boots the emulated processor loses the guest's state at such an exit, under xl as well.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lightvm.blocking import Client
+from lightvm.errors import NoSuchDomain
+from lightvm.model import DiskRequest, Domain, ExitReason, Mode, NetRequest, Policy, Source
+from tests.lab.daemon import DaemonProcess, beside, command, eventually
+from tests.lab.linux import KERNEL, MEMORY_KIB, make_initrd
+from tests.lab.network import BRIDGE, NETWORK
+
+FLAVOR = f"""
+[flavors.linux]
+mode = "xenstore"
+memory_kib = {MEMORY_KIB}
+vcpus = 2
+networks = ["default"]
+disks = 1
+low = 4
+high = 4
+"""
+PLACE = "10.78.0.90"
+NET = [NetRequest(network="default", ipv4=PLACE)]
+BOOT_SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DaemonProcess]:
+    """A daemon with shells for such guests, beside the other one, whose pool stays full meanwhile."""
+    directory = tmp_path_factory.mktemp("xenstore")
+    with beside(daemon, directory, high=4, more=NETWORK + FLAVOR) as process:
+        yield process
+    subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
+
+
+@pytest.fixture(scope="module")
+def initrd(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_initrd(tmp_path_factory.mktemp("linux") / "initrd")
+
+
+def says(client: Client, name: str, text: str) -> None:
+    """Wait until a guest has said something."""
+    heard = b""
+
+    def has_said() -> bool:
+        nonlocal heard
+        with suppress(NoSuchDomain):  # for a moment, where it is restarted
+            heard = client.console_read(name).data
+        return text.encode() in heard
+
+    try:
+        eventually(has_said, f"{name} says {text!r}", BOOT_SECONDS)
+    except AssertionError:
+        print(heard[-4000:].decode("utf-8", "replace"))
+        raise
+
+
+def tree(path: str) -> set[str]:
+    """Return all paths below one."""
+    done = subprocess.run(["xenstore-ls", "-f", path], capture_output=True, text=True, check=False)
+    return {line.partition(" = ")[0] for line in done.stdout.splitlines()}
+
+
+def gone(domain: Domain) -> bool:
+    """Whether nothing in XenStore is of a domain."""
+    parts = {str(domain.domid), domain.uuid}
+    return not any(parts & set(path.split("/")) for path in tree("/"))
+
+
+@pytest.mark.smoke
+def test_debians_kernel_boots_answers_and_stops(
+    client: Client, initrd: str, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(b"sixteen letters!" + bytes((1 << 20) - 16))
+    created = client.create(
+        KERNEL,
+        name="debian",
+        modules=[initrd],
+        cmdline=f"console=hvc0 disk address={PLACE}",
+        nets=NET,
+        disks=[DiskRequest(path=str(disk))],
+        on_crash=Policy.RESTART,
+    )
+    assert (created.source, created.domain.mode) == (Source.POOL, Mode.XENSTORE)
+    (vif,) = created.domain.vifs
+    says(client, "debian", f"up: cpus 0-1 mac {vif.mac}")
+    console = client.console_read("debian").data
+    assert b"disk of 2048 sectors" in console
+    assert b"sixteen letters!" in console
+    subprocess.run(["ping", "-c", "1", "-W", "10", PLACE], check=True)
+    stopped = client.stop("debian", timeout_ms=60_000)
+    assert stopped.exit is not None
+    assert stopped.exit.reason is ExitReason.POWEROFF
+    client.destroy("debian")
+    eventually(lambda: gone(created.domain) and gone(stopped), "its nodes are gone")
+
+
+def test_a_guest_that_reboots_is_made_anew(client: Client, initrd: str) -> None:
+    client.create(
+        KERNEL,
+        name="again",
+        modules=[initrd],
+        cmdline="console=hvc0",
+        nets=NET,
+        on_crash=Policy.RESTART,
+    )
+    says(client, "again", "up: ")
+    client.console_write("again", b"hello\n")
+    says(client, "again", "heard hello")
+    first = client.info("again")
+    second = client.restart("again", timeout_ms=60_000).domain
+    assert second.uuid != first.uuid
+    assert second.vifs == first.vifs
+    says(client, "again", "up: ")
+
+
+def test_a_guest_that_xl_destroys_leaves_nothing(client: Client) -> None:
+    domain = client.create(KERNEL, name="foreign", paused=True, nets=NET).domain
+    listed = ["xl", "domid", "foreign"]
+    eventually(lambda: not subprocess.run(listed, check=False).returncode, "xl knows its name")
+    subprocess.run(["xl", "destroy", "foreign"], check=True)
+    eventually(lambda: client.info("foreign").exit is not None, "its end is noticed")
+    assert (exit_ := client.info("foreign").exit) is not None
+    assert exit_.reason is ExitReason.LOST
+    eventually(lambda: gone(domain), "its nodes are gone")
+
+
+# Beside what libxl writes
+
+CONFIG = """
+type = "pvh"
+name = "both"
+kernel = "{kernel}"
+ramdisk = "{initrd}"
+cmdline = "console=hvc0"
+memory = 256
+vcpus = 2
+vif = ["bridge={bridge},mac=02:00:00:00:00:4f,ip={place}"]
+disk = ["{disk},raw,xvda,rw"]
+"""
+OURS_ALONE = {
+    "lightvm-uuid",
+    # what libxl has of a disk in its back-end's directory only
+    "51712/hotplug-status",
+    "51712/node",
+    "51712/physical-device",
+    "51712/physical-device-path",
+}
+"""Ends of the paths that libxl has none of."""
+
+OTHER_VALUES = {
+    # who serves the console, and what of it is not known before there is a reader
+    "console/type",
+    "console/tty",
+    # where in the guest's memory the shared pages are, and on which channels
+    "console/port",
+    "console/ring-ref",
+    "store/port",
+    "store/ring-ref",
+    # back-ends run no scripts
+    "script",
+    "hotplug-status",
+    "params",
+    "node",
+    "physical-device",
+    "physical-device-path",
+    # when it was made
+    "start_time",
+}
+
+
+def guest_tree(domid: int, uuid: str) -> dict[str, tuple[str, str]]:
+    """Return all nodes of a domain: value and permissions by path, what differs between domains made the same."""
+    nodes = {}
+    for path in (
+        f"/local/domain/{domid}",
+        f"/vm/{uuid}",
+        f"/libxl/{domid}",
+        *(f"/local/domain/0/backend/{kind}/{domid}" for kind in ("vif", "vbd", "console")),
+    ):
+        done = subprocess.run(
+            ["xenstore-ls", "-fp", path], capture_output=True, text=True, check=True
+        )
+        for line in done.stdout.splitlines():
+            line = line.replace(uuid, "UUID").replace(f"(n{domid}", "(nDOMID")
+            line = line.replace(f"r{domid})", "rDOMID)").replace(f"/{domid}/", "/DOMID/")
+            place, _, rest = line.partition(" = ")
+            place = place + "/" if place.endswith(f"/{domid}") else place
+            value, _, rights = rest.rpartition("   ")
+            value = "DOMID" if value == f'"{domid}"' else value
+            nodes[place.replace(f"/{domid}/", "/DOMID/")] = (value, rights)
+    return nodes
+
+
+def ends(place: str, known: set[str]) -> bool:
+    """Whether a path ends in one of these."""
+    return any(place.endswith(f"/{end}") for end in known)
+
+
+def settled(domid: int) -> bool:
+    """Whether the back-ends wait for the guest, whose name has been told."""
+    states = [
+        subprocess.run(
+            ["xenstore-read", f"/local/domain/0/backend/{device}/state"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        for device in (f"vif/{domid}/0", f"vbd/{domid}/51712")
+    ]
+    named = subprocess.run(
+        ["xenstore-exists", f"/local/domain/{domid}/name"], check=False
+    ).returncode
+    return states == ["2", "2"] and not named
+
+
+@pytest.mark.smoke
+def test_what_is_written_is_what_libxl_writes(
+    daemon: DaemonProcess, client: Client, initrd: str, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    path = tmp_path / "both.cfg"
+    path.write_text(
+        CONFIG.format(kernel=KERNEL, initrd=initrd, bridge=BRIDGE, place=PLACE, disk=disk)
+    )
+    subprocess.run(["xl", "create", "-pq", path], check=True, timeout=120)
+    try:
+        domid = int(subprocess.check_output(["xl", "domid", "both"]))
+        uuid = subprocess.check_output(["xl", "list", "-v", "both"], text=True).splitlines()[1]
+        (uuid,) = [word for word in uuid.split() if word.count("-") == 4 and len(word) == 36]
+        eventually(lambda: settled(domid), "libxl's back-ends are there")
+        theirs = guest_tree(domid, uuid)
+    finally:
+        subprocess.run(["xl", "destroy", "both"], check=True)
+    command("create", str(path), "--paused", socket=daemon.socket)
+    domain = client.info("both")
+    eventually(lambda: settled(domain.domid), "our back-ends are there")
+    ours = guest_tree(domain.domid, domain.uuid)
+    assert theirs.keys() - ours.keys() == set()
+    extra = {place for place in ours.keys() - theirs.keys() if not ends(place, OURS_ALONE)}
+    assert extra == set()
+    for place, (value, rights) in theirs.items():
+        assert ours[place][1] == rights, place
+        if not ends(place, OTHER_VALUES):
+            assert ours[place][0] == value, place
