@@ -28,6 +28,13 @@ def measure_network(lab: Lab, per_step: int) -> dict[str, Any]:
     return _run(lab, f"network --per-step {per_step}")
 
 
+def bench_modes(suite: str, per_step: int) -> dict[str, Any]:
+    """Measure the five toolstacks in a fresh lab; raises `LabError`."""
+    with Lab(f"bench-{suite}", suite=suite) as lab:
+        lab.install()
+        return _run(lab, f"modes --per-step {per_step}")
+
+
 def bench_echo(suite: str) -> dict[str, Any]:
     """Measure TCP to a unikernel and to a Linux guest in a fresh lab; raises `LabError`."""
     with Lab(f"bench-{suite}", suite=suite) as lab:

@@ -25,6 +25,18 @@ NETWORK_ROWS = (
 )
 
 
+MODES_ROWS = (
+    ("xl_ms", "xl"),
+    ("xs_ms", "LightVM xs"),
+    ("xs_split_ms", "LightVM xs+split"),
+    ("noxs_ms", "LightVM noxs"),
+    ("noxs_split_ms", "LightVM noxs+split"),
+    ("fork_exec_ms", "fork+exec+wait of /bin/true"),
+    ("xs_split_early_ms", "xs+split, guests 6 to 15"),
+    ("xs_split_late_ms", "xs+split, guests 191 to 200"),
+)
+
+
 ECHO_ROWS = (
     ("round_trip_ms", "a byte there and back, ms", "round_trip_to_linux"),
     ("throughput_mib_s", "there and back at once, MiB/s", "throughput_to_linux"),
@@ -43,6 +55,17 @@ def render_network(results: dict[str, Any]) -> str:
         f" with one vif: {requests['between_request_and_reply']}",
         NOTE,
     ]
+    return "\n".join(lines)
+
+
+def render_modes(results: dict[str, Any]) -> str:
+    """Return a table of the five toolstacks."""
+    ratios = results["ratios"]
+    lines = _rows(results, MODES_ROWS)
+    lines.append("")
+    for kind in ("xs", "xs_split", "noxs", "noxs_split"):
+        lines.append(f"xl / {kind.replace('_', '+')}: {ratios[f'xl_to_{kind}']:.0f}")
+    lines += [f"guests 191 to 200 / guests 6 to 15: {ratios['late_to_early']:.3f}", NOTE]
     return "\n".join(lines)
 
 
