@@ -1,8 +1,8 @@
 """The five toolstacks of the paper for the same guest with one vif, from request to unpaused: JSON on stdout.
 
 `xl`, and LightVM with XenStore or the device page, each with a pool (split) or without; and creates in XenStore mode
-with more and more live guests. Runs in a dom0, as root, with the project's Python. All times are in milliseconds of this one
-run; on an emulated host only their ratios mean anything.
+with more and more live guests. Runs in a dom0, as root, with the project's Python. All times are in milliseconds of
+this one run; on an emulated host only their ratios mean anything.
 """
 
 from __future__ import annotations
