@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def make_initrd(path: Path) -> str:
 
 
 def _entries() -> Iterator[bytes]:
-    for place in ("proc", "sys", "dev", "bin", "sbin", "lib", "modules"):
+    for place in ("proc", "sys", "dev", "bin", "sbin", "lib", "usr", "usr/lib", "modules"):
         yield _entry(place, 0o40755)
     yield _entry("dev/console", 0o20600, device=(5, 1))
     yield _entry("init", 0o100755, INIT)
@@ -55,11 +56,18 @@ def _entries() -> Iterator[bytes]:
         yield _entry(f"bin/{name}", 0o100755, Path("/usr/lib/klibc/bin", name).read_bytes())
     for name in ("poweroff", "reboot"):  # where the kernel looks for them
         yield _entry(f"sbin/{name}", 0o100755, Path("/usr/lib/klibc/bin", name).read_bytes())
-    (library,) = Path("/lib").glob("klibc-*.so")
-    yield _entry(f"lib/{library.name}", 0o100755, library.read_bytes())
+    library = Path(_interpreter(Path("/usr/lib/klibc/bin/sh").read_bytes()))
+    yield _entry(str(library)[1:], 0o100755, library.read_bytes())
     for index, name in enumerate(MODULES):
         yield _entry(f"modules/{index}.ko", 0o100644, _module(name))
     yield _entry("TRAILER!!!", 0)
+
+
+def _interpreter(program: bytes) -> str:
+    """Return where a program of klibc looks for its library: ``/lib`` on Debian 12, ``/usr/lib`` on Debian 13."""
+    found = re.search(rb"/[a-z/]+/klibc-[^\0]+", program)
+    assert found is not None
+    return found[0].decode()
 
 
 def _module(name: str) -> bytes:

@@ -32,7 +32,7 @@ high = 4
 """
 PLACE = "10.78.0.90"
 NET = [NetRequest(network="default", ipv4=PLACE)]
-BOOT_SECONDS = 120
+BOOT_SECONDS = 240
 
 
 @pytest.fixture(scope="module")
