@@ -104,12 +104,14 @@ class PyxsStore:
 
 def _transact(client: pyxs.Client, nodes: Sequence[Node]) -> bool:
     """Write nodes in one transaction; False where somebody else came between."""
+    import pyxs
+
     transaction = copy.copy(client)  # shares the connection
     transaction.transaction()
     try:
         for reply in [*_send(transaction, nodes)]:
             _take_reply(reply)
-    except BaseException:
+    except pyxs.PyXSError:  # where there is no reply, the transaction ends with the connection
         transaction.rollback()
         raise
     return bool(transaction.commit())
