@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 import lightvm
+from lightvm.cli.chaos import read_chaos
 from lightvm.cli.quantities import parse_size
 from lightvm.cli.xlcfg.guest import read_xl
 from lightvm.errors import BadRequest
@@ -38,19 +39,18 @@ def find_image(name: str) -> str:
 
 
 def read_source(path: str, overrides: Sequence[str] = ()) -> Source:
-    """Read a configuration where `path` ends in ``.toml``, or in ``.cfg``, one of xl's; or take it for a kernel file.
+    """Read a configuration, or take the file for a kernel.
 
+    It is ours where `path` ends in ``.toml``, xl's where in ``.cfg``, that of the system of 2017 where in ``.json``.
     Overrides are further assignments of xl's. Paths in a TOML file are relative to the folder that holds it. Raises
     `BadRequest`.
     """
     if path.endswith(".cfg"):
-        try:
-            text = _read(path).decode()
-        except UnicodeDecodeError as exc:
-            raise BadRequest(f"the configuration is not text: {exc}", path) from exc
-        return Source(values=read_xl(text, path, overrides), where=path)
+        return Source(values=read_xl(_read_text(path), path, overrides), where=path)
     if overrides:
         raise BadRequest("KEY=VALUE goes with a .cfg file only", overrides[0])
+    if path.endswith(".json"):
+        return Source(values=read_chaos(_read_text(path), path), where=path)
     if not path.endswith(".toml"):
         return Source(values={"image": find_image(path)}, where=None)
     try:
@@ -71,6 +71,13 @@ def read_source(path: str, overrides: Sequence[str] = ()) -> Source:
     if isinstance(disks := values.get("disks"), list):
         values["disks"] = [_with_path(disk, folder) for disk in disks]
     return Source(values=values, where=path)
+
+
+def _read_text(path: str) -> str:
+    try:
+        return _read(path).decode()
+    except UnicodeDecodeError as exc:
+        raise BadRequest(f"the configuration is not text: {exc}", path) from exc
 
 
 def _read(path: str) -> bytes:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "source",
         metavar="IMAGE|CONFIG",
-        help="a kernel file, a guest of the package, a request in a .toml file, or a .cfg file of xl's",
+        help="a kernel file, a guest of the package, a request (.toml), or a file of xl's (.cfg) or chaos' (.json)",
     )
     add(
         "overrides",
