@@ -34,7 +34,6 @@ from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request, make_wish
 from lightvm.model import Created, CreateRequest, EventKind, Mode, Phases, Source, Vif, WaitFor
 from lightvm.xen.hypervisor import Boot, Hypervisor
-from lightvm.xen.image import Image
 
 log = structlog.get_logger()
 
@@ -130,17 +129,14 @@ class Creator:
         """
         watch = Stopwatch(_now())
         check_request(request)
-        image = self._images.get_nowait(request.image) or await self._images.get(request.image)
-        if request.nets and not self._devices.networks.are_known(request.nets):
-            request = replace(request, nets=self._devices.networks.resolve(request.nets))
-        wish = make_wish(request, image, self._pools)
-        if wish.token is None:
-            return await self._create(wish, image, watch, patiently, restarts)
-        async with self._token(wish.token) as existing:
+        if request.token is None:
+            return await self._create(request, watch, patiently, restarts)
+        async with self._token(request.token) as existing:
             if existing is None:
-                return await self._create(wish, image, watch, patiently, restarts)
-        if wish.wait is not None and existing.exit is None:
-            await patiently(self._lifecycle.wait(existing, wish.wait, self._patience(wish)))
+                return await self._create(request, watch, patiently, restarts)
+        if request.wait is not None and existing.exit is None:
+            patience = self._patience(request)
+            await patiently(self._lifecycle.wait(existing, request.wait, patience))
         return Created(domain=existing.describe(), source=Source.EXISTING, phases=NO_PHASES)
 
     @asynccontextmanager
@@ -161,8 +157,12 @@ class Creator:
             settled.set()
 
     async def _create(
-        self, wish: Wish, image: Image, watch: Stopwatch, patiently: Patiently, restarts: int
+        self, request: CreateRequest, watch: Stopwatch, patiently: Patiently, restarts: int
     ) -> Created:
+        image = self._images.get_nowait(request.image) or await self._images.get(request.image)
+        if request.nets and not self._devices.networks.are_known(request.nets):
+            request = replace(request, nets=self._devices.networks.resolve(request.nets))
+        wish = make_wish(request, image, self._pools)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
         watched = wish.wait is WaitFor.READY and self._spinner.pays()
@@ -193,15 +193,16 @@ class Creator:
         if watched and domain.handle is not None and self._spinner.spin(domain.handle):
             self._lifecycle.hear_control(domain)
         if wish.wait is WaitFor.READY and domain.ready is None:
-            await patiently(self._lifecycle.wait(domain, wish.wait, self._patience(wish)))
+            await patiently(self._lifecycle.wait(domain, wish.wait, self._patience(request)))
         return Created(
             domain=domain.describe(),
             source=source,
             phases=watch.phases(cold=source is Source.COLD, ready=wish.wait is WaitFor.READY),
         )
 
-    def _patience(self, wish: Wish) -> float:
-        return self._limits.ready_seconds if wish.timeout is None else wish.timeout
+    def _patience(self, request: CreateRequest) -> float:
+        timeout = request.timeout_ms
+        return self._limits.ready_seconds if timeout is None else timeout / 1000
 
     def _take(self, wish: Wish) -> tuple[Shell | None, Assignment]:
         """Take a shell where there is one, and addresses: those that it has ahead where others are not asked for."""

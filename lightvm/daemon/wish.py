@@ -48,7 +48,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     on_reboot: Policy
     on_crash: Policy
     wait: WaitFor | None
-    timeout: float | None
     token: str | None
 
     async def place_modules(self, image: Image, module_bytes: int) -> tuple[Segment, ...]:
@@ -128,7 +127,6 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
     if request.wait is WaitFor.READY and not image.device_page:
         raise BadRequest("this guest has no way to say that it is ready", "request.wait")
     pool, shape, flavor, nets = _choose(request, image, pools)
-    timeout = request.timeout_ms
     return Wish(
         image=request.image,
         name=request.name or f"vm-{random.getrandbits(40):010x}",  # no secret, and no system call
@@ -146,7 +144,6 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
         on_reboot=request.on_reboot or Policy.RESTART,
         on_crash=request.on_crash or Policy.DESTROY,
         wait=request.wait,
-        timeout=None if timeout is None else timeout / 1000,
         token=request.token,
     )
 

@@ -22,8 +22,11 @@ def run(args: argparse.Namespace) -> int:
         print_json(flavors)
         return 0
     print_table(
-        ("NAME", "MEM", "VCPUS", "LOW", "HIGH"),
-        ((f.name, size(f.memory_kib), str(f.vcpus), str(f.low), str(f.high)) for f in flavors),
+        ("NAME", "MODE", "MEM", "VCPUS", "LOW", "HIGH"),
+        (
+            (f.name, str(f.mode), size(f.memory_kib), str(f.vcpus), str(f.low), str(f.high))
+            for f in flavors
+        ),
         right=("MEM", "VCPUS", "LOW", "HIGH"),
     )
     return 0

@@ -34,6 +34,7 @@ def _fields(domain: Domain) -> list[tuple[str, str]]:
         ("domid", str(domain.domid)),
         ("state", str(domain.state)),
         ("flavor", domain.flavor),
+        ("mode", str(domain.mode)),
         ("memory", size(domain.memory_kib)),
         ("vcpus", str(domain.vcpus)),
         ("image", domain.image),

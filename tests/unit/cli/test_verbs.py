@@ -104,6 +104,7 @@ def test_info_shows_every_field(run: Run, start_daemon: StartDaemon) -> None:
         "domid:    13\n"
         "state:    exited\n"
         "flavor:   tiny\n"
+        "mode:     noxs\n"
         "memory:   512M\n"
         "vcpus:    2\n"
         "image:    /srv/kernels/job\n"
@@ -300,7 +301,7 @@ def test_flavors_are_a_table(run: Run, start_daemon: StartDaemon) -> None:
     )
     daemon = start_daemon(answering(Flavors=calls.FlavorsReply(flavors=(flavor,))))
     assert run("--socket", daemon.path, "flavors").out == (
-        "NAME  MEM  VCPUS  LOW  HIGH\ntiny   4M      1    2     8\n"
+        "NAME  MODE  MEM  VCPUS  LOW  HIGH\ntiny  noxs   4M      1    2     8\n"
     )
 
 

@@ -183,3 +183,12 @@ async def test_one_that_says_what_it_can_is_not_asked_for_more(
 async def test_a_restarted_one_has_the_same_mode(lvm: InMemory, client: Client) -> None:
     await client.create(lvm.noop, name="web", mode=Mode.XENSTORE)
     assert (await client.restart("web")).domain.mode is Mode.XENSTORE
+
+
+async def test_a_repeated_create_needs_no_image_any_more(
+    lvm: InMemory, client: Client, linux: str
+) -> None:
+    first = await client.create(linux, token="once")
+    Path(linux).unlink()
+    again = await client.create(linux, token="once")
+    assert (again.source, again.domain.uuid) == (Source.EXISTING, first.domain.uuid)

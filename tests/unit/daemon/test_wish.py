@@ -67,7 +67,7 @@ def test_a_request_for_nothing_special_gets_the_smallest_flavor(ask: Ask) -> Non
     assert wish.pool is ask.pools["tiny"]
     assert wish.shape is wish.pool.shape
     assert (wish.flavor, wish.cmdline, wish.modules) == ("tiny", "", ())
-    assert (wish.paused, wish.wait, wish.timeout, wish.token) == (False, None, None, None)
+    assert (wish.paused, wish.wait, wish.token) == (False, None, None)
 
 
 def test_a_request_without_a_name_gets_one_of_its_own(ask: Ask) -> None:
@@ -173,10 +173,6 @@ def test_a_bad_timeout_is_refused(ask: Ask, timeout: int) -> None:
 
 def test_a_timeout_without_a_wait_bounds_nothing_and_is_refused(ask: Ask) -> None:
     assert ask.refused(timeout_ms=1500) == "request.timeout_ms"
-
-
-def test_a_timeout_is_kept_in_seconds(ask: Ask) -> None:
-    assert ask(timeout_ms=1500, wait=WaitFor.READY).timeout == 1.5
 
 
 @pytest.mark.parametrize("token", ["", "x" * 129])
