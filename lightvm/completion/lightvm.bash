@@ -26,7 +26,7 @@ _lightvm_files() {
 
 _lightvm() {
     local verbs="create destroy list info pause unpause stop restart console wait events pool flavors
-        services service doctor version completion"
+        services service doctor version schema completion"
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local verb="" word i
     local -a socket=()

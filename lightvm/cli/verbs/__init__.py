@@ -22,5 +22,6 @@ VERBS: dict[str, str] = {
     "service": "add a service, or remove one that was added",
     "doctor": "look for leaks on this host",
     "version": "print the versions of client, daemon and Xen",
+    "schema": "print the JSON Schema of requests in TOML",
     "completion": "print the completion file for a shell",
 }

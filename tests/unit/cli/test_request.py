@@ -11,6 +11,7 @@ from lightvm.cli import request
 from lightvm.cli.request import build_request, find_image, numbered, read_source
 from lightvm.errors import BadRequest
 from lightvm.model import CreateRequest, DiskRequest, Mode, NetRequest, Policy, WaitFor
+from tests.unit.cli.samples import EVERY_KEY
 
 
 def request_of(path: Path, text: str, **options: object) -> CreateRequest:
@@ -25,30 +26,7 @@ def test_kernel_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_configuration_may_have_every_key(tmp_path: Path) -> None:
-    request = request_of(
-        tmp_path / "vm.toml",
-        """
-        image = "/k"
-        name = "web"
-        flavor = "tiny"
-        mode = "xenstore"
-        memory = "4M"
-        vcpus = 1
-        cmdline = "quiet"
-        modules = ["/m", "n"]
-        nets = [{network = "default", ipv4 = "10.0.0.2", mac = "02:00:00:00:00:01"}]
-        disks = ["d", {path = "/e", readonly = true}]
-        metadata = "text"
-        paused = true
-        cold = true
-        on_poweroff = "restart"
-        on_reboot = "destroy"
-        on_crash = "preserve"
-        wait = "ready"
-        timeout_ms = 100
-        token = "t"
-        """,
-    )
+    request = request_of(tmp_path / "vm.toml", EVERY_KEY)
     assert request == CreateRequest(
         image="/k",
         name="web",
