@@ -26,7 +26,13 @@ from lightvm.daemon.net.vifs import (
     describe_vif,
     port_name,
 )
-from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_addresses
+from lightvm.daemon.xenstore.guest import (
+    ask_power,
+    has_heard,
+    introduce,
+    tell_addresses,
+    tell_tty,
+)
 from lightvm.daemon.xenstore.store import Store
 from lightvm.errors import HostError, LinkFailed, StoreFailed, TimedOut
 from lightvm.model import Power, Vif
@@ -233,6 +239,10 @@ class Devices:
         await trio.to_thread.run_sync(self._filters.bind, _sources(domid, vifs))
         if xenstore:
             await self._in_thread(tell_addresses, self._store, domid, vifs)
+
+    async def tell_tty(self, domid: int, uuid: str, path: str) -> None:
+        """Say where a guest's terminal is, unless the guest is gone by then; raises `StoreFailed`."""
+        await self._in_thread(tell_tty, self._store, domid, uuid, path)
 
     async def ask_power(self, domid: int, power: Power) -> None:
         """Ask a guest in XenStore mode for something; raises `NotPossibleNow` and `StoreFailed`."""

@@ -9,6 +9,7 @@ import trio
 
 from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.shells import Pools
+from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.guest import machine_of
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError
@@ -24,12 +25,15 @@ PATIENCE_SECONDS = 2.0
 
 
 class Housekeeper:
-    """Closes image windows and writes names into XenStore, behind the requests."""
+    """Closes image windows, writes names into XenStore and opens terminals, behind the requests."""
 
-    def __init__(self, hypervisor: Hypervisor, pools: Pools, names: NameKeeper) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, pools: Pools, names: NameKeeper, terminals: Terminals
+    ) -> None:
         self._hypervisor = hypervisor
         self._pools = pools
         self._names = names
+        self._terminals = terminals
         self._due: deque[tuple[LiveDomain, float]] = deque()
         """New domains, and until when each may be put off."""
         self._wake = trio.Event()
@@ -56,6 +60,7 @@ class Housekeeper:
                 return
             record = domain.record
             self._names.set_name(record.domid, record.name, machine_of(record))
+            self._terminals.open(domain)
             try:
                 await self._hypervisor.close_window(domain.handle)
             except LightVMError as exc:

@@ -13,6 +13,7 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.journal import DomainRecord, ExitRecord, GoneRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.guest import machine_of
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError, StoreFailed
@@ -33,6 +34,7 @@ class Reconciliation:
         lifecycle: Lifecycle,
         names: NameKeeper,
         devices: Devices,
+        terminals: Terminals,
         console_bytes: int,
     ) -> None:
         self._hypervisor = hypervisor
@@ -41,6 +43,7 @@ class Reconciliation:
         self._lifecycle = lifecycle
         self._names = names
         self._devices = devices
+        self._terminals = terminals
         self._console_bytes = console_bytes
         self._domids: set[int] = set()
         self._removed: set[str] = set()
@@ -133,6 +136,7 @@ class Reconciliation:
             self.ended += 1
         else:
             self._names.set_name(record.domid, record.name, machine_of(record))
+            self._terminals.open(domain)
             self.adopted += 1
         return True
 

@@ -27,6 +27,7 @@ from lightvm.daemon.pump import EventPump, reap_ended
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
+from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.xen.hypervisor import Hypervisor
 
@@ -69,7 +70,6 @@ async def _serve(
     pools = Pools(config, hypervisor, maker)
     names = NameKeeper(dom0.store)
     bus = EventBus()
-    housekeeper = Housekeeper(hypervisor, pools, names)
     async with trio.open_nursery() as background:
         lifecycle = Lifecycle(
             hypervisor=hypervisor,
@@ -81,6 +81,8 @@ async def _serve(
             background=background,
             wait_seconds=limits.wait_seconds,
         )
+        terminals = Terminals(hypervisor, lifecycle, devices, background)
+        housekeeper = Housekeeper(hypervisor, pools, names, terminals)
         creator = Creator(
             config=config,
             hypervisor=hypervisor,
@@ -100,7 +102,14 @@ async def _serve(
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         await Reconciliation(
-            hypervisor, journal, registry, lifecycle, names, devices, limits.console_kib * 1024
+            hypervisor,
+            journal,
+            registry,
+            lifecycle,
+            names,
+            devices,
+            terminals,
+            limits.console_kib * 1024,
         ).run()
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)

@@ -121,6 +121,13 @@ def test_a_guest_that_reboots_is_made_anew(client: Client, initrd: str) -> None:
     says(client, "again", "up: ")
     client.console_write("again", b"hello\n")
     says(client, "again", "heard hello")
+    console = subprocess.run(
+        ["timeout", "10", "xl", "console", "again"],
+        input=b"",
+        capture_output=True,
+        check=False,
+    )
+    assert b"heard hello" in console.stdout, console.stderr
     first = client.info("again")
     second = client.restart("again", timeout_ms=60_000).domain
     assert second.uuid != first.uuid

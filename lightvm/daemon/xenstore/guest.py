@@ -67,6 +67,12 @@ def tell_addresses(store: Store, domid: int, vifs: Sequence[Vif]) -> None:
     store.write_all(nodes)
 
 
+def tell_tty(store: Store, domid: int, uuid: str, path: str) -> None:
+    """Say where a guest's terminal is, unless its nodes are gone already. Blocks."""
+    if store.read(f"{home(domid)}/{OWNER}") == uuid:
+        store.write(f"{home(domid)}/console/tty", path)
+
+
 def ask_power(store: Store, domid: int, power: Power) -> None:
     """Ask a guest to stop; raises `NotPossibleNow` where it says what it understands, and that is not among it.
 
