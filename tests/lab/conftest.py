@@ -11,6 +11,7 @@ import pytest
 
 from lightvm.blocking import Client
 from tests.lab.daemon import Counted, DaemonProcess, assert_nothing_leaked, beside, eventually
+from tests.lab.emulator import run_test
 from tests.lab.network import BRIDGE, HELD, NETWORK
 
 
@@ -22,6 +23,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(skip)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test again that has failed because the emulator has lost a guest."""
+    if not item.path.is_relative_to(Path(__file__).parent):
+        return None
+    run_test(item, nextitem)
+    return True
 
 
 @pytest.fixture(scope="session")

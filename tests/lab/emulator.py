@@ -1,0 +1,51 @@
+"""Guests that the emulated processor loses.
+
+QEMU's emulation of SVM has a race: at one exit to Xen of some hundred thousand, more often under load, it goes on with
+Xen's registers as the guest's. That ends in a triple fault at once, and the state that Xen then dumps has Xen's own
+code segment, which no guest can have. It happens to guests of xl as well, most of all to those that exit often.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+MOST_RUNS = 3
+
+_LOST = re.compile(
+    r"d(\d+)v\d+ Triple fault[^\n]*\n(?:\(XEN\) (?!RIP)[^\n]*\n){0,6}\(XEN\) RIP: +e008:"
+)
+
+_known: set[int] = set()
+"""Domids of those that were lost, as far as anybody has looked."""
+
+
+def find_lost(log: str) -> set[int]:
+    """Return the domids of lost guests in a log of Xen."""
+    return {int(domid) for domid in _LOST.findall(log)}
+
+
+def is_excused() -> bool:
+    """Whether guests were lost since the last look."""
+    log = subprocess.run(["xl", "dmesg"], capture_output=True, text=True, check=False).stdout
+    lost = find_lost(log) - _known
+    _known.update(lost)
+    if lost:
+        print(f"\nthe emulator has lost domain {', '.join(map(str, sorted(lost)))}: once more")
+    return bool(lost)
+
+
+def run_test(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Run a test; once more where it fails after the emulator has lost a guest, and as often as that happens."""
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for run in range(MOST_RUNS):
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        failed = any(report.failed for report in reports)
+        if not failed or run == MOST_RUNS - 1 or not is_excused():
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

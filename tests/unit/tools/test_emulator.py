@@ -1,0 +1,31 @@
+"""Guests that the emulated processor loses are told from those that crash by themselves."""
+
+from __future__ import annotations
+
+from tests.lab.emulator import find_lost
+
+DUMP = """(XEN) HVM38 restore: CPU 0
+(XEN) d{domid}v{vcpu} Triple fault - invoking HVM shutdown action 3
+(XEN) *** Dumping Dom{domid} vcpu#{vcpu} state: ***
+(XEN) ----[ Xen-4.17.7  x86_64  debug=n  Not tainted ]----
+(XEN) CPU:    0
+(XEN) RIP:    {rip}
+(XEN) RFLAGS: 0000000000000246   CONTEXT: hvm guest (d{domid}v{vcpu})
+(XEN) rax: 00000003a462b000   rbx: 0000000000000082   rcx: 0000000000002c58
+"""
+XEN, GUEST = "e008:[<ffff82d0402044a5>]", "0000:[<000000000001069d>]"
+
+
+def test_who_has_xens_registers_is_lost() -> None:
+    log = DUMP.format(domid=159, vcpu=0, rip=XEN) + DUMP.format(domid=160, vcpu=1, rip=XEN)
+    assert find_lost(log) == {159, 160}
+
+
+def test_who_has_registers_of_its_own_is_not() -> None:
+    log = DUMP.format(domid=38, vcpu=0, rip=GUEST) + DUMP.format(domid=39, vcpu=0, rip=GUEST)
+    assert find_lost(log) == set()
+    assert find_lost(log + DUMP.format(domid=40, vcpu=0, rip=XEN)) == {40}
+
+
+def test_a_log_of_nothing_has_none() -> None:
+    assert find_lost("") == set()
