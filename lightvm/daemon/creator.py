@@ -206,7 +206,7 @@ class Creator:
 
     def _take(self, wish: Wish) -> tuple[Shell | None, Assignment]:
         """Take a shell where there is one, and addresses: those that it has ahead where others are not asked for."""
-        shell = self._pools.take(wish.pool) if wish.pool and not wish.cold else None
+        shell = self._pools.take(wish.pool) if wish.pool else None
         try:
             ahead = () if shell is None else shell.leases
             return shell, self._devices.networks.assign(wish.nets, wish.token, ahead)

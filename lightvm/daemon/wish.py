@@ -30,7 +30,7 @@ DEFAULT_KIB = {Mode.NOXS: 4096, Mode.XENSTORE: 262144}
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a create is to make. `pool` is None where no flavor has that shape."""
+    """What a create is to make. `pool` is None where no flavor has that shape, or no shell is wanted."""
 
     image: str
     name: str
@@ -43,7 +43,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     disks: tuple[DiskRequest, ...]
     metadata: bytes
     paused: bool
-    cold: bool
     on_poweroff: Policy
     on_reboot: Policy
     on_crash: Policy
@@ -131,7 +130,7 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
         image=request.image,
         name=request.name or f"vm-{random.getrandbits(40):010x}",  # no secret, and no system call
         flavor=flavor,
-        pool=pool,
+        pool=None if request.cold else pool,
         shape=shape,
         cmdline=request.cmdline or "",
         modules=request.modules or (),
@@ -139,7 +138,6 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
         disks=request.disks or (),
         metadata=request.metadata or b"",
         paused=bool(request.paused),
-        cold=bool(request.cold),
         on_poweroff=request.on_poweroff or Policy.DESTROY,
         on_reboot=request.on_reboot or Policy.RESTART,
         on_crash=request.on_crash or Policy.DESTROY,

@@ -1,8 +1,8 @@
 """Guests that the emulated processor loses.
 
-QEMU's emulation of SVM has a race: at one exit to Xen of some hundred thousand, more often under load, it goes on with
-Xen's registers as the guest's. That ends in a triple fault at once, and the state that Xen then dumps has Xen's own
-code segment, which no guest can have. It happens to guests of xl as well, most of all to those that exit often.
+Now and then a guest ends in a triple fault, and the state that Xen then dumps as the guest's has Xen's own code segment
+and address, which no guest can have. It was seen with QEMU's emulation of SVM, with guests of xl as well, most of all
+while they exit to Xen often.
 """
 
 from __future__ import annotations

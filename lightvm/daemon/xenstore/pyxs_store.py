@@ -74,11 +74,7 @@ class PyxsStore:
 
     def release(self, domid: int) -> None:
         """End that."""
-        try:
-            self._call(lambda client: client.release_domain(domid), None)
-        except OSError as exc:
-            if exc.errno != errno.EINVAL:  # what xenstored says of a domain that it does not know
-                raise
+        self._call(lambda client: _release(client, domid), None)
 
     def remove(self, path: str) -> None:
         """Remove a node and all below it."""
@@ -100,6 +96,17 @@ class PyxsStore:
         if self._client is not None:
             client, self._client = self._client, None
             client.close()
+
+
+def _release(client: pyxs.Client, domid: int) -> None:
+    """End a domain's connection; that it has none is no reason to end ours."""
+    import pyxs
+
+    try:
+        client.release_domain(domid)
+    except pyxs.PyXSError as exc:
+        if exc.args[0] != errno.EINVAL:  # what xenstored says of a domain that it does not know
+            raise
 
 
 def _transact(client: pyxs.Client, nodes: Sequence[Node]) -> bool:

@@ -170,5 +170,7 @@ def test_a_domain_that_is_not_known_is_released_already(
 ) -> None:
     monkeypatch.setattr(pyxs.Client, "SU", True)
     xenstored.fails_at = b"7\0"
-    store.release(7)
     store.write("/x", "y")
+    before = store._client
+    store.release(7)
+    assert store._client is before
