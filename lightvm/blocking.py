@@ -27,6 +27,7 @@ from lightvm.model import (
     Event,
     Finding,
     Flavor,
+    ForeignDomain,
     Mode,
     NetRequest,
     Policy,
@@ -90,6 +91,9 @@ class Client:
         mode: Mode | None = None,
         memory_kib: int | None = None,
         vcpus: int | None = None,
+        cpus: Sequence[str] | None = None,
+        cpu_weight: int | None = None,
+        cpu_cap: int | None = None,
         cmdline: str | None = None,
         modules: Sequence[str] | None = None,
         nets: Sequence[NetRequest] | None = None,
@@ -117,6 +121,9 @@ class Client:
             mode=mode,
             memory_kib=memory_kib,
             vcpus=vcpus,
+            cpus=None if cpus is None else tuple(cpus),
+            cpu_weight=cpu_weight,
+            cpu_cap=cpu_cap,
             cmdline=cmdline,
             modules=None if modules is None else tuple(modules),
             nets=None if nets is None else tuple(nets),
@@ -165,6 +172,10 @@ class Client:
     ) -> tuple[Domain, ...]:
         """Return the live domains, and with `all` the exited ones that are still remembered."""
         return self._call(calls.LIST, calls.ListCall(all=all)).domains
+
+    def foreign(self) -> tuple[ForeignDomain, ...]:
+        """Return the domains of other toolstacks."""
+        return self._call(calls.FOREIGN, calls.Nothing()).domains
 
     def info(self, domain: str) -> Domain:
         """Return a domain by its name, UUID or decimal domid."""

@@ -15,6 +15,7 @@ from lightvm.model import (
     Event,
     Finding,
     Flavor,
+    ForeignDomain,
     Pool,
     Power,
     ServiceRequest,
@@ -80,6 +81,12 @@ class ListReply(_Value, frozen=True, kw_only=True):
     """Reply of List."""
 
     domains: tuple[Domain, ...]
+
+
+class ForeignReply(_Value, frozen=True, kw_only=True):
+    """Reply of Foreign."""
+
+    domains: tuple[ForeignDomain, ...]
 
 
 class DomainCall(_Asked, frozen=True, kw_only=True):
@@ -228,6 +235,7 @@ CREATE = Method(f"{INTERFACE}.Create", CreateCall, CreateReply)
 CREATE_MANY = Method(f"{INTERFACE}.CreateMany", CreateManyCall, CreateManyReply)
 DESTROY = Method(f"{INTERFACE}.Destroy", DestroyCall, DestroyReply)
 LIST = Method(f"{INTERFACE}.List", ListCall, ListReply)
+FOREIGN = Method(f"{INTERFACE}.Foreign", Nothing, ForeignReply)
 INFO = Method(f"{INTERFACE}.Info", DomainCall, DomainReply)
 PAUSE = Method(f"{INTERFACE}.Pause", DomainCall, DomainReply)
 UNPAUSE = Method(f"{INTERFACE}.Unpause", DomainCall, DomainReply)

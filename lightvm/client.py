@@ -30,6 +30,7 @@ from lightvm.model import (
     Event,
     Finding,
     Flavor,
+    ForeignDomain,
     Mode,
     NetRequest,
     Policy,
@@ -93,6 +94,9 @@ class Client:
         mode: Mode | None = None,
         memory_kib: int | None = None,
         vcpus: int | None = None,
+        cpus: Sequence[str] | None = None,
+        cpu_weight: int | None = None,
+        cpu_cap: int | None = None,
         cmdline: str | None = None,
         modules: Sequence[str] | None = None,
         nets: Sequence[NetRequest] | None = None,
@@ -120,6 +124,9 @@ class Client:
             mode=mode,
             memory_kib=memory_kib,
             vcpus=vcpus,
+            cpus=None if cpus is None else tuple(cpus),
+            cpu_weight=cpu_weight,
+            cpu_cap=cpu_cap,
             cmdline=cmdline,
             modules=None if modules is None else tuple(modules),
             nets=None if nets is None else tuple(nets),
@@ -168,6 +175,10 @@ class Client:
     ) -> tuple[Domain, ...]:
         """Return the live domains, and with `all` the exited ones that are still remembered."""
         return (await self._call(calls.LIST, calls.ListCall(all=all))).domains
+
+    async def foreign(self) -> tuple[ForeignDomain, ...]:
+        """Return the domains of other toolstacks."""
+        return (await self._call(calls.FOREIGN, calls.Nothing())).domains
 
     async def info(self, domain: str) -> Domain:
         """Return a domain by its name, UUID or decimal domid."""

@@ -9,6 +9,7 @@
     │   ├── BadDisk                 bad-disk: a disk's file is none, or cannot be opened
     │   ├── BadConfig               bad-config: the daemon's configuration; never travels on the wire
     │   ├── NoSuchDomain            no-such-domain
+    │   ├── NotOurs                 not-ours: the domain is another toolstack's
     │   ├── NoSuchFlavor            no-such-flavor
     │   ├── NoSuchNetwork           no-such-network
     │   ├── NoSuchService           no-such-service
@@ -29,6 +30,7 @@
     │   ├── LinkFailed              link-failed: a bridge or a network device could not be set up
     │   ├── DiskFailed              disk-failed: a loop device could not be set up
     │   ├── StoreFailed             store-failed: XenStore did not do what a device needs
+    │   ├── XlFailed                xl-failed: xl, to which a domain was handed, could not do it (client side)
     │   ├── JournalFailed           journal-failed: the state file could not be written; nothing was started
     │   └── AlreadyRunning          already-running: another daemon holds the state directory; never on the wire
     ├── ConnectionLost              connection-lost: the daemon went away in the middle of a call (client side)
@@ -96,6 +98,12 @@ class NoSuchDomain(RequestError):
     """No domain of ours has that name, UUID or domid."""
 
     code = "no-such-domain"
+
+
+class NotOurs(RequestError):
+    """The domain is another toolstack's, which LightVM does not change."""
+
+    code = "not-ours"
 
 
 class NoSuchFlavor(RequestError):
@@ -219,6 +227,12 @@ class StoreFailed(HostError):
     """XenStore could not be read or written while a device was connected or removed."""
 
     code = "store-failed"
+
+
+class XlFailed(HostError):
+    """The command ``xl``, to which a domain of another toolstack was handed, could not do what was asked."""
+
+    code = "xl-failed"
 
 
 class JournalFailed(HostError):

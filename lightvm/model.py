@@ -169,15 +169,38 @@ class Domain(_Value, frozen=True, kw_only=True):
     vifs: tuple[Vif, ...]
     vbds: tuple[Vbd, ...]
     mode: Mode
+    cpus: tuple[str, ...] | None = None
+    cpu_weight: int | None = None
+    cpu_cap: int | None = None
     ready: float | None = None
     exit: Exit | None = None
     restarts: int | None = None
     heartbeat: int | None = None
 
 
+class ForeignDomain(_Value, frozen=True, kw_only=True):
+    """A domain of another toolstack, as Xen has it; `foreign` tells it from one of ours in a list of both."""
+
+    uuid: str
+    domid: int
+    state: State
+    memory_kib: int
+    vcpus: int
+    foreign: bool
+    name: str | None = None
+
+    def is_called(self, key: str) -> bool:
+        """Whether this is its name, its UUID with dashes or without, or its domid."""
+        return key in (self.name, str(self.domid)) or key.replace("-", "").lower() == (
+            self.uuid.replace("-", "")
+        )
+
+
 class CreateRequest(_Asked, frozen=True, kw_only=True):
     """What one create asks for.
 
+    `cpus` are the processors where the vCPUs may run, such as ``0-3,^1`` or ``all``: one entry for all vCPUs, or one
+    for each. `cpu_weight` is relative to other domains (Xen's default is 256), `cpu_cap` in percent of one processor.
     `timeout_ms` bounds the wait for `wait`; it does not bound the creation, which has the daemon's own limit.
     """
 
@@ -187,6 +210,9 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     mode: Mode | None = None
     memory_kib: int | None = None
     vcpus: int | None = None
+    cpus: tuple[str, ...] | None = None
+    cpu_weight: int | None = None
+    cpu_cap: int | None = None
     cmdline: str | None = None
     modules: tuple[str, ...] | None = None
     nets: tuple[NetRequest, ...] | None = None

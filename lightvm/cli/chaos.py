@@ -73,13 +73,14 @@ def read_chaos(text: str, where: str) -> dict[str, object]:
     except (ValueError, RecursionError) as exc:
         raise BadRequest(f"not JSON: {exc}", where) from exc
     _check(guest, where)
-    vcpus = guest.vcpus if isinstance(guest.vcpus, int) else guest.vcpus.count
+    vcpus = _Vcpus(count=guest.vcpus) if isinstance(guest.vcpus, int) else guest.vcpus
     values: dict[str, object] = {
         "name": guest.name,
         "image": os.path.abspath(guest.kernel),
         "cmdline": guest.cmdline or None,
         "memory_kib": guest.memory * 1024,
-        "vcpus": vcpus,
+        "vcpus": vcpus.count,
+        "cpus": vcpus.cpumap and [",".join(map(str, cpus)) for cpus in vcpus.cpumap],
         "mode": guest.xen.dev_method,
         "paused": guest.paused or None,
         "modules": None if guest.ramdisk is None else [os.path.abspath(guest.ramdisk)],
@@ -108,8 +109,6 @@ def _check(guest: _Guest, where: str) -> None:
         raise BadRequest(
             "without a kernel chaos restores a guest, which is not supported", f"{where}: kernel"
         )
-    if isinstance(guest.vcpus, _Vcpus) and guest.vcpus.cpumap is not None:
-        raise BadRequest("pinning is not supported", f"{where}: vcpus.cpumap")
     if not guest.xen.pvh:
         raise BadRequest("PV guests are not supported, only PVH ones", f"{where}: xen.pvh")
     for index, vbd in enumerate(guest.vbds):

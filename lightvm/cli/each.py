@@ -7,20 +7,32 @@ from collections.abc import Callable
 
 from lightvm import errors
 from lightvm.blocking import Client
+from lightvm.cli.foreign import find_foreign
 from lightvm.cli.output import print_error
+from lightvm.model import ForeignDomain
 
 
-def for_each_domain(args: argparse.Namespace, act: Callable[[Client, str], object]) -> int:
+def for_each_domain(
+    args: argparse.Namespace,
+    act: Callable[[Client, str], object],
+    act_on_foreign: Callable[[ForeignDomain], object],
+) -> int:
     """Act on each of ``args.domains`` and return the exit code.
 
-    A domain with which it fails gets its line on stderr and does not keep the others from their
-    turn, except where the daemon is gone.
+    With ``args.foreign`` those of other toolstacks have their turn too. A domain with which it
+    fails gets its line on stderr and does not keep the others from their turn, except where the
+    daemon is gone.
     """
     code = 0
     with Client(args.socket) as client:
         for domain in args.domains:
             try:
-                act(client, domain)
+                try:
+                    act(client, domain)
+                except errors.NotOurs:
+                    if not args.foreign:
+                        raise
+                    act_on_foreign(find_foreign(client, domain))
             except (errors.ConnectionLost, errors.NoDaemon, errors.ProtocolError):
                 raise
             except errors.LightVMError as exc:

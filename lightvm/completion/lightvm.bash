@@ -79,7 +79,7 @@ _lightvm() {
         esac
         return
         ;;
-    --name | --flavor | --memory | --vcpus | --cmdline | --count | --timeout | --token | --offset | --network | \
+    --name | --flavor | --memory | --vcpus | --cpus | --cpu-weight | --cpu-cap | --cmdline | --count | --timeout | --token | --offset | --network | \
         --addresses | --idle-seconds | --most)
         return
         ;;
@@ -96,13 +96,14 @@ _lightvm() {
         return
         ;;
     create)
-        options+=" --name --flavor --mode --memory --vcpus --cmdline --module --net --disk --metadata --on-poweroff --on-reboot
+        options+=" --name --flavor --mode --memory --vcpus --cpus --cpu-weight --cpu-cap --cmdline --module --net --disk --metadata --on-poweroff --on-reboot
             --on-crash --count --paused --cold --wait
             --timeout --token --format"
         ;;
-    destroy) options+=" --missing-ok" ;;
+    destroy) options+=" --missing-ok --foreign" ;;
+    pause | unpause) options+=" --foreign" ;;
     list) options+=" --quiet --all --format" ;;
-    stop | restart) options+=" --timeout --force" ;;
+    stop | restart) options+=" --timeout --force --foreign" ;;
     console) options+=" --interactive --print --follow --offset" ;;
     wait) options+=" --for --timeout" ;;
     service) options+=" --image --network --addresses --flavor --cmdline --metadata --idle-seconds --most" ;;

@@ -20,7 +20,6 @@ INITIALISING, WAITING, CONNECTED = "1", "2", "4"
 """States of either end (``public/io/xenbus.h``)."""
 
 CONNECT_SECONDS = 20.0
-SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
 OWNER = "lightvm-uuid"
 """Node that says whose a device is: the domid alone may be another toolstack's domain by then."""
@@ -103,14 +102,11 @@ def _describe(domid: int, uuid: str, device: Device) -> Iterator[Node]:
 def wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
     """Wait until the back-ends of all devices have got that far; raises `TimedOut`."""
     end = time.monotonic() + CONNECT_SECONDS
-    look = SHORTEST_LOOK
     for device in devices:
         path = f"{back_path(domid, device)}/state"
-        while (found := store.read(path)) != state:
-            if time.monotonic() > end:
-                raise TimedOut(f"the back-end is in state {found}, not {state}", path)
-            time.sleep(look)
-            look = min(2 * look, LONGEST_LOOK)
+        found = store.wait_for(path, state, end - time.monotonic())
+        if found != state:
+            raise TimedOut(f"the back-end is in state {found}, not {state}", path)
 
 
 def disconnect(store: Store, domid: int, uuid: str, physical: list[str]) -> None:

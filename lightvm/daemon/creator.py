@@ -29,11 +29,12 @@ from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
+from lightvm.daemon.scheduling import plan_scheduling
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request, make_wish
 from lightvm.model import Created, CreateRequest, EventKind, Mode, Phases, Source, Vif, WaitFor
-from lightvm.xen.hypervisor import Boot, Hypervisor
+from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling
 
 log = structlog.get_logger()
 
@@ -79,6 +80,7 @@ class Plan(NamedTuple):
     boot: Boot
     vifs: tuple[Vif, ...]
     disks: tuple[OpenDisk, ...]
+    scheduling: Scheduling | None
     watched: bool
     restarts: int
 
@@ -163,6 +165,7 @@ class Creator:
         if request.nets and not self._devices.networks.are_known(request.nets):
             request = replace(request, nets=self._devices.networks.resolve(request.nets))
         wish = make_wish(request, image, self._pools)
+        scheduling = plan_scheduling(request, wish.shape.vcpus, self._hypervisor)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
         watched = wish.wait is WaitFor.READY and self._spinner.pays()
@@ -182,7 +185,7 @@ class Creator:
                 vifs=b"" if wish.shape.xenstore else assignment.packed,
                 vbds=pack_disks(disks) if disks and not wish.shape.xenstore else b"",
             )
-            plan = Plan(wish, boot, assignment.vifs, disks, watched, restarts)
+            plan = Plan(wish, boot, assignment.vifs, disks, scheduling, watched, restarts)
             domain, source = await self._make(plan, shell, watch)
         finally:
             self._pools.end_request()
@@ -284,6 +287,8 @@ class Creator:
         try:
             self._hypervisor.load(handle, plan.boot, watched=plan.watched)
             watch.loaded = _now()
+            if plan.scheduling is not None:
+                self._hypervisor.schedule(handle, plan.scheduling)
             record = DomainRecord(
                 uuid=shell.uuid,
                 domid=handle.domid,
@@ -306,6 +311,9 @@ class Creator:
                 on_poweroff=wish.on_poweroff,
                 on_reboot=wish.on_reboot,
                 on_crash=wish.on_crash,
+                cpus=wish.cpus,
+                cpu_weight=wish.cpu_weight,
+                cpu_cap=wish.cpu_cap,
                 restarts=plan.restarts,
             )
             domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))

@@ -216,7 +216,10 @@ class Devices:
                     describe_free_vif(index, vif, place.bridge, place.mtu)
                     for index, (vif, place) in enumerate(zip(known, places, strict=True))
                 ),
-                *map(describe_free_vbd, range(shape.vbds), loops),
+                *(
+                    describe_free_vbd(index, loop, readonly=index in shape.readonly_vbds)
+                    for index, loop in enumerate(loops)
+                ),
             ]
         return [
             *map(describe_vif, range(shape.vifs), handle.vif_ports),

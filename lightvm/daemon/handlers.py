@@ -21,13 +21,20 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.doctor import examine
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
+from lightvm.daemon.foreign import Foreigners
 from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore.names import NameKeeper
-from lightvm.errors import BadRequest, ConnectionLost, LightVMError, ProtocolError
+from lightvm.errors import (
+    BadRequest,
+    ConnectionLost,
+    LightVMError,
+    NoSuchDomain,
+    ProtocolError,
+)
 from lightvm.model import ConsoleChunk, CreateRequest, CreateResult, Failure, Power, Version
 from lightvm.xen.hypervisor import Hypervisor
 
@@ -47,6 +54,7 @@ class Service:
     power: PowerKeeper
     services: JitServices
     names: NameKeeper
+    foreigners: Foreigners
     devices: Devices
     bus: EventBus
     journal: Journal
@@ -58,6 +66,14 @@ class Service:
 
 Handler = Callable[..., Awaitable[msgspec.Struct]]
 """Takes service, parameters and caller."""
+
+
+async def _find(service: Service, key: str) -> LiveDomain:
+    """Return a domain of ours; raises `NoSuchDomain` and `NotOurs`. No checkpoint where it is found."""
+    try:
+        return service.registry.find(key)
+    except NoSuchDomain:
+        raise await service.foreigners.why_not_found(key) from None
 
 
 async def create(service: Service, call: calls.CreateCall, caller: Caller) -> msgspec.Struct:
@@ -100,8 +116,8 @@ async def _create_one(
 async def destroy(service: Service, call: calls.DestroyCall, caller: Caller) -> msgspec.Struct:
     """Destroy a domain and forget it."""
     try:
-        domain = service.registry.find(call.domain)
-    except LightVMError:
+        domain = await _find(service, call.domain)
+    except NoSuchDomain:
         if call.missing_ok:
             return calls.DestroyReply()
         raise
@@ -117,9 +133,14 @@ async def list_domains(service: Service, call: calls.ListCall, caller: Caller) -
     return calls.ListReply(domains=tuple(domain.describe() for domain in domains))
 
 
+async def foreign(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
+    """List the domains of other toolstacks."""
+    return calls.ForeignReply(domains=await service.foreigners.list())
+
+
 async def info(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
     """Describe one domain, with the latest of its heart."""
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     described = domain.describe()
     if domain.handle is not None:
         heartbeat = service.hypervisor.read_control(domain.handle).heartbeat
@@ -129,21 +150,21 @@ async def info(service: Service, call: calls.DomainCall, caller: Caller) -> msgs
 
 async def pause(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
     """Pause a domain."""
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     await service.lifecycle.pause(domain)
     return calls.DomainReply(domain=domain.describe())
 
 
 async def unpause(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
     """Unpause a domain."""
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     await service.lifecycle.unpause(domain)
     return calls.DomainReply(domain=domain.describe())
 
 
 async def stop(service: Service, call: calls.StopCall, caller: Caller) -> msgspec.Struct:
     """Ask a guest to stop."""
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     await caller.until_hangup(
         service.power.stop(
             domain,
@@ -157,7 +178,7 @@ async def stop(service: Service, call: calls.StopCall, caller: Caller) -> msgspe
 
 async def restart(service: Service, call: calls.RestartCall, caller: Caller) -> msgspec.Struct:
     """Stop a domain, and start it again."""
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     seconds = _seconds(call.timeout_ms)
     return calls.CreateReply(
         created=await service.power.restart(domain, seconds=seconds, force=bool(call.force))
@@ -178,7 +199,7 @@ async def console(service: Service, call: calls.ConsoleCall, caller: Caller) -> 
         raise BadRequest("following needs a call with `more`", "follow")
     if call.attach and not call.follow:
         raise BadRequest("goes with `follow` only", "attach")
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     chunk = _read_console(domain, call.offset)
     if caller.send is None or not call.follow or chunk.ended:
         return chunk
@@ -193,7 +214,7 @@ async def console_write(
     service: Service, call: calls.ConsoleWriteCall, caller: Caller
 ) -> msgspec.Struct:
     """Write to a guest's console."""
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     await caller.until_hangup(
         write_console(service.hypervisor, service.lifecycle, domain, call.data, call.writer)
     )
@@ -225,7 +246,7 @@ def _read_console(domain: LiveDomain, wanted: int | None) -> ConsoleChunk:
 async def wait(service: Service, call: calls.WaitCall, caller: Caller) -> msgspec.Struct:
     """Wait for a state of a domain."""
     seconds = _seconds(call.timeout_ms)
-    domain = service.registry.find(call.domain)
+    domain = await _find(service, call.domain)
     await caller.until_hangup(service.lifecycle.wait(domain, call.until, seconds))
     return calls.DomainReply(domain=domain.describe())
 
@@ -329,6 +350,7 @@ HANDLERS: dict[str, Handler] = {
     calls.CREATE_MANY.name: create_many,
     calls.DESTROY.name: destroy,
     calls.LIST.name: list_domains,
+    calls.FOREIGN.name: foreign,
     calls.INFO.name: info,
     calls.PAUSE.name: pause,
     calls.UNPAUSE.name: unpause,

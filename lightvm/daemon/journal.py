@@ -68,6 +68,9 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     on_poweroff: Policy = Policy.DESTROY
     on_reboot: Policy = Policy.RESTART
     on_crash: Policy = Policy.DESTROY
+    cpus: tuple[str, ...] | None = None
+    cpu_weight: int | None = None
+    cpu_cap: int | None = None
     restarts: int = 0
 
     @property

@@ -86,6 +86,17 @@ class Lifecycle:
                 domain.paused = False
                 self._publish(EventKind.UNPAUSED, domain)
 
+    def note_paused(self, domain: LiveDomain, *, was: bool) -> None:
+        """Note that somebody else has paused a domain, or let it run, unless it changes here just now."""
+        if domain.lock.locked() or domain.paused is not was:
+            return
+        try:
+            self._note_paused(domain, not was)
+        except errors.JournalFailed as exc:
+            log.error("pause-not-journalled", domain=domain.record.name, error=str(exc))
+        domain.paused = not was
+        self._publish(EventKind.UNPAUSED if was else EventKind.PAUSED, domain)
+
     def _note_paused(self, domain: LiveDomain, paused: bool) -> None:
         """Write down what the owner wants, so that a later daemon can tell it from a create that was cut off."""
         record = msgspec.structs.replace(domain.record, paused=paused)

@@ -23,7 +23,7 @@ from lightvm.daemon.net.links import Links
 from lightvm.daemon.net.nftables import NftFilters
 from lightvm.daemon.notify import notify
 from lightvm.daemon.run import serve_daemon
-from lightvm.daemon.xenstore.pyxs_store import PyxsStore
+from lightvm.daemon.xenstore.socket_store import SocketStore
 from lightvm.errors import LightVMError
 from lightvm.xen.hypervisor import Hypervisor
 
@@ -90,7 +90,7 @@ async def _serve(
 ) -> None:
     stop = trio.Event()
     versions = hypervisor.versions
-    dom0 = Dom0(PyxsStore(), Links(), NftFilters(), Loops(), TapWires())
+    dom0 = Dom0(SocketStore(), Links(), NftFilters(), Loops(), TapWires())
     async with trio.open_nursery() as nursery:
         # From before the start on: a signal that comes meanwhile is obeyed after it.
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

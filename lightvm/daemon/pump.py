@@ -13,7 +13,7 @@ from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.shells import Pools
 from lightvm.errors import LightVMError
 from lightvm.model import ExitReason
-from lightvm.xen.hypervisor import Hypervisor, exit_reason
+from lightvm.xen.hypervisor import Hypervisor, Watched, exit_reason
 
 log = structlog.get_logger()
 
@@ -95,28 +95,38 @@ class EventPump:
                     self._hear(event)
 
 
-async def reap_ended(
+async def notice_changes(
     hypervisor: Hypervisor, registry: Registry, lifecycle: Lifecycle, pools: Pools
 ) -> None:
-    """Find domains that ended without a word, for ever: crashes, triple faults, and a foreign `xl destroy`.
+    """Find what becomes of domains without a word, for ever: crashes, triple faults, `xl destroy`, `xl pause`.
 
-    One call covers all domains, so an end is noticed within a second however many there are. Shells, which nobody
-    should touch, are looked at now and then.
+    One call covers all domains, so it is noticed within a second however many there are. Shells, which nobody should
+    touch, are looked at now and then.
     """
     for look in itertools.count():
         begun = trio.current_time()
-        watched = [(d.record.domid, bytes.fromhex(uuid)) for uuid, d in registry.live.items()]
+        watched = {
+            uuid: Watched(domain.record.domid, bytes.fromhex(uuid), domain.paused)
+            for uuid, domain in registry.live.items()
+        }
         if look % SHELLS_EVERY == 0:
-            watched += [(s.handle.domid, bytes.fromhex(s.uuid)) for s in pools.shells()]
+            watched |= {
+                shell.uuid: Watched(shell.handle.domid, bytes.fromhex(shell.uuid), paused=True)
+                for shell in pools.shells()
+            }
         try:
-            ended = await hypervisor.find_ended(sorted(watched))
+            changed = await hypervisor.find_changed(sorted(watched.values()))
         except LightVMError as exc:
             log.error("reaper-failed", error=str(exc))
-            ended = ()
-        for info in ended:
-            domain = registry.live.get(info.uuid.hex())
+            changed = ()
+        for info in changed:
+            uuid = info.uuid.hex()
+            domain = registry.live.get(uuid)
             if domain is None:  # ended by its own word meanwhile, or a shell
-                await pools.drop(info.uuid.hex())
+                await pools.drop(uuid)
+                continue
+            if not (info.gone or info.dying or info.shutdown):
+                lifecycle.note_paused(domain, was=watched[uuid].paused)
                 continue
             gone = info.gone or (info.dying and not info.shutdown)
             if not gone:

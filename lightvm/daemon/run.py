@@ -17,13 +17,14 @@ from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
+from lightvm.daemon.foreign import Foreigners
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
-from lightvm.daemon.pump import EventPump, reap_ended
+from lightvm.daemon.pump import EventPump, notice_changes
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
@@ -113,7 +114,7 @@ async def _serve(
         ).run()
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)
-        background.start_soon(reap_ended, hypervisor, registry, lifecycle, pools)
+        background.start_soon(notice_changes, hypervisor, registry, lifecycle, pools)
         background.start_soon(names.write_names)
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
@@ -132,6 +133,13 @@ async def _serve(
             power=power,
             services=services,
             names=names,
+            foreigners=Foreigners(
+                hypervisor=hypervisor,
+                registry=registry,
+                pools=pools,
+                journal=journal,
+                names=names,
+            ),
             devices=devices,
             bus=bus,
             journal=journal,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import msgspec
@@ -12,6 +13,7 @@ import trio
 
 from lightvm.daemon.domains import check_name
 from lightvm.daemon.images import read_file
+from lightvm.daemon.scheduling import check_scheduling
 from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.errors import BadImage, BadRequest
 from lightvm.model import CreateRequest, DiskRequest, Mode, NetRequest, Policy, WaitFor
@@ -46,6 +48,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     on_poweroff: Policy
     on_reboot: Policy
     on_crash: Policy
+    cpus: tuple[str, ...] | None
+    cpu_weight: int | None
+    cpu_cap: int | None
     wait: WaitFor | None
     token: str | None
 
@@ -109,6 +114,7 @@ def check_request(request: CreateRequest) -> None:
         raise BadRequest("a create can wait for running or ready", "request.wait")
     if request.paused and request.wait is not None:
         raise BadRequest("a paused guest does not get that far", "request.wait")
+    check_scheduling(request)
     timeout = request.timeout_ms
     if timeout is not None and not 0 < timeout <= MAX_TIMEOUT_MS:
         raise BadRequest(f"1 to {MAX_TIMEOUT_MS} ms", "request.timeout_ms")
@@ -126,6 +132,9 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
     if request.wait is WaitFor.READY and not image.device_page:
         raise BadRequest("this guest has no way to say that it is ready", "request.wait")
     pool, shape, flavor, nets = _choose(request, image, pools)
+    readonly = frozenset(i for i, disk in enumerate(request.disks or ()) if disk.readonly)
+    if shape.xenstore and readonly:  # its back-end tells the guest, and looks only once
+        pool, shape = None, replace(shape, readonly_vbds=readonly)
     return Wish(
         image=request.image,
         name=request.name or f"vm-{random.getrandbits(40):010x}",  # no secret, and no system call
@@ -141,6 +150,9 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
         on_poweroff=request.on_poweroff or Policy.DESTROY,
         on_reboot=request.on_reboot or Policy.RESTART,
         on_crash=request.on_crash or Policy.DESTROY,
+        cpus=request.cpus or None,
+        cpu_weight=request.cpu_weight,
+        cpu_cap=request.cpu_cap,
         wait=request.wait,
         token=request.token,
     )

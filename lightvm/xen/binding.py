@@ -13,7 +13,17 @@ import trio
 from lightvm.errors import HostError, HypercallError, OutOfMemory, UnsupportedXen
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
-from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Handle, Host, Shape, Versions
+from lightvm.xen.hypervisor import (
+    Boot,
+    Control,
+    DomainInfo,
+    Handle,
+    Host,
+    Scheduling,
+    Shape,
+    Versions,
+    Watched,
+)
 from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
 
 T = TypeVar("T")
@@ -161,6 +171,19 @@ class XenHypervisor:
             native.vbds = ffi.from_buffer("struct lvm_vbd_config[]", boot.vbds)
         _check(lib.lvm_load(_pointer(handle), native))
 
+    def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
+        """Say where and how much the vCPUs may run."""
+        native = ffi.new("struct lvm_scheduling *")
+        masks = scheduling.masks or ()
+        size = max((mask.bit_length() + 7) // 8 for mask in masks) if masks else 0
+        bitmaps = b"".join(mask.to_bytes(size, "little") for mask in masks)
+        native.bitmaps = ffi.from_buffer("uint8_t[]", bitmaps)
+        native.bitmap_bytes = size
+        native.nr_vcpus = len(masks)
+        native.weight = scheduling.weight or 0
+        native.cap = lib.LVM_CAP_AS_IS if scheduling.cap is None else scheduling.cap
+        _check(lib.lvm_schedule(_pointer(handle), native))
+
     def unpause(self, handle: Handle) -> None:
         """Let the vCPUs run."""
         _check(lib.lvm_unpause(_pointer(handle)))
@@ -197,20 +220,21 @@ class XenHypervisor:
 
         return await self._slow(call)
 
-    async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
-        """Return those that have ended."""
+    async def find_changed(self, watched: Sequence[Watched]) -> Sequence[DomainInfo]:
+        """Return those that are not as they should be."""
         if not watched:
             await trio.lowlevel.checkpoint()
             return []
 
         def call() -> list[DomainInfo]:
             native = ffi.new("struct lvm_domain_info[]", len(watched))
-            for entry, (domid, uuid) in zip(native, watched, strict=True):
-                entry.domid = domid
-                entry.uuid = uuid
-            ended = ffi.new("struct lvm_domain_info[]", len(watched))
-            n = _check(lib.lvm_find_ended(self._xen, native, len(watched), ended))
-            return [_describe(ended[i]) for i in range(n)]
+            for entry, one in zip(native, watched, strict=True):
+                entry.domid = one.domid
+                entry.uuid = one.uuid
+                entry.flags = lib.LVM_DOMAIN_PAUSED if one.paused else 0
+            changed = ffi.new("struct lvm_domain_info[]", len(watched))
+            n = _check(lib.lvm_find_changed(self._xen, native, len(watched), changed))
+            return [_describe(changed[i]) for i in range(n)]
 
         return await self._slow(call)
 

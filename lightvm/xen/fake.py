@@ -29,13 +29,17 @@ from lightvm.xen.hypervisor import (
     DomainInfo,
     Handle,
     Host,
+    Scheduling,
     Shape,
     Versions,
+    Watched,
 )
 from lightvm.xen.image import CMDLINE_MAX, LOW_RAM_LIMIT
 
 OVERHEAD_KIB = 1108
 """What a fake domain costs beside its RAM."""
+
+CPUS = 2
 
 _FLOOD = b"flood " * 340
 _RING_BYTES = 2048
@@ -123,7 +127,7 @@ class FakeHypervisor:
     def host(self) -> Host:
         """Return the memory that is left."""
         self._enter("host")
-        return Host(total_kib=self.total_kib, free_kib=self._free_kib(), scrub_kib=0, cpus=2)
+        return Host(total_kib=self.total_kib, free_kib=self._free_kib(), scrub_kib=0, cpus=CPUS)
 
     def _free_kib(self) -> int:
         used = sum(d.shape.memory_kib + OVERHEAD_KIB for d in self.domains.values())
@@ -191,6 +195,13 @@ class FakeHypervisor:
             raise HypercallError(os.strerror(34), "place segment", errno=34)
         domain.boot, domain.watched = boot, watched
 
+    def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
+        """Note where and how much the domain may run."""
+        self._enter("schedule")
+        if any(mask >> CPUS for mask in scheduling.masks or ()):
+            raise HypercallError(os.strerror(22), "setvcpuaffinity", errno=22)
+        self._held(handle).scheduling = scheduling
+
     def unpause(self, handle: Handle) -> None:
         """Let the guest do what it does."""
         self._enter("unpause")
@@ -231,17 +242,17 @@ class FakeHypervisor:
         await self._enter_slow("list_domains")
         return [describe(self.domains[domid]) for domid in sorted(self.domains)]
 
-    async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
-        """Return those that have ended."""
-        await self._enter_slow("find_ended")
-        ended = []
-        for domid, uuid in watched:
+    async def find_changed(self, watched: Sequence[Watched]) -> Sequence[DomainInfo]:
+        """Return those that are not as they should be."""
+        await self._enter_slow("find_changed")
+        changed = []
+        for domid, uuid, paused in watched:
             domain = self.domains.get(domid)
             if domain is None or domain.uuid != uuid:
-                ended.append(gone(domid, uuid))
-            elif domain.shutdown_code is not None:
-                ended.append(describe(domain))
-        return ended
+                changed.append(gone(domid, uuid))
+            elif domain.shutdown_code is not None or domain.paused is not paused:
+                changed.append(describe(domain))
+        return changed
 
     async def wait_events(self) -> None:
         """Wait until an event is pending."""

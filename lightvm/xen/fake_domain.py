@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightvm.xen.device_page import VBDS_MAX, VIFS_MAX
-from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Shape
+from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Scheduling, Shape
 
 _SILENT = Control(0, 0, 0, 0, 0)
 
@@ -18,6 +18,7 @@ class FakeDomain:
     uuid: bytes
     shape: Shape
     boot: Boot | None = None
+    scheduling: Scheduling | None = None
     paused: bool = True
     started: bool = False
     input: bytearray = field(default_factory=bytearray)

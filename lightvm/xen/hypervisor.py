@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -76,7 +76,7 @@ class Shape:
 
     `window_kib` is the RAM from address 0 that stays mapped for the image copy; `pool_kib` the HAP pool, by which
     Xen pays for the domain's page tables. With `xenstore` the guest makes the rings of its devices by itself, and the
-    shell has a connection to xenstored and ACPI tables instead.
+    shell has a connection to xenstored and ACPI tables instead; `readonly_vbds` then says which disks may only be read.
     """
 
     memory_kib: int
@@ -88,6 +88,7 @@ class Shape:
     vifs: int = 0
     vbds: int = 0
     xenstore: bool = False
+    readonly_vbds: frozenset[int] = frozenset()
 
     @classmethod
     def of(
@@ -133,6 +134,18 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     vbds: bytes = b""
 
 
+class Scheduling(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how much a domain's vCPUs may run; what is None stays as Xen has it.
+
+    `masks` has one entry per vCPU, with a bit for each processor; `weight` is relative to other domains, `cap` in
+    percent of one processor, 0 without limit.
+    """
+
+    masks: tuple[int, ...] | None = None
+    weight: int | None = None
+    cap: int | None = None
+
+
 class Control(msgspec.Struct, frozen=True):
     """What a guest has said in its control page (``docs/device-page.md``); nothing in it can be trusted."""
 
@@ -146,7 +159,7 @@ class Control(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainInfo:
-    """A domain as Xen lists it; `gone` ones only come from `Hypervisor.find_ended`."""
+    """A domain as Xen lists it; `gone` ones only come from `Hypervisor.find_changed`."""
 
     domid: int
     uuid: bytes
@@ -158,6 +171,14 @@ class DomainInfo:
     shutdown: bool
     shutdown_code: int
     gone: bool = False
+
+
+class Watched(NamedTuple):
+    """A domain as it should be."""
+
+    domid: int
+    uuid: bytes
+    paused: bool = False
 
 
 class Handle(Protocol):
@@ -239,6 +260,10 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
+        """Say where and how much the vCPUs may run. Fast: a hypercall for each of them, and two more."""
+        ...
+
     def unpause(self, handle: Handle) -> None:
         """Let the vCPUs run. Fast: the one hypercall of a pooled create."""
         ...
@@ -263,8 +288,8 @@ class Hypervisor(Protocol):
         """Return all domains of the host but domain 0, in order of domid. Slow."""
         ...
 
-    async def find_ended(self, watched: Sequence[tuple[int, bytes]]) -> Sequence[DomainInfo]:
-        """Of these pairs of domid and UUID, in order of domid, return those that have ended. Slow."""
+    async def find_changed(self, watched: Sequence[Watched]) -> Sequence[DomainInfo]:
+        """Of these, in order of domid, return those that have ended, or that are paused otherwise. Slow."""
         ...
 
     async def wait_events(self) -> None:

@@ -61,6 +61,8 @@ EQUAL(ABI_DOMCTL_DESTROYDOMAIN, XEN_DOMCTL_destroydomain);
 EQUAL(ABI_DOMCTL_PAUSEDOMAIN, XEN_DOMCTL_pausedomain);
 EQUAL(ABI_DOMCTL_UNPAUSEDOMAIN, XEN_DOMCTL_unpausedomain);
 EQUAL(ABI_DOMCTL_GETDOMAININFO, XEN_DOMCTL_getdomaininfo);
+EQUAL(ABI_DOMCTL_SETVCPUAFFINITY, XEN_DOMCTL_setvcpuaffinity);
+EQUAL(ABI_DOMCTL_SCHEDULER_OP, XEN_DOMCTL_scheduler_op);
 EQUAL(ABI_DOMCTL_MAX_MEM, XEN_DOMCTL_max_mem);
 EQUAL(ABI_DOMCTL_MAX_VCPUS, XEN_DOMCTL_max_vcpus);
 EQUAL(ABI_DOMCTL_GETHVMCONTEXT, XEN_DOMCTL_gethvmcontext);
@@ -106,6 +108,34 @@ EQUAL(ABI_DOMINF_SHUTDOWN_SHIFT, XEN_DOMINF_shutdownshift);
 #undef OURS
 #undef THEIRS
 
+SAME_SIZE(struct abi_bitmap, struct xenctl_bitmap);
+SAME(struct abi_bitmap, struct xenctl_bitmap, bitmap);
+SAME(struct abi_bitmap, struct xenctl_bitmap, nr_bits);
+#define OURS struct abi_vcpuaffinity
+#define THEIRS struct xen_domctl_vcpuaffinity
+SAME_SIZE(OURS, THEIRS);
+SAME(OURS, THEIRS, vcpu);
+SAME(OURS, THEIRS, flags);
+SAME_PLACE(OURS, THEIRS, hard, cpumap_hard);
+SAME_PLACE(OURS, THEIRS, soft, cpumap_soft);
+EQUAL(ABI_VCPUAFFINITY_HARD, XEN_VCPUAFFINITY_HARD);
+#undef OURS
+#undef THEIRS
+#define OURS struct abi_scheduler_op
+#define THEIRS struct xen_domctl_scheduler_op
+SAME_SIZE(OURS, THEIRS);
+SAME_PLACE(OURS, THEIRS, id, sched_id);
+SAME(OURS, THEIRS, cmd);
+SAME_PLACE(OURS, THEIRS, weight, u.credit.weight);
+SAME_PLACE(OURS, THEIRS, cap, u.credit.cap);
+SAME_PLACE(OURS, THEIRS, weight, u.credit2.weight);
+SAME_PLACE(OURS, THEIRS, cap, u.credit2.cap);
+EQUAL(ABI_SCHEDULER_CREDIT, XEN_SCHEDULER_CREDIT);
+EQUAL(ABI_SCHEDULER_CREDIT2, XEN_SCHEDULER_CREDIT2);
+EQUAL(ABI_SCHEDOP_PUTINFO, XEN_DOMCTL_SCHEDOP_putinfo);
+#undef OURS
+#undef THEIRS
+
 SAME_SIZE(struct abi_hvmcontext, struct xen_domctl_hvmcontext);
 SAME(struct abi_hvmcontext, struct xen_domctl_hvmcontext, size);
 SAME(struct abi_hvmcontext, struct xen_domctl_hvmcontext, buffer);
@@ -119,6 +149,8 @@ EQUAL(ABI_XENMEM_CLAIM_PAGES, XENMEM_claim_pages);
 SAME_SIZE(struct abi_sysctl, struct xen_sysctl);
 _Static_assert(offsetof(struct abi_sysctl, u) == offsetof(struct xen_sysctl, u), "xen_sysctl.u");
 EQUAL(ABI_SYSCTL_PHYSINFO, XEN_SYSCTL_physinfo);
+EQUAL(ABI_SYSCTL_SCHED_ID, XEN_SYSCTL_sched_id);
+SAME_SIZE(((struct abi_sysctl *)0)->u.sched_id, struct xen_sysctl_sched_id);
 EQUAL(ABI_SYSCTL_GETDOMAININFOLIST, XEN_SYSCTL_getdomaininfolist);
 EQUAL(ABI_PHYSCAP_HAP, XEN_SYSCTL_PHYSCAP_hap);
 SAME_SIZE(struct abi_physinfo, struct xen_sysctl_physinfo);

@@ -164,15 +164,15 @@ int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_in
     return got < 0 ? got : (int)n;
 }
 
-int lvm_find_ended(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
-                   struct lvm_domain_info *ret_ended)
+int lvm_find_changed(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
+                     struct lvm_domain_info *ret_changed)
 {
     struct abi_getdomaininfo *buffer =
         xencall_alloc_buffer(xen->call, LIST_BATCH * sizeof(*buffer));
     if (!buffer) {
         return lvm_fail("getdomaininfolist", -ENOMEM);
     }
-    uint32_t ended = 0;
+    uint32_t changed = 0;
     int got = 0, next = 0;
     bool more = true; /* Xen may have domains beyond what is in the buffer */
     for (uint32_t i = 0; i < n; i++) {
@@ -196,10 +196,11 @@ int lvm_find_ended(struct lvm_xen *xen, const struct lvm_domain_info *watched, u
             && memcmp(buffer[next].handle, watched[i].uuid, sizeof(now.uuid)) == 0) {
             describe(&buffer[next], &now);
         }
-        if (now.flags & (LVM_DOMAIN_DYING | LVM_DOMAIN_SHUTDOWN)) {
-            ret_ended[ended++] = now;
+        if (now.flags & (LVM_DOMAIN_DYING | LVM_DOMAIN_SHUTDOWN)
+            || (now.flags ^ watched[i].flags) & LVM_DOMAIN_PAUSED) {
+            ret_changed[changed++] = now;
         }
     }
     xencall_free_buffer(xen->call, buffer);
-    return got < 0 ? got : (int)ended;
+    return got < 0 ? got : (int)changed;
 }

@@ -12,6 +12,8 @@
 #include "lvm.h"
 #include "xen_abi.h"
 
+struct hvm_memmap_table_entry;
+
 struct lvm_xen {
     xencall_handle *call;
     xenforeignmemory_handle *memory;
@@ -62,8 +64,13 @@ int lvm_make_devices(struct lvm_domain *domain, uint32_t nr_vifs, uint32_t nr_vb
 int lvm_populate(struct lvm_xen *xen, uint32_t domid, uint64_t gfn, uint64_t n);
 /* Of a domain that is not ours: also that its memory is cached, which firmware would say in MTRRs. */
 int lvm_set_first_context(struct lvm_domain *domain, const struct lvm_shape *shape);
-/* What an unmodified guest looks for: a connection to xenstored, ACPI tables. */
+/* The guest's memory map; writes up to LVM_MEMMAP_MAX entries and returns how many. */
+#define LVM_MEMMAP_MAX 3u
+uint32_t lvm_describe_memory(const struct lvm_domain *domain, uint64_t bytes,
+                             struct hvm_memmap_table_entry *map);
+/* What an unmodified guest looks for: a connection to xenstored, a memory map at Xen, ACPI tables. */
 int lvm_make_store(struct lvm_domain *domain);
+int lvm_tell_memory(struct lvm_domain *domain, uint64_t bytes);
 int lvm_make_acpi(struct lvm_domain *domain, uint32_t vcpus);
 /* Map frames of a domain's grant table, version 1. */
 xenforeignmemory_resource_handle *lvm_map_grants(struct lvm_domain *domain, void **ret_table);

@@ -79,6 +79,16 @@ struct lvm_boot {
     const struct lvm_vbd_config *vbds;
 };
 
+/* How the vCPUs of a domain are to be scheduled. */
+struct lvm_scheduling {
+    const uint8_t *bitmaps; /* one after the other, of each vCPU: the processors where it may run */
+    uint32_t bitmap_bytes;
+    uint32_t nr_vcpus; /* vCPUs that have a bitmap, from the first on; 0: they stay as they are */
+    uint16_t weight;   /* relative to other domains; 0: as it is */
+    uint16_t cap;      /* percent of one processor, 0: no limit; or LVM_CAP_AS_IS */
+};
+#define LVM_CAP_AS_IS 0xffffu
+
 struct lvm_domain_info {
     uint32_t domid;
     uint32_t flags; /* LVM_DOMAIN_* */
@@ -134,6 +144,12 @@ int lvm_adopt(struct lvm_xen *xen, uint32_t domid, uint32_t console_port, uint32
  */
 int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot);
 
+/*
+ * Say where and how much the vCPUs may run. A hypercall for each vCPU and one or two more.
+ * -EINVAL: no such processor. -EOPNOTSUPP: the host's scheduler knows no weight and cap.
+ */
+int lvm_schedule(struct lvm_domain *domain, const struct lvm_scheduling *scheduling);
+
 /* Let the vCPUs run. One hypercall. Owner thread. */
 int lvm_unpause(struct lvm_domain *domain);
 /* Stop the vCPUs. Returns when none runs. Owner thread. */
@@ -162,11 +178,12 @@ uint32_t lvm_control_local(const struct lvm_domain *domain);
 /* Up to `max` domains with a domid of at least `first`, in order. Returns how many. */
 int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_infos, uint32_t max);
 /*
- * Of the `n` watched domains (domid and uuid set, in order of domid) write to ret_ended those that have ended: gone,
- * dying, or shut down; gone ones have LVM_DOMAIN_DYING and shutdown_code LVM_CODE_GONE. Returns how many.
+ * Of the `n` watched domains (domid, uuid and LVM_DOMAIN_PAUSED set, in order of domid) write to ret_changed those that
+ * have ended: gone, dying, or shut down; and those that are paused, and should not be, or the other way round. Gone ones
+ * have LVM_DOMAIN_DYING and shutdown_code LVM_CODE_GONE. Returns how many.
  */
-int lvm_find_ended(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
-                   struct lvm_domain_info *ret_ended);
+int lvm_find_changed(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
+                     struct lvm_domain_info *ret_changed);
 #define LVM_CODE_GONE 0xffffffffu
 
 /* The descriptor that is readable when an event is pending. It is non-blocking. */

@@ -13,9 +13,9 @@
 
 static uint8_t *boot_page(struct lvm_domain *domain) { return domain->window + BOOT_PADDR; }
 
-static uint32_t write_memmap(uint8_t *page, const struct lvm_domain *domain, uint64_t bytes)
+uint32_t lvm_describe_memory(const struct lvm_domain *domain, uint64_t bytes,
+                             struct hvm_memmap_table_entry *map)
 {
-    struct hvm_memmap_table_entry *map = (void *)(page + LVM_BOOT_MEMMAP);
     uint32_t n = 0;
     map[n++] = (struct hvm_memmap_table_entry){.addr = 0,
                                                .size = domain->low_bytes,
@@ -42,7 +42,8 @@ void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shap
     info->modlist_paddr = BOOT_PADDR + LVM_BOOT_MODULES;
     info->cmdline_paddr = BOOT_PADDR + LVM_BOOT_CMDLINE;
     info->memmap_paddr = BOOT_PADDR + LVM_BOOT_MEMMAP;
-    info->memmap_entries = write_memmap(page, domain, shape->memory_kib * 1024);
+    info->memmap_entries =
+        lvm_describe_memory(domain, shape->memory_kib * 1024, (void *)(page + LVM_BOOT_MEMMAP));
     info->rsdp_paddr = shape->xenstore ? (uint64_t)LVM_ACPI_GFN * LVM_PAGE_SIZE : 0;
 
     /* jmp *[entry slot], in 32-bit code: the entry point is the one word that finish must patch. */

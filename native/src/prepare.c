@@ -255,6 +255,9 @@ static int furnish(struct lvm_domain *domain, const struct lvm_shape *shape)
         rc = lvm_make_store(domain);
     }
     if (!rc && shape->xenstore) {
+        rc = lvm_tell_memory(domain, bytes);
+    }
+    if (!rc && shape->xenstore) {
         rc = lvm_make_acpi(domain, shape->vcpus);
     }
     if (!rc) {

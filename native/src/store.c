@@ -9,6 +9,8 @@
 
 #include <xen/xen.h>
 #include <xen/grant_table.h>
+#include <xen/memory.h>
+#include <xen/arch-x86/hvm/start_info.h>
 
 #define ACPI_HEADER_BYTES 36u
 #define RSDP_BYTES 36u
@@ -76,6 +78,30 @@ int lvm_make_store(struct lvm_domain *domain)
 }
 
 uint32_t lvm_store_port(const struct lvm_domain *domain) { return domain->store_port; }
+
+/*
+ * A boot loader asks Xen for the memory map, and keeps what it has taken for itself there for the kernel.
+ * GRUB does (grub-core/kern/i386/xen/pvh.c).
+ */
+int lvm_tell_memory(struct lvm_domain *domain, uint64_t bytes)
+{
+    struct hvm_memmap_table_entry map[LVM_MEMMAP_MAX];
+    uint32_t n = lvm_describe_memory(domain, bytes, map);
+    struct abi_e820 *entries = xencall_alloc_buffer(domain->xen->call, sizeof(*entries) * n);
+    if (!entries) {
+        return lvm_fail("set_memory_map", -ENOMEM);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        entries[i] =
+            (struct abi_e820){.addr = map[i].addr, .size = map[i].size, .type = map[i].type};
+    }
+    struct xen_foreign_memory_map told = {.domid = (domid_t)domain->domid, .map.nr_entries = n};
+    set_xen_guest_handle(told.map.buffer, entries);
+    long rc = lvm_hypercall(domain->xen, __HYPERVISOR_memory_op, XENMEM_set_memory_map, &told,
+                            sizeof(told));
+    xencall_free_buffer(domain->xen->call, entries);
+    return rc < 0 ? lvm_fail("set_memory_map", (int)rc) : 0;
+}
 
 static void put32(uint8_t *at, uint32_t value) { memcpy(at, &value, sizeof(value)); }
 

@@ -23,8 +23,10 @@
 #define ABI_DOMCTL_PAUSEDOMAIN 3u
 #define ABI_DOMCTL_UNPAUSEDOMAIN 4u
 #define ABI_DOMCTL_GETDOMAININFO 5u
+#define ABI_DOMCTL_SETVCPUAFFINITY 9u
 #define ABI_DOMCTL_MAX_MEM 11u
 #define ABI_DOMCTL_MAX_VCPUS 15u
+#define ABI_DOMCTL_SCHEDULER_OP 16u
 #define ABI_DOMCTL_GETHVMCONTEXT 33u
 #define ABI_DOMCTL_SETHVMCONTEXT 34u
 #define ABI_DOMCTL_SET_PAGING_MEMPOOL_SIZE 86u
@@ -99,6 +101,34 @@ struct abi_getdomaininfo {
     struct abi_arch_domainconfig arch_config;
 };
 
+struct abi_bitmap {
+    uint64_t bitmap;
+    uint32_t nr_bits;
+    uint32_t pad;
+};
+
+#define ABI_VCPUAFFINITY_HARD (1u << 0)
+
+struct abi_vcpuaffinity {
+    uint32_t vcpu;
+    uint32_t flags;
+    struct abi_bitmap hard;
+    struct abi_bitmap soft;
+};
+
+#define ABI_SCHEDULER_CREDIT 5u
+#define ABI_SCHEDULER_CREDIT2 6u
+#define ABI_SCHEDOP_PUTINFO 0u
+
+/* The same for both schedulers; a weight of 0 and a cap of all ones leave them as they are. */
+struct abi_scheduler_op {
+    uint32_t id;
+    uint32_t cmd;
+    uint16_t weight;
+    uint16_t cap;
+    uint32_t pad[3];
+};
+
 struct abi_hvmcontext {
     uint32_t size;
     uint32_t pad;
@@ -123,15 +153,25 @@ struct abi_domctl {
         struct {
             uint64_t size;
         } paging_mempool; /* bytes */
+        struct abi_vcpuaffinity vcpuaffinity;
+        struct abi_scheduler_op scheduler_op;
         struct abi_hvmcontext hvmcontext;
         uint8_t pad[128];
     } u;
 };
 
+/* An entry of a memory map as the BIOS has it, and so Xen; the types are those of a PVH guest's start info. */
+struct abi_e820 {
+    uint64_t addr;
+    uint64_t size;
+    uint32_t type;
+} __attribute__((packed));
+
 /* memory_op, for toolstacks only: set memory aside before it is populated. */
 #define ABI_XENMEM_CLAIM_PAGES 24u
 
 #define ABI_SYSCTL_PHYSINFO 3u
+#define ABI_SYSCTL_SCHED_ID 4u
 #define ABI_SYSCTL_GETDOMAININFOLIST 6u
 #define ABI_PHYSCAP_HAP (1u << 3)
 
@@ -169,6 +209,7 @@ struct abi_sysctl {
     union {
         struct abi_physinfo physinfo;
         struct abi_getdomaininfolist getdomaininfolist;
+        uint32_t sched_id;
         uint8_t pad[128];
     } u;
 };

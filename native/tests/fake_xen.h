@@ -19,6 +19,9 @@ static int superpages_left = 1000000;
 static struct abi_getdomaininfo listed[2000];
 static uint32_t n_listed;
 static int list_calls, destroy_again;
+static uint8_t pinned[8]; /* the first byte of each vCPU's affinity */
+static uint32_t n_pinned, scheduler = ABI_SCHEDULER_CREDIT2;
+static struct abi_scheduler_op shared;
 static uint32_t ports; /* allocated so far */
 static grant_entry_v1_t granted[LVM_PAGE_SIZE / sizeof(grant_entry_v1_t)];
 
@@ -63,6 +66,13 @@ static int fake_domctl(struct abi_domctl *op)
         }
         live_domains--;
         return 0;
+    case ABI_DOMCTL_SETVCPUAFFINITY:
+        pinned[op->u.vcpuaffinity.vcpu] = *(uint8_t *)(uintptr_t)op->u.vcpuaffinity.hard.bitmap;
+        n_pinned++;
+        return 0;
+    case ABI_DOMCTL_SCHEDULER_OP:
+        shared = op->u.scheduler_op;
+        return 0;
     case ABI_DOMCTL_GETHVMCONTEXT:
         op->u.hvmcontext.size = 4096;
         return 0;
@@ -73,6 +83,9 @@ static int fake_domctl(struct abi_domctl *op)
 
 static int fake_sysctl(struct abi_sysctl *op)
 {
+    if (op->cmd == ABI_SYSCTL_SCHED_ID) {
+        op->u.sched_id = scheduler;
+    }
     if (op->cmd == ABI_SYSCTL_GETDOMAININFOLIST) {
         struct abi_getdomaininfolist *list = &op->u.getdomaininfolist;
         struct abi_getdomaininfo *out = (void *)(uintptr_t)list->buffer;

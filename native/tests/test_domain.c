@@ -9,6 +9,7 @@
 #include "../src/engine.c"
 #include "../src/pages.c"
 #include "../src/prepare.c"
+#include "../src/schedule.c"
 #include "../src/devices.c"
 #include "../src/store.c"
 
@@ -132,6 +133,35 @@ static void destroy_goes_on_while_xen_asks_for_it(void)
     CHECK(live_domains == 0 && destroy_again == 0);
 }
 
+static void scheduling_is_told_vcpu_by_vcpu(void)
+{
+    struct lvm_domain domain = {.xen = &xen, .domid = 9};
+    uint8_t bitmaps[] = {1, 0, 6, 0};
+    struct lvm_scheduling asked = {
+        .bitmaps = bitmaps, .bitmap_bytes = 2, .nr_vcpus = 2, .weight = 512, .cap = LVM_CAP_AS_IS};
+    CHECK(lvm_schedule(&domain, &asked) == 0);
+    CHECK(n_pinned == 2 && pinned[0] == 1 && pinned[1] == 6);
+    CHECK(shared.id == ABI_SCHEDULER_CREDIT2 && shared.weight == 512 && shared.cap == 0xffff);
+    struct lvm_scheduling nothing = {.cap = LVM_CAP_AS_IS};
+    shared.weight = 0;
+    CHECK(lvm_schedule(&domain, &nothing) == 0);
+    CHECK(n_pinned == 2 && shared.weight == 0);
+    scheduler = 8; /* real-time */
+    CHECK(lvm_schedule(&domain, &asked) == -EOPNOTSUPP);
+    scheduler = ABI_SCHEDULER_CREDIT;
+    for (int n = 1;; n++) {
+        calls_until_failure = n;
+        int rc = lvm_schedule(&domain, &asked);
+        CHECK(buffers == 0);
+        if (rc == 0) {
+            CHECK(n > 8);
+            break;
+        }
+        CHECK(rc == -ENOMEM && *lvm_failed_step());
+    }
+    calls_until_failure = -1;
+}
+
 static struct lvm_domain_info watch(uint32_t domid)
 {
     struct lvm_domain_info info = {.domid = domid};
@@ -170,13 +200,13 @@ static void ended_domains_are_found_among_many(void)
     for (uint32_t domid = 2; domid < 1200; domid++) {
         watched[n++] = watch(domid);
     }
-    CHECK(lvm_find_ended(&xen, watched, n, ended) == 0);
+    CHECK(lvm_find_changed(&xen, watched, n, ended) == 0);
     listed[2 - 1].flags = ABI_DOMINF_SHUTDOWN | 3u << ABI_DOMINF_SHUTDOWN_SHIFT;
     listed[700 - 1].flags = ABI_DOMINF_DYING;
     listed[701 - 1].handle[3] = 1;  /* somebody else's domain with a domid of ours */
     listed[1199 - 1].domain = 5000; /* gone */
     list_calls = 0;
-    CHECK(lvm_find_ended(&xen, watched, n, ended) == 4);
+    CHECK(lvm_find_changed(&xen, watched, n, ended) == 4);
     CHECK(ended[0].domid == 2 && ended[0].shutdown_code == 3
           && ended[0].flags == LVM_DOMAIN_SHUTDOWN);
     CHECK(ended[1].domid == 700 && ended[1].flags == LVM_DOMAIN_DYING);
@@ -185,12 +215,26 @@ static void ended_domains_are_found_among_many(void)
     CHECK(list_calls <= 4);
 }
 
+static void domains_that_somebody_else_pauses_are_found(void)
+{
+    static struct lvm_domain_info watched[3], changed[3];
+    list(1, 4);
+    for (uint32_t i = 0; i < 3; i++) {
+        watched[i] = watch(i + 1);
+    }
+    listed[1].flags = ABI_DOMINF_PAUSED;
+    watched[2].flags = LVM_DOMAIN_PAUSED;
+    CHECK(lvm_find_changed(&xen, watched, 3, changed) == 2);
+    CHECK(changed[0].domid == 2 && changed[0].flags == LVM_DOMAIN_PAUSED);
+    CHECK(changed[1].domid == 3 && changed[1].flags == 0);
+}
+
 static void all_are_gone_where_xen_lists_none(void)
 {
     struct lvm_domain_info watched[2], ended[2];
     watched[0] = watch(3), watched[1] = watch(4);
     n_listed = 0;
-    CHECK(lvm_find_ended(&xen, watched, 2, ended) == 2);
+    CHECK(lvm_find_changed(&xen, watched, 2, ended) == 2);
 }
 
 int main(void)
@@ -203,8 +247,10 @@ int main(void)
     RUN(adopt_that_fails_leaves_nothing);
     RUN(unpause_is_one_call_and_allocates_nothing);
     RUN(destroy_goes_on_while_xen_asks_for_it);
+    RUN(scheduling_is_told_vcpu_by_vcpu);
     RUN(list_goes_over_several_batches);
     RUN(ended_domains_are_found_among_many);
+    RUN(domains_that_somebody_else_pauses_are_found);
     RUN(all_are_gone_where_xen_lists_none);
     nothing_is_left();
     return 0;

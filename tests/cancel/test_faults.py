@@ -49,7 +49,7 @@ STEPS = (
     "release",
     "destroy",
     "list_domains",
-    "find_ended",
+    "find_changed",
     "take_events",
     "unmask",
     "take_console",

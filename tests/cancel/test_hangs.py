@@ -39,7 +39,7 @@ SLOW = (
     "release",
     "destroy",
     "list_domains",
-    "find_ended",
+    "find_changed",
 )
 ACTION_AND_STEP = pytest.mark.parametrize(
     ("action", "step"),

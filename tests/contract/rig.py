@@ -11,7 +11,7 @@ import trio
 
 import lightvm
 from lightvm.testing import FakeHypervisor, make_image
-from lightvm.xen.hypervisor import Boot, DomainInfo, Handle, Hypervisor, Shape
+from lightvm.xen.hypervisor import Boot, DomainInfo, Handle, Hypervisor, Shape, Watched
 from lightvm.xen.image import Image, parse
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class Rig:
         """Wait until a domain has ended, and return it as the hypervisor describes it."""
 
         async def look() -> list[DomainInfo]:
-            return list(await self.hypervisor.find_ended([(handle.domid, uuid)]))
+            return list(await self.hypervisor.find_changed([Watched(handle.domid, uuid)]))
 
         return (await eventually(look, bool))[0]
 

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from lightvm.errors import HypercallError
+from lightvm.xen.hypervisor import Watched
 from tests.contract.rig import Rig, eventually
 
 NONSENSE = 0xDEADBEEF
@@ -37,7 +38,7 @@ async def test_a_looping_guest_runs_until_it_is_paused(rig: Rig) -> None:
     uuid = os.urandom(16)
     handle = await rig.boot("misbehave", "ready loop", uuid=uuid)
     await rig.wait_ready(handle)
-    assert await rig.hypervisor.find_ended([(handle.domid, uuid)]) == []
+    assert await rig.hypervisor.find_changed([Watched(handle.domid, uuid)]) == []
     info = await rig.listed(handle.domid)
     assert info is not None
     assert not info.paused
@@ -45,10 +46,15 @@ async def test_a_looping_guest_runs_until_it_is_paused(rig: Rig) -> None:
     info = await rig.listed(handle.domid)
     assert info is not None
     assert info.paused
+    (changed,) = await rig.hypervisor.find_changed([Watched(handle.domid, uuid)])
+    assert (changed.domid, changed.paused, changed.dying) == (handle.domid, True, False)
+    assert await rig.hypervisor.find_changed([Watched(handle.domid, uuid, paused=True)]) == []
     rig.hypervisor.unpause(handle)
     info = await rig.listed(handle.domid)
     assert info is not None
     assert not info.paused
+    (changed,) = await rig.hypervisor.find_changed([Watched(handle.domid, uuid, paused=True)])
+    assert not changed.paused
 
 
 async def test_a_flood_comes_in_pieces_of_2048_bytes_at_most(rig: Rig) -> None:
@@ -95,7 +101,7 @@ async def test_nonsense_in_the_control_page_is_returned_as_it_is(rig: Rig) -> No
     assert control.exiting == NONSENSE
     assert control.exit_reason == NONSENSE
     assert control.exit_status == NONSENSE
-    assert await rig.hypervisor.find_ended([(handle.domid, uuid)]) == []
+    assert await rig.hypervisor.find_changed([Watched(handle.domid, uuid)]) == []
 
 
 async def test_the_device_page_cannot_be_written(rig: Rig) -> None:
@@ -112,7 +118,7 @@ async def test_a_domain_that_was_destroyed_is_gone(rig: Rig) -> None:
     await rig.destroy(handle)
 
     async def look() -> bool:
-        ended = await rig.hypervisor.find_ended([(handle.domid, uuid)])
+        ended = await rig.hypervisor.find_changed([Watched(handle.domid, uuid)])
         return [info.gone for info in ended] == [True]
 
     await eventually(look, bool)
@@ -121,7 +127,7 @@ async def test_a_domain_that_was_destroyed_is_gone(rig: Rig) -> None:
 async def test_a_domid_with_another_uuid_is_gone(rig: Rig) -> None:
     handle = await rig.boot("noop")
     uuid = os.urandom(16)
-    ended = await rig.hypervisor.find_ended([(handle.domid, uuid)])
+    ended = await rig.hypervisor.find_changed([Watched(handle.domid, uuid)])
     assert [(info.domid, info.uuid, info.gone) for info in ended] == [(handle.domid, uuid, True)]
 
 
@@ -129,10 +135,12 @@ async def test_only_those_that_ended_are_found(rig: Rig) -> None:
     uuids = [os.urandom(16) for _ in range(4)]
     guests = [("noop", ""), ("misbehave", "crash"), ("misbehave", "loop"), ("hello", "")]
     handles = [await rig.boot(*guest, uuid=uuid) for guest, uuid in zip(guests, uuids, strict=True)]
-    watched = sorted((handle.domid, uuid) for handle, uuid in zip(handles, uuids, strict=True))
+    watched = sorted(
+        Watched(handle.domid, uuid) for handle, uuid in zip(handles, uuids, strict=True)
+    )
 
     async def look() -> list[int]:
-        return [info.domid for info in await rig.hypervisor.find_ended(watched)]
+        return [info.domid for info in await rig.hypervisor.find_changed(watched)]
 
     expected = sorted([handles[1].domid, handles[3].domid])
     assert await eventually(look, lambda found: len(found) == 2) == expected
@@ -140,4 +148,4 @@ async def test_only_those_that_ended_are_found(rig: Rig) -> None:
 
 async def test_nobody_watched_is_nobody_found(rig: Rig) -> None:
     await rig.boot("misbehave", "crash")
-    assert await rig.hypervisor.find_ended([]) == []
+    assert await rig.hypervisor.find_changed([]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 
 from lightvm.errors import HypercallError, OutOfMemory
-from lightvm.xen.hypervisor import Shape
+from lightvm.xen.hypervisor import Scheduling, Shape
 from tests.contract.rig import PATIENCE, SMALL, Rig, eventually
 
 TOLERANCE_KIB = 512
@@ -27,6 +28,25 @@ async def test_a_prepared_domain_is_listed_paused_with_its_uuid(rig: Rig) -> Non
     assert not info.dying
     assert info.vcpus == 1
     assert SMALL.memory_kib <= info.memory_kib <= SMALL.memory_kib + 1024
+
+
+@pytest.mark.smoke
+async def test_processors_weight_and_cap_are_taken(rig: Rig) -> None:
+    handle = await rig.prepare(replace(SMALL, vcpus=2))
+    for scheduling in (
+        Scheduling(masks=(0b1, 0b10)),
+        Scheduling(masks=(0b1,), weight=100),
+        Scheduling(cap=50),
+        Scheduling(weight=65535, cap=0),
+    ):
+        rig.hypervisor.schedule(handle, scheduling)
+
+
+async def test_a_processor_that_is_not_there_is_an_error(rig: Rig) -> None:
+    handle = await rig.prepare()
+    with pytest.raises(HypercallError) as caught:
+        rig.hypervisor.schedule(handle, Scheduling(masks=(1 << 4000,)))
+    assert caught.value.errno == errno.EINVAL
 
 
 async def test_domains_are_listed_in_order_of_domid(rig: Rig) -> None:

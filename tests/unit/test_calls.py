@@ -29,7 +29,7 @@ LOOSER_IN_PYTHON = {
 
 NEVER_ON_THE_WIRE = {
     *("AlreadyRunning", "BadConfig", "UnsupportedXen"),  # the daemon does not start
-    *("ConnectionLost", "NoDaemon", "ProtocolError"),  # found by the client itself
+    *("ConnectionLost", "NoDaemon", "ProtocolError", "XlFailed"),  # found by the client itself
 }
 """Errors that no reply carries."""
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from xenlab.cache import cache_root
 from xenlab.errors import LabError
+from xenlab.guests import open_guests
 from xenlab.lab import Lab
 from xenlab.progress import step
+from xenlab.suites import find_suite
 
 from .environment import CLANG_FORMAT, ROOT, open_environment, run
 
@@ -52,12 +54,18 @@ def pytest_layer(*paths: str) -> Callable[[], int]:
     return work
 
 
-def lab_layer(suite: str, *arguments: str) -> Callable[[], int]:
-    """Return a layer that runs pytest in the dom0 of a lab of that suite, in one interpreter."""
+def lab_layer(suite: str, *arguments: str, guests: bool = False) -> Callable[[], int]:
+    """Return a layer that runs pytest in the dom0 of a lab of that suite, in one interpreter.
+
+    With `guests` there is a drive with unmodified guests.
+    """
 
     def work() -> int:
         name = f"test-{suite}"
+        drive = open_guests(find_suite(suite)) if guests else None
         with Lab(name, suite=suite) as lab:
+            if drive is not None:
+                lab.attach(drive)
             return run_in_dom0(lab, *arguments)
 
     return work
@@ -104,7 +112,7 @@ LAYERS = (
             "tests/unit/daemon/net/test_quiet.py",
             "--hypervisor=xen",
             "-m",
-            "'not scale'",
+            "'not scale and not guests'",
         ),
     ),
     Layer(
@@ -117,6 +125,15 @@ LAYERS = (
         about="a power cut of a lab while a guest writes; boots twice, and is run where it is named",
         work=pytest_layer("-p", "xenlab.pytest_plugin", "-s", "tests/power_cut"),
         named_only=True,
+    ),
+    *(
+        Layer(
+            name=name,
+            about=f"Debian's guests under LightVM and xl: {suite}; takes minutes, and is run where it is named",
+            work=lab_layer(suite, "tests/lab", "-m", "guests", "-s", guests=True),
+            named_only=True,
+        )
+        for name, suite in (("guests", "bookworm"), ("guests-trixie", "trixie"))
     ),
     Layer(
         name="scale",

@@ -17,7 +17,7 @@ from .progress import say
 LOCK_PATIENCE = 3600.0
 
 # How many of each kind stay; what was used within the last day stays in any case.
-KEEP = {"images": 4, "snapshots": 6, "wheels": 20, "trees": 20, "environments": 2}
+KEEP = {"images": 6, "snapshots": 6, "wheels": 20, "trees": 20, "environments": 2}
 KEEP_SECONDS = 86400.0
 
 

@@ -75,6 +75,8 @@ def make_parser() -> argparse.ArgumentParser:
 
     add("install", verbs.install, "build the project's wheel and install it in dom0")
 
+    add("guests", verbs.guests, "plug in a drive with unmodified guests, built the first time")
+
     logs = add("logs", verbs.logs, "show a log: serial console, xl dmesg, or lightvmd's journal")
     logs.add_argument("which", nargs="?", choices=("serial", "xen", "daemon"), default="serial")
 

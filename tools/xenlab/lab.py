@@ -21,7 +21,7 @@ from .errors import LabError
 from .host import RUN_PROGRAMS, require_programs
 from .image import Image, open_image
 from .progress import step
-from .qemu import Shape, parse_memory
+from .qemu import Shape, make_overlay, parse_memory
 from .qmp import Qmp
 from .running import RESUME_PATIENCE, end_abandoned_labs, end_lab, start_lab
 from .snapshot import open_snapshot
@@ -197,6 +197,21 @@ class Lab:
         """Install the project, as it is in the tree now, in dom0's /opt/lightvm."""
         state = self.require_state()
         install.install(self.ssh, self.shape.suite, state.image)
+
+    def attach(self, drive: Path) -> None:
+        """Plug a raw disk in; what dom0 writes there is gone with the lab.
+
+        Raises `timeout` where dom0 does not find it.
+        """
+        number = len(list(self.directory.glob("drive*.qcow2")))
+        name = f"drive{number}"
+        make_overlay(drive, "raw", self.directory / f"{name}.qcow2")
+        file = {"driver": "file", "filename": f"{name}.qcow2"}
+        with Qmp(self.directory) as qmp:
+            qmp.execute("blockdev-add", **{"node-name": name}, driver="qcow2", file=file)
+            qmp.execute("device_add", driver="virtio-blk-pci", drive=name, serial=name)
+        device = f"/dev/disk/by-id/virtio-{name}"
+        self.run(f"until [ -e {device} ]; do sleep 0.2; done; udevadm settle", check=True)
 
     def read_log(self, which: str) -> str:
         """Return a log: `serial`, `xen` (xl dmesg), `daemon` (of lightvmd) or `journal` (all)."""

@@ -44,6 +44,19 @@ def build(suite: Suite, mirror: Mirror, target: Path) -> None:
     """Fill `target` with a complete image."""
     root = target / "root"
     log = target / "build.log"
+    make_base(suite, mirror, root, log)
+    with step("apt: kernel, Xen and tools"):
+        run_script(PROVISION, root, log, suite, *PACKAGES)
+    with step("keys, kernel, hypervisor"):
+        make_keys(root, target)
+        take_boot_files(root, target)
+    with step("file system"):
+        clean_root(root)
+        make_file_system(root, target / "disk.img", "lab", DISK_SIZE, log)
+
+
+def make_base(suite: Suite, mirror: Mirror, root: Path, log: Path) -> None:
+    """Make a minimal Debian that knows its mirror."""
     with step("debootstrap: the minimal base"):
         run_logged(
             ["debootstrap", "--variant=minbase", f"--keyring={mirror.keyring}"]
@@ -53,21 +66,24 @@ def build(suite: Suite, mirror: Mirror, target: Path) -> None:
     with step("apt: sources and lists"):
         write_apt_config(suite, mirror, root)
         update_lists(suite, mirror, root, log)
-    with step("apt: kernel, Xen and tools"):
-        shutil.copy(PROVISION, root / "provision.sh")
-        run_in_chroot(root, ["sh", "/provision.sh", *PACKAGES], log, suite)
-        (root / "provision.sh").unlink()
-    with step("keys, kernel, hypervisor"):
-        make_keys(root, target)
-        take_boot_files(root, target)
-    with step("file system"):
-        clean_root(root)
-        run_logged(
-            ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-L", "lab", "-d", str(root)]
-            + ["-E", "lazy_itable_init=0,root_owner=0:0", str(target / "disk.img"), DISK_SIZE],
-            log,
-        )
-        shutil.rmtree(root)
+
+
+def run_script(script: Path, root: Path, log: Path, suite: Suite, *arguments: str) -> None:
+    """Run a script inside `root`."""
+    inside = root / "provision.sh"
+    shutil.copy(script, inside)
+    run_in_chroot(root, ["sh", "/provision.sh", *arguments], log, suite)
+    inside.unlink()
+
+
+def make_file_system(root: Path, disk: Path, label: str, size: str, log: Path) -> None:
+    """Make a disk that is one file system of what is in `root`, and remove that."""
+    run_logged(
+        ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-L", label, "-d", str(root)]
+        + ["-E", "lazy_itable_init=0,root_owner=0:0", str(disk), size],
+        log,
+    )
+    shutil.rmtree(root)
 
 
 def run_logged(command: list[str], log: Path, env: dict[str, str] | None = None) -> None:

@@ -11,6 +11,7 @@ import time
 
 from .cache import KEEP, cache_root
 from .errors import LabError
+from .guests import open_guests
 from .image import open_image
 from .lab import Lab
 from .progress import say
@@ -132,6 +133,13 @@ def split_paths(paths: list[str]) -> list[str]:
     if len(paths) < 2:
         raise LabError("usage", "give at least one source and the destination")
     return paths
+
+
+def guests(options: argparse.Namespace) -> int:
+    """Plug in a drive with unmodified guests."""
+    lab = Lab.find(options.name)
+    lab.attach(open_guests(lab.shape.suite))
+    return 0
 
 
 def install(options: argparse.Namespace) -> int:

@@ -44,6 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with a unit, such as 4M or 512K; without one in MiB",
     )
     add("--vcpus", metavar="N", type=quantity(parse_count), help="number of virtual CPUs")
+    add(
+        "--cpus",
+        metavar="LIST",
+        action="append",
+        help="processors where it may run, such as 0-3,^1; given again, each is for one vCPU",
+    )
+    add(
+        "--cpu-weight",
+        metavar="N",
+        type=quantity(parse_count),
+        help="its share of processors relative to other domains, of which each has 256",
+    )
+    add(
+        "--cpu-cap",
+        metavar="PERCENT",
+        type=quantity(parse_count),
+        help="the most of a processor that it may use; 250 is two and a half",
+    )
     add("--cmdline", metavar="TEXT", help="the kernel's command line")
     add(
         "--module",
@@ -95,6 +113,9 @@ def run(args: argparse.Namespace) -> int:
         "mode": args.mode,
         "memory_kib": args.memory,
         "vcpus": args.vcpus,
+        "cpus": args.cpus,
+        "cpu_weight": args.cpu_weight,
+        "cpu_cap": args.cpu_cap,
         "cmdline": args.cmdline,
         "modules": args.module and [os.path.abspath(module) for module in args.module],
         "nets": args.net,

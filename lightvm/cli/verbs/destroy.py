@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lightvm.cli.each import for_each_domain
+from lightvm.cli.foreign import add_foreign, run_xl
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,9 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing-ok", action="store_true", help="a domain that does not exist is no error"
     )
+    add_foreign(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Destroy each domain."""
     missing_ok: bool = args.missing_ok
-    return for_each_domain(args, lambda client, d: client.destroy(d, missing_ok=missing_ok))
+    return for_each_domain(
+        args,
+        lambda client, domain: client.destroy(domain, missing_ok=missing_ok),
+        lambda domain: run_xl(domain, ["destroy"]),
+    )

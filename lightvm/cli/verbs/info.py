@@ -37,6 +37,7 @@ def _fields(domain: Domain) -> list[tuple[str, str]]:
         ("mode", str(domain.mode)),
         ("memory", size(domain.memory_kib)),
         ("vcpus", str(domain.vcpus)),
+        *(("cpus", cpus) for cpus in domain.cpus or ()),
         ("image", domain.image),
         ("cmdline", domain.cmdline),
         ("created", moment(domain.created)),
@@ -46,6 +47,10 @@ def _fields(domain: Domain) -> list[tuple[str, str]]:
     for vbd in domain.vbds:
         mode = "read-only" if vbd.readonly else "read-write"
         fields.append(("vbd", f"{vbd.path} {size(vbd.size_bytes // 1024)} {mode}"))
+    if domain.cpu_weight is not None:
+        fields.append(("cpu weight", str(domain.cpu_weight)))
+    if domain.cpu_cap is not None:
+        fields.append(("cpu cap", f"{domain.cpu_cap} %"))
     if domain.restarts:
         fields.append(("restarts", str(domain.restarts)))
     if domain.heartbeat is not None:

@@ -6,15 +6,20 @@ import argparse
 
 from lightvm.blocking import Client
 from lightvm.cli.each import for_each_domain
+from lightvm.cli.foreign import add_foreign, run_xl
 from lightvm.cli.parser import quantity
 from lightvm.cli.quantities import parse_seconds
-from lightvm.model import Domain
+from lightvm.errors import TimedOut
+from lightvm.model import Domain, ForeignDomain
+
+DEFAULT_MS = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("domains", nargs="+", metavar="DOMAIN", help="a name, a UUID or a domid")
     add_patience(parser)
+    add_foreign(parser)
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
@@ -39,4 +44,14 @@ def run(args: argparse.Namespace) -> int:
     def stop(client: Client, domain: str) -> Domain:
         return client.stop(domain, timeout_ms=args.timeout, force=args.force)
 
-    return for_each_domain(args, stop)
+    def stop_foreign(domain: ForeignDomain) -> None:
+        timeout_ms = DEFAULT_MS if args.timeout is None else args.timeout
+        try:
+            # -F: a guest without drivers of Xen's has a power button; -w: come back when it is gone
+            run_xl(domain, ["shutdown", "-F", "-w"], timeout_ms / 1000)
+        except TimedOut:
+            if not args.force:
+                raise
+            run_xl(domain, ["destroy"])
+
+    return for_each_domain(args, stop, stop_foreign)

@@ -44,6 +44,11 @@ def read_xl(text: str, where: str, overrides: Sequence[str] = ()) -> dict[str, o
         values["memory_kib"] = memory * 1024
     if (vcpus := guest.number("vcpus", "maxvcpus")) is not None:
         values["vcpus"] = vcpus
+    if (cpus := guest.cpus()) is not None:
+        values["cpus"] = cpus
+    for key, field in (("cpu_weight", "cpu_weight"), ("cap", "cpu_cap")):
+        if (number := guest.text(key)) is not None:
+            values[field] = guest.asking(key, _number, number)
     for event in ("on_poweroff", "on_reboot", "on_crash"):
         if (policy := guest.text(event)) is not None:
             values[event] = guest.asking(event, _policy, policy)
@@ -104,6 +109,13 @@ class _Guest:
             self.asking(most, _refuse, f"a guest does not grow: this must be as large as {key}")
         return numbers.get(key, numbers.get(most))
 
+    def cpus(self) -> list[str] | None:
+        """Return the processors of all vCPUs, or of each."""
+        if "cpus" not in self._settings:
+            return None
+        value = self._settings["cpus"][1].value
+        return self.asking("cpus", _cpus, value if isinstance(value, list) else [value])
+
     def cmdline(self) -> str | None:
         """Return the kernel's command line: as it is given, or made of `root` and `extra`."""
         if (cmdline := self.text("cmdline")) is not None:
@@ -156,6 +168,13 @@ def _policy(text: str) -> str:
     if text not in POLICIES:
         raise Refusal(f"{text!r} is not supported, only {', '.join(POLICIES)} are")
     return text
+
+
+def _cpus(entries: list[Value]) -> list[str]:
+    texts = [_text(entry) for entry in entries]
+    if any("node" in text for text in texts):
+        raise Refusal("nodes are not supported, only numbers of processors are")
+    return texts
 
 
 def _refuse(reason: str) -> None:

@@ -18,6 +18,9 @@ HONOURED = frozenset(
         "maxmem",
         "vcpus",
         "maxvcpus",
+        "cpus",
+        "cpu_weight",
+        "cap",
         "on_poweroff",
         "on_reboot",
         "on_crash",
@@ -69,7 +72,7 @@ REFUSED: dict[str, str] = {
     key: reason
     for keys, reason in (
         (
-            "cap cpu_weight cpus cpus_soft cpuid device_tree extratime hvm_pirq iomem ioports irqs "
+            "cpus_soft cpuid device_tree extratime hvm_pirq iomem ioports irqs "
             "init_seclabel latency llc_colors max_event_channels max_grant_frames max_maptrack_frames msr_relaxed "
             "on_soft_reset on_watchdog passthrough pci_msitranslate pci_permissive pci_power_mgmt pci_seize period "
             "pvcalls rdm seclabel slice tsc_mode vdispl vif2 vkb vkb_device vmtrace_buf_kb vnuma vpmu vsnd "

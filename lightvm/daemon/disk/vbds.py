@@ -22,7 +22,7 @@ def describe_vbd(index: int, port: int, loop: int) -> Device:
     return vbd._replace(front={**vbd.front, **rings})
 
 
-def describe_free_vbd(index: int, loop: int) -> Device:
+def describe_free_vbd(index: int, loop: int, *, readonly: bool) -> Device:
     """Return a vbd for XenStore whose ring its guest makes, with all that libxl says of such."""
     vbd = _describe(index, loop)
     more = {
@@ -31,8 +31,9 @@ def describe_free_vbd(index: int, loop: int) -> Device:
         "physical-device-path": f"/dev/loop{loop}",
         "bootable": "1",
         "removable": "0",
-        "discard-enable": "1",
+        "discard-enable": "0" if readonly else "1",
         "specification": "xen",
+        "mode": "r" if readonly else "w",  # here the guest is told by it
     }
     return vbd._replace(back={**vbd.back, **more})
 

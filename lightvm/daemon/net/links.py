@@ -141,16 +141,15 @@ class Links:
         """Put a device into its bridge, and up."""
         with _failing("add port", name):
             index = self._wait(name)
-            self._netlink.link(
+            self._netlink.link(  # in one step: Linux does all of this in the order in which it makes sense
                 "set",
                 index=index,
                 address=PORT_MAC,
                 mtu=mtu,
-                flags=IFF_NOARP,
-                change=IFF_NOARP | IFF_MULTICAST,
+                master=self.index(bridge),
+                flags=IFF_NOARP | IFF_UP,
+                change=IFF_NOARP | IFF_MULTICAST | IFF_UP,
             )
-            self._netlink.link("set", index=index, master=self.index(bridge))
-            self._netlink.link("set", index=index, state="up")
 
     def hook_all(self, name: str) -> None:
         """Let nothing that comes in by a port pass nftables by.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from lightvm.daemon.xenstore.store import Node
+
+LOOK_SECONDS = 0.005
 
 
 class MemoryStore:
@@ -71,6 +74,13 @@ class MemoryStore:
         """Return a node's value."""
         self._check()
         return self.nodes.get(path)
+
+    def wait_for(self, path: str, value: str, seconds: float) -> str | None:
+        """Look again and again."""
+        end = time.monotonic() + seconds
+        while (found := self.read(path)) != value and time.monotonic() < end:
+            time.sleep(LOOK_SECONDS)
+        return found
 
     def children(self, path: str) -> Sequence[str]:
         """Return the names below a node."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import structlog
 import trio
@@ -16,6 +17,8 @@ import trio
 from lightvm.daemon.xenstore.store import Store
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 ATTEMPT_SECONDS = 10.0
 RETRY_SECONDS = 5.0
@@ -124,14 +127,25 @@ class NameKeeper:
 
     async def domids_present(self) -> set[int]:
         """Return the domids that have any node in XenStore. Raises `OSError`, also after a time-out."""
+        names = await self._ask(lambda: self._store.children("/local/domain"))
+        return {int(name) for name in names if name.isdigit()}
+
+    async def names_of(self, domids: Sequence[int]) -> dict[int, str]:
+        """Return the names of those that have one. Raises `OSError`, also after a time-out."""
+        if not domids:
+            return {}
+
+        def read() -> dict[int, str]:
+            found = {domid: self._store.read(f"/local/domain/{domid}/name") for domid in domids}
+            return {domid: name for domid, name in found.items() if name is not None}
+
+        return await self._ask(read)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
         try:
             with trio.fail_after(ATTEMPT_SECONDS):
-                names = await trio.to_thread.run_sync(
-                    self._store.children,
-                    "/local/domain",
-                    abandon_on_cancel=True,
-                    limiter=self._limiter,
+                return await trio.to_thread.run_sync(
+                    question, abandon_on_cancel=True, limiter=self._limiter
                 )
         except trio.TooSlowError as exc:
             raise OSError(errno.ETIMEDOUT, "xenstore did not answer") from exc
-        return {int(name) for name in names if name.isdigit()}

@@ -45,6 +45,10 @@ class Store(Protocol):
         """Return a node's value, or None where there is none."""
         ...
 
+    def wait_for(self, path: str, value: str, seconds: float) -> str | None:
+        """Wait until a node has a value, and return what it has then, or when the time is over."""
+        ...
+
     def children(self, path: str) -> Sequence[str]:
         """Return the names below a node."""
         ...

@@ -7,6 +7,9 @@ flavor = "tiny"
 mode = "xenstore"
 memory = "4M"
 vcpus = 1
+cpus = ["0-3,^1"]
+cpu_weight = 512
+cpu_cap = 50
 cmdline = "quiet"
 modules = ["/m", "n"]
 nets = [{network = "default", ipv4 = "10.0.0.2", mac = "02:00:00:00:00:01"}]

@@ -42,7 +42,7 @@ def test_every_key_is_honoured(tmp_path: Path) -> None:
         tmp_path,
         """
         { "name": "daytime-1", "kernel": "/images/daytime", "cmdline": "quiet", "ramdisk": "/r",
-          "memory": 8, "vcpus": { "count": 2 }, "address_size": 32, "paused": true,
+          "memory": 8, "vcpus": { "count": 2, "cpumap": [[1], [0, 3]] }, "address_size": 32, "paused": true,
           "vifs": [ { "ip": "10.6.6.11", "mac": "00:16:3e:00:00:0b", "bridge": "xenbr" } ],
           "vbds": [ { "target": "/d", "type": "file", "vdev": "xvda", "access": "w" },
                     { "target": "/e", "type": "phy", "vdev": "xvdb", "access": "r" } ],
@@ -56,6 +56,7 @@ def test_every_key_is_honoured(tmp_path: Path) -> None:
         modules=("/r",),
         memory_kib=8192,
         vcpus=2,
+        cpus=("1", "0,3"),
         mode=Mode.NOXS,
         paused=True,
         nets=(NetRequest(network="xenbr", ipv4="10.6.6.11", mac="00:16:3e:00:00:0b"),),
@@ -74,7 +75,7 @@ def test_paths_are_relative_to_the_working_directory(
     ("change", "where", "said"),
     [
         ({"kernel": ""}, "kernel", "restores a guest"),
-        ({"vcpus": {"count": 1, "cpumap": [[2, 3]]}}, "vcpus.cpumap", "pinning"),
+        ({"vcpus": {"count": 1, "cpumap": ["2"]}}, "vcpus.cpumap[0]", "str"),
         ({"xen": {"pvh": False}}, "xen.pvh", "PV guests"),
         ({"xen": {"dev_method": "none"}}, "xen.dev_method", "none"),
         ({"vbds": [VBD | {"vdev": "hda"}]}, "vbds[0].vdev", "'hda'"),

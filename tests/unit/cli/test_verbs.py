@@ -67,7 +67,8 @@ def test_quiet_list_is_names_only(run: Run, two: str) -> None:
 def test_list_asks_for_exited_domains_only_with_all(
     run: Run, start_daemon: StartDaemon, args: tuple[str, ...], wanted: bool
 ) -> None:
-    daemon = start_daemon(answering(List=calls.ListReply(domains=())))
+    script = answering(List=calls.ListReply(domains=()), Foreign=calls.ForeignReply(domains=()))
+    daemon = start_daemon(script)
     run("--socket", daemon.path, "list", *args)
     assert json.loads(bytes(daemon.calls[0].parameters)) == {"all": wanted}
 

@@ -10,10 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lightvm.client import Client
+from lightvm.client import Client, open_client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.errors import BadRequest, NotPossibleNow, TimedOut
-from lightvm.model import ExitReason, Mode, NetRequest, Power, Source, WaitFor
+from lightvm.model import DiskRequest, ExitReason, Mode, NetRequest, Power, Source, WaitFor
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from tests.elf import Load, entry_note, make_elf
 from tests.waits import settle, until
@@ -192,3 +192,25 @@ async def test_a_repeated_create_needs_no_image_any_more(
     Path(linux).unlink()
     again = await client.create(linux, token="once")
     assert (again.source, again.domain.uuid) == (Source.EXISTING, first.domain.uuid)
+
+
+async def test_a_disk_that_is_read_takes_no_shell_and_its_guest_is_told(
+    tmp_path: Path, threadless: None, linux: str
+) -> None:
+    config = msgspec.structs.replace(
+        default_config(tmp_path),
+        flavors={"disk": FlavorSection(memory_kib=KIB, low=2, high=2, mode=Mode.XENSTORE, disks=1)},
+    )
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(4096))
+    async with serve_in_memory(tmp_path, config=config) as lvm:
+        await until(lambda: not any(pool.filling for pool in lvm.service.pools))
+        for readonly, source, mode in ((False, Source.POOL, "w"), (True, Source.COLD, "r")):
+            disk = DiskRequest(path=str(image), readonly=readonly)
+            async with open_client(lvm.socket) as client:
+                created = await client.create(linux, flavor="disk", disks=[disk])
+                assert created.source is source
+                back = f"/local/domain/0/backend/vbd/{created.domain.domid}/51712"
+                assert lvm.store.nodes[f"{back}/mode"] == mode
+                assert lvm.store.nodes[f"{back}/discard-enable"] == str(int(not readonly))
+                await client.destroy(created.domain.uuid)

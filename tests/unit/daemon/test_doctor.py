@@ -96,7 +96,7 @@ async def test_a_domain_that_is_not_in_xen_is_missing(
     async def nobody_ended(watched: object) -> Sequence[DomainInfo]:
         return []
 
-    monkeypatch.setattr(lvm.hypervisor, "find_ended", nobody_ended)
+    monkeypatch.setattr(lvm.hypervisor, "find_changed", nobody_ended)
     lvm.hypervisor.kill(created.domain.domid)
     assert told(await client.doctor(), Verdict.MISSING) == [("domain", "web")]
 

@@ -128,7 +128,7 @@ async def test_a_failure_to_look_for_the_ended_is_survived(
     lvm: InMemory, client: Client, error: Exception
 ) -> None:
     created = await client.create(lvm.noop, name="web")
-    lvm.hypervisor.fail("find_ended", error)
+    lvm.hypervisor.fail("find_changed", error)
     lvm.hypervisor.crash(created.domain.domid)
     await client.wait("web", timeout_ms=2000)
 
@@ -154,9 +154,9 @@ async def test_the_reaper_looks_at_all_domains_with_one_call(
 ) -> None:
     for _ in range(number):
         await client.create(lvm.noop)
-    before = lvm.hypervisor.calls["find_ended"]
+    before = lvm.hypervisor.calls["find_changed"]
     await settle(10)
-    assert 10 <= lvm.hypervisor.calls["find_ended"] - before <= 41
+    assert 10 <= lvm.hypervisor.calls["find_changed"] - before <= 41
 
 
 async def test_a_domain_that_somebody_is_destroying_is_lost(lvm: InMemory, client: Client) -> None:

@@ -32,7 +32,7 @@ def store() -> MemoryStore:
     """Return a store with one guest."""
     store = MemoryStore()
     vif = describe_free_vif(0, VIF, "br0", 1400)
-    introduce(store, HANDLE, UUID, SHAPE, [vif, describe_free_vbd(0, 10)])
+    introduce(store, HANDLE, UUID, SHAPE, [vif, describe_free_vbd(0, 10, readonly=False)])
     return store
 
 
