@@ -39,9 +39,18 @@ static int share(struct lvm_domain *domain, const struct lvm_scheduling *schedul
     }
     struct abi_domctl op = {.cmd = ABI_DOMCTL_SCHEDULER_OP, .domain = (uint16_t)domain->domid};
     op.u.scheduler_op.id = id;
+    op.u.scheduler_op.cmd = ABI_SCHEDOP_GETINFO; /* credit2 has no word for a cap that stays */
+    rc = lvm_domctl(domain->xen, &op);
+    if (rc) {
+        return rc;
+    }
     op.u.scheduler_op.cmd = ABI_SCHEDOP_PUTINFO;
-    op.u.scheduler_op.weight = scheduling->weight;
-    op.u.scheduler_op.cap = scheduling->cap;
+    if (scheduling->weight) {
+        op.u.scheduler_op.weight = scheduling->weight;
+    }
+    if (scheduling->cap != LVM_CAP_AS_IS) {
+        op.u.scheduler_op.cap = scheduling->cap;
+    }
     return lvm_domctl(domain->xen, &op);
 }
 

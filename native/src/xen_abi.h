@@ -119,8 +119,9 @@ struct abi_vcpuaffinity {
 #define ABI_SCHEDULER_CREDIT 5u
 #define ABI_SCHEDULER_CREDIT2 6u
 #define ABI_SCHEDOP_PUTINFO 0u
+#define ABI_SCHEDOP_GETINFO 1u
 
-/* The same for both schedulers; a weight of 0 and a cap of all ones leave them as they are. */
+/* The same for both schedulers. */
 struct abi_scheduler_op {
     uint32_t id;
     uint32_t cmd;

@@ -71,7 +71,11 @@ static int fake_domctl(struct abi_domctl *op)
         n_pinned++;
         return 0;
     case ABI_DOMCTL_SCHEDULER_OP:
-        shared = op->u.scheduler_op;
+        if (op->u.scheduler_op.cmd == ABI_SCHEDOP_GETINFO) {
+            op->u.scheduler_op.weight = 256, op->u.scheduler_op.cap = 7;
+        } else {
+            shared = op->u.scheduler_op;
+        }
         return 0;
     case ABI_DOMCTL_GETHVMCONTEXT:
         op->u.hvmcontext.size = 4096;

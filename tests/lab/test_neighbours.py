@@ -28,7 +28,8 @@ CONFIG = """
 type = "pvh"
 name = "neighbour"
 kernel = "{kernel}"
-memory = 8
+memory = 4
+vcpus = 1
 vif = ["bridge={bridge}"]
 """
 

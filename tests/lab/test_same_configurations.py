@@ -19,7 +19,7 @@ name = "both"
 kernel = "{kernel}"
 """
 VIF = "bridge={bridge},mac=02:00:00:00:00:4f,ip=10.78.0.90"
-OTHER_VIF = "bridge={bridge},mac=02:00:00:00:00:50"
+OTHER_VIF = "bridge={bridge},mac=02:00:00:00:00:50,ip=10.78.0.91"
 CONFIGURATIONS = {
     "memory": LEAST + "memory = 128",
     "odd memory": LEAST + "memory = 137\nmaxmem = 137",
