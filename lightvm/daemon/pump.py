@@ -1,32 +1,20 @@
-"""Events from guests, and guests that end without one."""
+"""Events from guests."""
 
 from __future__ import annotations
-
-import contextlib
-import itertools
 
 import structlog
 import trio
 
-from lightvm.daemon.domains import EVENT_BUDGET, LiveDomain, Registry
+from lightvm.daemon.domains import EVENT_BUDGET, LiveDomain
 from lightvm.daemon.lifecycle import Lifecycle
-from lightvm.daemon.shells import Pools
 from lightvm.errors import LightVMError
-from lightvm.model import ExitReason
-from lightvm.xen.hypervisor import Hypervisor, Watched, exit_reason
+from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
 
 BUDGET_SECONDS = 0.05
 EVENT_COST = 256
 """What one event counts for beside its bytes: many small writes cost dom0 as much as a few large ones."""
-
-SHORTEST_REAP, LONGEST_REAP = 0.25, 0.9
-SHELLS_EVERY = 10
-"""Every so many looks, the reaper looks at the shells too."""
-
-REAP_SHARE = 0.02
-"""The reaper's share of time: it waits longer between two looks the longer a look takes, within the bounds."""
 
 
 class EventPump:
@@ -93,46 +81,3 @@ class EventPump:
             for domain, event in throttled:
                 if domain.handle is not None:
                     self._hear(event)
-
-
-async def notice_changes(
-    hypervisor: Hypervisor, registry: Registry, lifecycle: Lifecycle, pools: Pools
-) -> None:
-    """Find what becomes of domains without a word, for ever: crashes, triple faults, `xl destroy`, `xl pause`.
-
-    One call covers all domains, so it is noticed within a second however many there are. Shells, which nobody should
-    touch, are looked at now and then.
-    """
-    for look in itertools.count():
-        begun = trio.current_time()
-        watched = {
-            uuid: Watched(domain.record.domid, bytes.fromhex(uuid), domain.paused)
-            for uuid, domain in registry.live.items()
-        }
-        if look % SHELLS_EVERY == 0:
-            watched |= {
-                shell.uuid: Watched(shell.handle.domid, bytes.fromhex(shell.uuid), paused=True)
-                for shell in pools.shells()
-            }
-        try:
-            changed = await hypervisor.find_changed(sorted(watched.values()))
-        except LightVMError as exc:
-            log.error("reaper-failed", error=str(exc))
-            changed = ()
-        for info in changed:
-            uuid = info.uuid.hex()
-            domain = registry.live.get(uuid)
-            if domain is None:  # ended by its own word meanwhile, or a shell
-                await pools.drop(uuid)
-                continue
-            if not (info.gone or info.dying or info.shutdown):
-                lifecycle.note_paused(domain, was=watched[uuid].paused)
-                continue
-            gone = info.gone or (info.dying and not info.shutdown)
-            if not gone:
-                # It may have said why: the event of its last word may still be on its way.
-                with contextlib.suppress(LightVMError):
-                    lifecycle.hear_control(domain)
-            lifecycle.end(domain, ExitReason.LOST if gone else exit_reason(info.shutdown_code))
-        took = trio.current_time() - begun
-        await trio.sleep(min(max(took / REAP_SHARE, SHORTEST_REAP), LONGEST_REAP))

@@ -24,7 +24,8 @@ from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
-from lightvm.daemon.pump import EventPump, notice_changes
+from lightvm.daemon.pump import EventPump
+from lightvm.daemon.reaper import Reaper
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
@@ -102,6 +103,7 @@ async def _serve(
         services = JitServices(config, registry, creator, lifecycle, devices, journal)
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
+        reaper = Reaper(hypervisor, registry, lifecycle, pools, dom0.store)
         await Reconciliation(
             hypervisor,
             journal,
@@ -114,7 +116,8 @@ async def _serve(
         ).run()
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)
-        background.start_soon(notice_changes, hypervisor, registry, lifecycle, pools)
+        background.start_soon(reaper.notice_changes)
+        background.start_soon(reaper.hear_hints)
         background.start_soon(names.write_names)
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)

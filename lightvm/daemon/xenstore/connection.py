@@ -7,8 +7,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
+
+import trio
 
 REPLY_SECONDS = 10.0
 """How long xenstored may take to reply."""
@@ -150,6 +152,35 @@ class Connection:
             if not received:
                 raise OSError(errno.EPIPE, "xenstored has closed the connection")
             self._buffer += received
+
+
+class Releases:
+    """A connection that hears of domains that end, of those that xenstored knows: many ends may be one message.
+
+    It is for the event loop, and never waits for a reply: whatever comes is a hint, and there is nothing else to come.
+    """
+
+    def __init__(self, socket_path: str) -> None:
+        """Connect, and ask for it; raises `OSError`."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.setblocking(False)
+            self._socket.connect(socket_path)
+            self._socket.send(_pack(Op.WATCH, ("@releaseDomain", _MARK, ""), 0))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    async def wait(self) -> None:
+        """Wait for a hint; raises `OSError` where there will be none any more."""
+        await trio.lowlevel.wait_readable(self._socket)
+        with suppress(BlockingIOError):
+            if not self._socket.recv(65536):
+                raise OSError(errno.EPIPE, "xenstored has closed the connection")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
 
 
 def _pack(op: Op, words: Sequence[str], transaction: int) -> bytes:

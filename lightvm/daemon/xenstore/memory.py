@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import trio
+
 from lightvm.daemon.xenstore.store import Node
 
 LOOK_SECONDS = 0.005
@@ -19,6 +21,8 @@ class MemoryStore:
         self.introduced: dict[int, tuple[int, int]] = {}
         """Page and event channel by domid."""
         self.broken = False
+        self.released = trio.Event()
+        """To be set where `wait_release` is to return."""
 
     def _check(self) -> None:
         if self.broken:
@@ -87,3 +91,9 @@ class MemoryStore:
         self._check()
         prefix = path + "/"
         return sorted({n[len(prefix) :].split("/")[0] for n in self.nodes if n.startswith(prefix)})
+
+    async def wait_release(self) -> None:
+        """Wait for a test to say so."""
+        self._check()
+        await self.released.wait()
+        self.released = trio.Event()

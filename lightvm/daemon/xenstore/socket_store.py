@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lightvm.daemon.xenstore.connection import Connection, Op, Refused
+from lightvm.daemon.xenstore.connection import Connection, Op, Refused, Releases
 from lightvm.daemon.xenstore.store import Node
 
 MOST_CONFLICTS = 20
@@ -27,6 +27,7 @@ class SocketStore:
     def __init__(self, socket_path: str = "/run/xenstored/socket") -> None:
         self._socket_path = socket_path
         self._idle: list[Connection] = []
+        self._releases: Releases | None = None
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -105,8 +106,23 @@ class SocketStore:
                 names = _list_in_parts(connection, path)
             return [name.decode() for name in (names or b"").split(b"\0") if name]
 
+    async def wait_release(self) -> None:
+        """Wait until xenstored says that a domain has ended, or may have: at first it always says so."""
+        try:
+            if self._releases is None:
+                self._releases = Releases(self._socket_path)
+            await self._releases.wait()
+        except OSError as exc:
+            if self._releases is not None:
+                self._releases.close()
+                self._releases = None
+            raise OSError(exc.errno or errno.EIO, f"xenstore: {exc.strerror or exc}") from exc
+
     def close(self) -> None:
         """Close the connections that nobody uses."""
+        if self._releases is not None:
+            self._releases.close()
+            self._releases = None
         while self._idle:
             self._idle.pop().close()
 

@@ -19,7 +19,7 @@ class Node(NamedTuple):
 
 
 class Store(Protocol):
-    """A XenStore as far as it is needed here. Called in a worker thread; raises `OSError`."""
+    """A XenStore as far as it is needed here. What is not async is called in a worker thread; raises `OSError`."""
 
     def write(self, path: str, value: str) -> None:
         """Write a node."""
@@ -51,4 +51,8 @@ class Store(Protocol):
 
     def children(self, path: str) -> Sequence[str]:
         """Return the names below a node."""
+        ...
+
+    async def wait_release(self) -> None:
+        """Wait until a domain that was introduced may have ended. One task at a time, cancellable at any time."""
         ...

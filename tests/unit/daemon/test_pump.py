@@ -123,16 +123,6 @@ async def test_a_failure_at_an_event_is_survived(
     assert (await client.create(lvm.noop, wait=WaitFor.READY)).domain.ready is not None
 
 
-@ERRORS
-async def test_a_failure_to_look_for_the_ended_is_survived(
-    lvm: InMemory, client: Client, error: Exception
-) -> None:
-    created = await client.create(lvm.noop, name="web")
-    lvm.hypervisor.fail("find_changed", error)
-    lvm.hypervisor.crash(created.domain.domid)
-    await client.wait("web", timeout_ms=2000)
-
-
 async def test_an_event_of_a_killed_domain_is_survived(lvm: InMemory, client: Client) -> None:
     created = await client.create(lvm.noop, name="web")
     lvm.hypervisor.say(created.domain.domid, b"last words")
@@ -146,24 +136,3 @@ async def test_the_events_of_shells_are_nobody_s(lvm: InMemory, client: Client) 
     assert not lvm.service.lifecycle.routes
     assert not lvm.hypervisor._pending
     assert not any(lvm.hypervisor._masked.values())
-
-
-@pytest.mark.parametrize("number", [0, 1, 700])
-async def test_the_reaper_looks_at_all_domains_with_one_call(
-    lvm: InMemory, client: Client, number: int
-) -> None:
-    for _ in range(number):
-        await client.create(lvm.noop)
-    before = lvm.hypervisor.calls["find_changed"]
-    await settle(10)
-    assert 10 <= lvm.hypervisor.calls["find_changed"] - before <= 41
-
-
-async def test_a_domain_that_somebody_is_destroying_is_lost(lvm: InMemory, client: Client) -> None:
-    created = await client.create(lvm.noop, name="web", wait=WaitFor.READY)
-    lvm.hypervisor.kill(created.domain.domid)
-    domain = await client.wait("web")
-    assert domain.exit is not None
-    assert domain.exit.reason == "lost"
-    await settle()
-    assert lvm.hypervisor.calls["destroy"] == 0
