@@ -26,7 +26,7 @@ def printable(text: str) -> str:
 
 def print_error(code: str, message: str) -> None:
     """Print the one line on stderr that an error gets."""
-    print(f"lightvm: {code}: {printable(message)}", file=sys.stderr)
+    print(f"lightvm: {printable(code)}: {printable(message)}", file=sys.stderr)
 
 
 def print_table(

@@ -132,6 +132,13 @@ def test_many_are_numbered_and_printed_as_they_come_and_failures_do_not_stop_the
     assert done.code == 1
 
 
+def test_codes_of_failures_cannot_reach_the_terminal(run: Run, start_daemon: StartDaemon) -> None:
+    hostile = CreateResult(index=0, failure=Failure(code="a\x1b[2J", message="no"))
+    daemon = start_daemon(answering(CreateMany=calls.CreateManyReply(results=(hostile,))))
+    done = run("--socket", daemon.path, "create", "/k", "--count", "1")
+    assert done.err == "lightvm: a\\x1b[2J: no (domain 1 of 1)\n"
+
+
 def test_many_in_json_are_one_line_each(run: Run, daemon: ScriptedDaemon) -> None:
     done = run("--socket", daemon.path, "create", "/k", "--count", "3", "--format", "json")
     lines = [msgspec.json.decode(line, type=Created) for line in done.out.splitlines()]
