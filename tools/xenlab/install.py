@@ -116,9 +116,9 @@ def compile_option(suite: Suite) -> list[str]:
 def pack(root: Path, tar: Path) -> None:
     """Move the files below `root` into `tar`, with scripts that start dom0's Python."""
     for script in (root / "bin").glob("*"):
-        first, _, rest = script.read_text(encoding="utf-8").partition("\n")
-        if first.startswith("#!") and "python" in first:
-            script.write_text(f"#!{HOME}/bin/python\n{rest}", encoding="utf-8")
+        first, _, rest = script.read_bytes().partition(b"\n")
+        if first.startswith(b"#!") and b"python" in first:
+            script.write_bytes(f"#!{HOME}/bin/python\n".encode() + rest)
     with tarfile.open(tar, "w") as archive:
         archive.add(root, arcname=".")
     shutil.rmtree(root)

@@ -31,6 +31,8 @@ NOT_INPUTS = {"build", "dist", "docs", "tests", "tools", "venv", "__pycache__"}
 # What a lab is for: the daemon, and the tests of it.
 EXTRAS = ("daemon", "test")
 PIP_PATIENCE = 900.0
+# The extension, and programs; one that is linked statically asks for no C library.
+MACHINE_CODE = re.compile(r".*(\.so|\.data/scripts/[^/]+)").fullmatch
 
 
 def list_inputs(root: Path = PROJECT) -> Iterator[Path]:
@@ -139,7 +141,7 @@ def platform_tags(suite: Suite) -> list[str]:
 def check_glibc(wheel: Path, suite: Suite) -> None:
     """Refuse a wheel whose machine code asks for a newer C library than the suite has."""
     with zipfile.ZipFile(wheel) as archive:
-        code = b"".join(archive.read(n) for n in archive.namelist() if n.endswith(".so"))
+        code = b"".join(archive.read(name) for name in archive.namelist() if MACHINE_CODE(name))
     needed = max((int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", code)), default=0)
     if needed > suite.glibc_minor:
         raise LabError(

@@ -25,9 +25,9 @@ Requires-Dist: not-a-header
 """
 
 
-def make_wheel(path, code):
+def make_wheel(path, code, name="lightvm/_native.abi3.so"):
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("lightvm/_native.abi3.so", code)
+        archive.writestr(name, code)
     return path
 
 
@@ -68,14 +68,22 @@ def test_a_wheel_for_a_newer_libc_is_refused(tmp_path):
     assert caught.value.code == "glibc-too-new"
 
 
+def test_programs_are_machine_code_too(tmp_path):
+    name = "lightvm-0.1.0.data/scripts/lvm"
+    with pytest.raises(LabError):
+        check_glibc(make_wheel(tmp_path / "new.whl", b"\x7fELF\0GLIBC_2.38\0", name), BOOKWORM)
+
+
 def test_scripts_start_the_python_of_dom0(tmp_path):
     root = tmp_path / "root"
     (root / "bin").mkdir(parents=True)
     (root / "bin" / "tool").write_text("#!/host/venv/bin/python\nimport sys\n")
     (root / "bin" / "plain").write_text("#!/bin/sh\nexit\n")
+    (root / "bin" / "program").write_bytes(b"\x7fELF\xff\n\0")
     install.pack(root, tmp_path / "tree.tar")
     with tarfile.open(tmp_path / "tree.tar") as archive:
         archive.extractall(tmp_path / "out", filter="data")
     assert (tmp_path / "out/bin/tool").read_text() == "#!/opt/lightvm/bin/python\nimport sys\n"
     assert (tmp_path / "out/bin/plain").read_text() == "#!/bin/sh\nexit\n"
+    assert (tmp_path / "out/bin/program").read_bytes() == b"\x7fELF\xff\n\0"
     assert not root.exists()
