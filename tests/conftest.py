@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import trio
+
+from tests.native_lvm import SANITIZERS, Installed, build_lvm
 
 T = TypeVar("T")
 
@@ -36,3 +39,15 @@ def threadless(monkeypatch: pytest.MonkeyPatch) -> None:
         return function(*args)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+@pytest.fixture(scope="session")
+def lvm_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The native ``lvm``, under the address and undefined behaviour sanitizers."""
+    return build_lvm(tmp_path_factory.mktemp("lvm") / "lvm", *SANITIZERS)
+
+
+@pytest.fixture
+def installed(lvm_program: Path, tmp_path: Path) -> Installed:
+    """The native ``lvm``, with a ``lightvm`` beside it."""
+    return Installed(lvm_program, tmp_path / "prefix")

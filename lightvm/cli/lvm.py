@@ -3,6 +3,9 @@
 ``lvm`` is LVM2's own command on most hosts, and scripts rely on it. So only a command line that
 starts with a verb of ours is ours; any other goes to LVM2's binary as it is. ``version`` is a verb
 of both: LVM2 has it where it is installed.
+
+The command that an installer puts into the path is ``native/client``, which does the plain forms of a
+few verbs by itself, and hands everything else to this module (`lightvm.cli.main.AS_LVM`).
 """
 
 from __future__ import annotations
@@ -17,13 +20,12 @@ NOT_FOUND = 127
 
 _SHARED = ("version",)
 _USUAL = ("/sbin", "/usr/sbin")
-_MARK = b"lightvm.cli.lvm"
+_MARK = b"lightvm.cli.lvm"  # a script imports it, and the native program has it in an ELF note
 _TRIED = "LIGHTVM_LVM_TRIED"
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Run our verb, or become LVM2's ``lvm``."""
-    argv = sys.argv[1:]
     ours = bool(argv) and argv[0] in VERBS
     if not ours or argv[0] in _SHARED:
         tried = _tried()

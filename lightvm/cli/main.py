@@ -6,28 +6,41 @@ Starting Python is most of what a verb takes, so each imports only what it needs
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable
 from io import TextIOWrapper
 
 from lightvm.cli.output import print_error
-from lightvm.cli.parser import Parser, UsageError, command_parser, verb_parser
 from lightvm.cli.verbs import VERBS
+
+TYPE_CHECKING = False  # type checkers take this name for true; these imports cost time
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from lightvm.cli.parser import Parser
 
 FAILED = 1
 NO_DAEMON = 3
 INTERRUPTED = 128 + 2  # SIGINT
 BROKEN_PIPE = 128 + 13  # SIGPIPE
 
+AS_LVM = "--as-lvm"
+"""First word of a command line that the native ``lvm`` hands over; the rest is what ``lvm`` was given."""
+
 
 def main(argv: list[str] | None = None, prog: str = "lightvm") -> int:
     """Run a command line and return its exit code; help and usage errors exit by themselves."""
+    if argv is None:
+        argv = sys.argv[1:]
+        if argv[:1] == [AS_LVM]:
+            from lightvm.cli.lvm import main as lvm_main
+
+            return lvm_main(argv[1:])
     if isinstance(sys.stdout, TextIOWrapper):  # a name may have letters that the locale lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = _run(sys.argv[1:] if argv is None else argv, prog)
+        code = _run(argv, prog)
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -43,6 +56,8 @@ def main(argv: list[str] | None = None, prog: str = "lightvm") -> int:
 
 
 def _run(argv: list[str], prog: str) -> int:
+    from lightvm.cli.parser import command_parser, verb_parser
+
     parser = command_parser(prog)
     args = parser.parse_args(argv)
     verb: str | None = args.verb
@@ -67,6 +82,7 @@ def _run(argv: list[str], prog: str) -> int:
 def _carry_out(
     run: Callable[[argparse.Namespace], int], args: argparse.Namespace, parser: Parser
 ) -> int:
+    from lightvm.cli.parser import UsageError
     from lightvm.errors import LightVMError, NoDaemon
 
     try:

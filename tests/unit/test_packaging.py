@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "packaging/lightvm.toml").read_text()
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "native/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "native/*.md", "native/client/*.md")
     for path in ROOT.glob(pattern)
     if path.is_file()
 )

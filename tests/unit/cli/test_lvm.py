@@ -1,10 +1,10 @@
-"""The ``lvm`` command: whose verb is it?"""
+"""The ``lvm`` command: whose verb is it? Asked of the native program, which hands over to Python's."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import pytest
 import lightvm
 from lightvm.cli import lvm
 from lightvm.cli.verbs import VERBS
+from tests.native_lvm import Installed, build_lvm, can_link_statically
 
-ROOT = Path(lightvm.__file__).parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -26,14 +26,9 @@ def write_command(path: Path, text: str) -> None:
 
 
 @pytest.fixture
-def our_lvm(tmp_path: Path) -> Path:
+def our_lvm(installed: Installed) -> Path:
     """Install our ``lvm`` as an installer would do it."""
-    command = tmp_path / "ours" / "lvm"
-    write_command(
-        command,
-        f"#!{sys.executable}\nimport sys\nfrom lightvm.cli.lvm import main\nsys.exit(main())\n",
-    )
-    return command
+    return installed.lvm
 
 
 @pytest.fixture
@@ -44,7 +39,6 @@ def run(tmp_path: Path, our_lvm: Path) -> Run:
         folders = [our_lvm.parent, tmp_path / "lvm2", "/usr/bin", "/bin"]
         environment = {
             "PATH": os.pathsep.join(map(str, folders)),
-            "PYTHONPATH": str(ROOT),
             "LIGHTVM_SOCKET": str(tmp_path / "none"),
         }
         return subprocess.run(
@@ -117,7 +111,7 @@ def test_lvm2_gets_the_signals_that_python_ignores(run: Run, lvm2: Path) -> None
 
 
 def test_another_installation_of_ours_is_passed_over(run: Run, lvm2: Path, our_lvm: Path) -> None:
-    write_command(lvm2, our_lvm.read_text())
+    shutil.copy2(our_lvm, lvm2)
     done = run("pvs")
     assert done.returncode == 127
 
@@ -156,6 +150,36 @@ def test_first_lvm_in_the_path_is_taken(tmp_path: Path, our_lvm: Path) -> None:
         write_command(tmp_path / name / "lvm", "#!/bin/sh\n")
     path = [our_lvm.parent, *(tmp_path / n for n in ("folder", "plain", "none", "first", "second"))]
     assert lvm.find_lvm2([*map(str, path)], []) == str(tmp_path / "first" / "lvm")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("-static",), ("-static", "-s")], ids=" ".join)
+def test_program_is_known_by_its_first_page_however_it_is_linked(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    if "-static" in flags and not can_link_statically(tmp_path / "empty"):
+        pytest.skip("there is no static C library")
+    build_lvm(tmp_path / "lvm", "-O0", *flags)
+    assert lvm.find_lvm2([str(tmp_path)], []) == lvm.find_lvm2([], [])
+
+
+def test_lightvm_of_the_path_is_taken_where_there_is_none_beside(
+    our_lvm: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (our_lvm.parent / "lightvm").rename(elsewhere / "lightvm")
+    for folder, code in ((elsewhere, 0), (our_lvm.parent, 127)):
+        done = subprocess.run(
+            [our_lvm, "create", "--help"],
+            env={"PATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == code
+    assert done.stderr == "lvm: lightvm cannot be run: No such file or directory\n"
 
 
 def test_no_verb_of_ours_is_one_of_lvm2_except_version() -> None:
