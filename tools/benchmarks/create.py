@@ -91,12 +91,14 @@ def full(socket: str, shells: int) -> bool:
         return False
 
 
-def fork_exec(n: int) -> list[float]:
-    """Time fork+exec+wait of /bin/true."""
+def fork_exec(n: int, *command: str) -> list[float]:
+    """Time fork+exec+wait of a command, by default of /bin/true."""
     with tempfile.TemporaryDirectory() as directory:
         program = f"{directory}/fork_exec"
         subprocess.run(["gcc", "-O2", "-o", program, HERE / "fork_exec.c"], check=True)
-        out = subprocess.run([program, str(n)], check=True, capture_output=True, text=True).stdout
+        out = subprocess.run(
+            [program, str(n), *command], check=True, capture_output=True, text=True
+        ).stdout
     return [float(line) for line in out.split()]
 
 
@@ -128,6 +130,14 @@ def cli_creates(socket: str, n: int) -> list[float]:
         timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
         for _ in range(n)
     ]
+
+
+def lvm_creates(socket: str, n: int) -> tuple[list[float], list[float]]:
+    """Time the `lvm create` command as a whole process; return its times, and those of /bin/true around them."""
+    command = (str(BIN / "lvm"), "create", NOOP, "--wait", "ready", "--socket", socket)
+    forks = fork_exec(n)
+    times = fork_exec(n, *command)
+    return times, forks + fork_exec(n)
 
 
 def xl_creates(n: int) -> list[float]:
@@ -170,12 +180,15 @@ def measure(live: list[int], per_step: int) -> dict[str, object]:
         results["api_create_series"] = series
         results["api_create_cold_ms"] = cold = summary(cold_creates(client, 10))
         results["live_domains"] = len(client.list())
-    with daemon(20) as socket:
+    with daemon(50) as socket:
+        lvm, around = map(summary, lvm_creates(socket, 25))
+        results["lvm_create_ms"] = lvm
         results["cli_create_ms"] = cli = summary(cli_creates(socket, 10))
         results["xl_create_ms"] = xl = summary(xl_creates(5))
     results["ratios"] = {
         "api_create_to_fork_exec": round(pooled["p50"] / yardstick["p50"], 4),
         "api_create_cold_to_fork_exec": round(cold["p50"] / yardstick["p50"], 4),
+        "lvm_create_to_fork_exec": round(lvm["p50"] / around["p50"], 4),
         "cli_create_to_fork_exec": round(cli["p50"] / yardstick["p50"], 4),
         "xl_create_to_api_create": round(xl["p50"] / pooled["p50"], 1),
         "last_to_first_of_series": round(series[-1]["p50"] / series[0]["p50"], 4),

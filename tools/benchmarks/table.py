@@ -9,7 +9,8 @@ NOTE = "Times are of this one run; under emulation only their ratios mean anythi
 ROWS = (
     ("api_create_ms", "LightVM create, API, from the pool"),
     ("api_create_cold_ms", "LightVM create, API, cold"),
-    ("cli_create_ms", "LightVM create, command"),
+    ("lvm_create_ms", "lvm create, a whole process"),
+    ("cli_create_ms", "lightvm create, a whole process"),
     ("fork_exec_ms", "fork+exec+wait of /bin/true"),
     ("xl_create_ms", "xl create of the same guest"),
 )
