@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, Self, TypeVar
 
+from msgspec.structs import replace
+
 from lightvm import calls
 from lightvm.blocking_connection import Connections, Deadline
 from lightvm.calls import Method, P, R
@@ -114,30 +116,35 @@ class Client:
         lost reply the domain may exist; with the same `token` it can be asked for again, and the
         answer is the same domain.
         """
-        request = CreateRequest(
+        request = CreateRequest(  # with more than 15 keywords, a call costs several times as much
             image=image,
             name=name,
             flavor=flavor,
             mode=mode,
             memory_kib=memory_kib,
             vcpus=vcpus,
-            cpus=None if cpus is None else tuple(cpus),
-            cpu_weight=cpu_weight,
-            cpu_cap=cpu_cap,
             cmdline=cmdline,
             modules=None if modules is None else tuple(modules),
             nets=None if nets is None else tuple(nets),
             disks=None if disks is None else tuple(disks),
             metadata=metadata,
-            on_poweroff=on_poweroff,
-            on_reboot=on_reboot,
-            on_crash=on_crash,
             paused=paused,
-            cold=cold,
             wait=wait,
             timeout_ms=timeout_ms,
             token=token,
         )
+        rare = (cpus, cpu_weight, cpu_cap, cold, on_poweroff, on_reboot, on_crash)
+        if rare != (None,) * len(rare):
+            request = replace(
+                request,
+                cpus=None if cpus is None else tuple(cpus),
+                cpu_weight=cpu_weight,
+                cpu_cap=cpu_cap,
+                cold=cold,
+                on_poweroff=on_poweroff,
+                on_reboot=on_reboot,
+                on_crash=on_crash,
+            )
         return self._call(calls.CREATE, calls.CreateCall(request=request)).created
 
     def create_many(self, requests: Iterable[CreateRequest]) -> tuple[CreateResult, ...]:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, Self, TypeVar
 
 import trio
+from msgspec.structs import replace
 
 from lightvm import calls, errors
 from lightvm.calls import Method, P, R
@@ -117,30 +118,35 @@ class Client:
         cancelled create may have made the domain; with the same `token` it can be asked for again,
         and gives the same domain.
         """
-        request = CreateRequest(
+        request = CreateRequest(  # with more than 15 keywords, a call costs several times as much
             image=image,
             name=name,
             flavor=flavor,
             mode=mode,
             memory_kib=memory_kib,
             vcpus=vcpus,
-            cpus=None if cpus is None else tuple(cpus),
-            cpu_weight=cpu_weight,
-            cpu_cap=cpu_cap,
             cmdline=cmdline,
             modules=None if modules is None else tuple(modules),
             nets=None if nets is None else tuple(nets),
             disks=None if disks is None else tuple(disks),
             metadata=metadata,
-            on_poweroff=on_poweroff,
-            on_reboot=on_reboot,
-            on_crash=on_crash,
             paused=paused,
-            cold=cold,
             wait=wait,
             timeout_ms=timeout_ms,
             token=token,
         )
+        rare = (cpus, cpu_weight, cpu_cap, cold, on_poweroff, on_reboot, on_crash)
+        if rare != (None,) * len(rare):
+            request = replace(
+                request,
+                cpus=None if cpus is None else tuple(cpus),
+                cpu_weight=cpu_weight,
+                cpu_cap=cpu_cap,
+                cold=cold,
+                on_poweroff=on_poweroff,
+                on_reboot=on_reboot,
+                on_crash=on_crash,
+            )
         return (await self._call(calls.CREATE, calls.CreateCall(request=request))).created
 
     async def create_many(self, requests: Iterable[CreateRequest]) -> tuple[CreateResult, ...]:

@@ -227,6 +227,11 @@ class CreateRequest(_Asked, frozen=True, kw_only=True):
     timeout_ms: int | None = None
     token: str | None = None
 
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it says anything about processors."""
+        return self.cpus is not None or self.cpu_weight is not None or self.cpu_cap is not None
+
 
 class Phases(_Value, frozen=True, kw_only=True):
     """How long each phase of a create took, in microseconds."""

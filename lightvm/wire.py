@@ -80,25 +80,36 @@ class Framer:
     Feed it what was received; take messages until there is none.
     """
 
-    __slots__ = ("_buffer", "_limit", "_searched")
+    __slots__ = ("_buffer", "_limit", "_searched", "_whole")
 
     def __init__(self, limit: int = MAX_MESSAGE_BYTES) -> None:
         self._buffer = bytearray()
         self._limit = limit
         self._searched = 0
         """Up to where the buffer has no NUL."""
+        self._whole: bytes | None = None
+        """The one message that there is, with an empty buffer: as messages come where nobody is in a hurry."""
 
     def feed(self, data: bytes) -> None:
         """Add received bytes.
 
         Raises `ProtocolError` where an unfinished message has grown over the limit.
         """
+        if self._whole is not None:
+            self._buffer += self._whole + b"\0"
+            self._whole = None
+        elif not self._buffer and data and data.find(b"\0") == len(data) - 1:
+            self._whole = data[:-1]
+            return
         self._buffer += data
         if len(self._buffer) > self._limit and self._buffer.find(b"\0", self._searched) < 0:
             raise errors.ProtocolError(f"a message is longer than {self._limit} bytes")
 
     def next_message(self) -> bytes | None:
         """Return the next whole message without its NUL, or None."""
+        if self._whole is not None:
+            message, self._whole = self._whole, None
+            return message
         end = self._buffer.find(b"\0", self._searched)
         if end < 0:
             self._searched = len(self._buffer)
@@ -110,20 +121,22 @@ class Framer:
 
     @property
     def pending(self) -> int:
-        """Bytes of an unfinished message."""
-        return len(self._buffer)
+        """Bytes of what has not been taken."""
+        return len(self._buffer) + len(self._whole or b"")
 
 
 def encode_call(
     method: Method[P, R], parameters: P, *, more: bool = False, oneway: bool = False
 ) -> bytes:
     """Return one call, NUL included."""
-    call: dict[str, Any] = {"method": method.name, "parameters": parameters}
-    if more:
-        call["more"] = True
-    if oneway:
-        call["oneway"] = True
-    return _encoder.encode(call) + b"\0"
+    more_flag = b',"more":true' if more else b""
+    oneway_flag = b',"oneway":true' if oneway else b""
+    return b'{"method":"%b","parameters":%b%b%b}\0' % (
+        method.name.encode(),
+        _encoder.encode(parameters),
+        more_flag,
+        oneway_flag,
+    )
 
 
 def decode_call(message: bytes) -> Call:
@@ -148,8 +161,8 @@ def decode_parameters(call: Call) -> msgspec.Struct:
 def encode_reply(result: msgspec.Struct, *, continues: bool = False) -> bytes:
     """Return one reply, NUL included."""
     if continues:
-        return _encoder.encode({"parameters": result, "continues": True}) + b"\0"
-    return _encoder.encode({"parameters": result}) + b"\0"
+        return b'{"parameters":%b,"continues":true}\0' % _encoder.encode(result)
+    return b'{"parameters":%b}\0' % _encoder.encode(result)
 
 
 def encode_error(error: errors.LightVMError) -> bytes:

@@ -12,7 +12,7 @@ class ConsoleBuffer:
 
     def __init__(self, limit: int, start: int = 0) -> None:
         self._limit = limit
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes] | tuple[()] = ()  # many a guest never writes anything
         self._kept = 0
         self.end = start
         """Offset of the byte that comes next."""
@@ -24,6 +24,8 @@ class ConsoleBuffer:
 
     def append(self, data: bytes) -> None:
         """Add output; the oldest chunks go when there is too much."""
+        if not isinstance(self._chunks, deque):
+            self._chunks = deque()
         self._chunks.append(data)
         self._kept += len(data)
         self.end += len(data)

@@ -10,9 +10,8 @@ import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
 
+import msgspec
 import structlog
 import trio
 from msgspec.structs import replace
@@ -35,8 +34,14 @@ from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request, make_wish
 from lightvm.model import Created, CreateRequest, EventKind, Mode, Phases, Source, Vif, WaitFor
 from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling
+from lightvm.xen.image import Segment
 
 log = structlog.get_logger()
+
+# Before Python 3.12 an attribute of an enumeration costs as much as a call.
+READY = WaitFor.READY
+POOL, COLD = Source.POOL, Source.COLD
+NOXS, XENSTORE = Mode.NOXS, Mode.XENSTORE
 
 _now = time.perf_counter_ns
 NO_PHASES = Phases(prepare_us=0, load_us=0, journal_us=0, unpause_us=0, total_us=0)
@@ -50,8 +55,7 @@ async def in_any_case(wait: Awaitable[None]) -> None:
     await wait
 
 
-@dataclass(slots=True)
-class Stopwatch:
+class Stopwatch(msgspec.Struct):
     """Moments of one create, in nanoseconds."""
 
     begun: int
@@ -73,10 +77,11 @@ class Stopwatch:
         )
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a shell is to become."""
 
     wish: Wish
+    name: str
     boot: Boot
     vifs: tuple[Vif, ...]
     disks: tuple[OpenDisk, ...]
@@ -165,42 +170,61 @@ class Creator:
         if request.nets and not self._devices.networks.are_known(request.nets):
             request = replace(request, nets=self._devices.networks.resolve(request.nets))
         wish = make_wish(request, image, self._pools)
-        scheduling = plan_scheduling(request, wish.shape.vcpus, self._hypervisor)
+        shape = wish.shape
+        scheduling = None
+        if request.is_scheduled:
+            scheduling = plan_scheduling(request, shape.vcpus, self._hypervisor)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
-        watched = wish.wait is WaitFor.READY and self._spinner.pays()
-        self._registry.reserve(wish.name)
+        wants_ready = request.wait is READY
+        watched = wants_ready and self._spinner.pays()
+        name = self._registry.reserve(request.name)
         self._pools.begin_request()
         assignment = NOTHING
+        modules: tuple[Segment, ...] = ()
         disks: tuple[OpenDisk, ...] = ()
         domain = None
         try:
-            if wish.disks:
-                disks = await trio.to_thread.run_sync(open_disks, wish.disks)
-            modules = await wish.place_modules(image, self._limits.image_mib << 20)
+            if request.disks:
+                disks = await trio.to_thread.run_sync(open_disks, request.disks)
+            if request.modules:
+                modules = await wish.place_modules(image, self._limits.image_mib << 20)
             shell, assignment = self._take(wish)
-            boot = wish.boot(
-                image,
-                modules,
-                vifs=b"" if wish.shape.xenstore else assignment.packed,
-                vbds=pack_disks(disks) if disks and not wish.shape.xenstore else b"",
+            boot = Boot(
+                image=image,
+                cmdline=request.cmdline.encode() if request.cmdline else b"",
+                modules=modules,
+                name=name.encode(),
+                metadata=request.metadata or b"",
+                vifs=b"" if shape.xenstore else assignment.packed,
+                vbds=pack_disks(disks) if disks and not shape.xenstore else b"",
             )
-            plan = Plan(wish, boot, assignment.vifs, disks, scheduling, watched, restarts)
+            plan = Plan(
+                wish=wish,
+                name=name,
+                boot=boot,
+                vifs=assignment.vifs,
+                disks=disks,
+                scheduling=scheduling,
+                watched=watched,
+                restarts=restarts,
+            )
             domain, source = await self._make(plan, shell, watch)
         finally:
             self._pools.end_request()
-            self._registry.unreserve(wish.name)
-            close_disks(disks)
+            self._registry.unreserve(name)
+            if disks:
+                close_disks(disks)
             if domain is None:
                 self._devices.networks.release(assignment.vifs)
         if watched and domain.handle is not None and self._spinner.spin(domain.handle):
             self._lifecycle.hear_control(domain)
-        if wish.wait is WaitFor.READY and domain.ready is None:
-            await patiently(self._lifecycle.wait(domain, wish.wait, self._patience(request)))
+        if wants_ready and domain.ready is None:
+            await patiently(self._lifecycle.wait(domain, READY, self._patience(request)))
         return Created(
             domain=domain.describe(),
             source=source,
-            phases=watch.phases(cold=source is Source.COLD, ready=wish.wait is WaitFor.READY),
+            phases=watch.phases(cold=source is COLD, ready=wants_ready),
         )
 
     def _patience(self, request: CreateRequest) -> float:
@@ -212,7 +236,7 @@ class Creator:
         shell = self._pools.take(wish.pool) if wish.pool else None
         try:
             ahead = () if shell is None else shell.leases
-            return shell, self._devices.networks.assign(wish.nets, wish.token, ahead)
+            return shell, self._devices.networks.assign(wish.nets, wish.request.token, ahead)
         except BaseException:
             if shell is not None:
                 self._pools.put_back(shell)
@@ -223,9 +247,9 @@ class Creator:
     ) -> tuple[LiveDomain, Source]:
         """Make a domain of a shell, or of a new one where there is none, or where Xen has lost it."""
         while True:
-            source = Source.POOL
+            source = POOL
             if shell is None:
-                shell, source = await self._make_cold(plan), Source.COLD
+                shell, source = await self._make_cold(plan), COLD
             watch.taken = _now()
             untold = shell.vifs != plan.vifs and (
                 shell.shape.xenstore or self._devices.networks.are_guarded(plan.vifs)
@@ -283,7 +307,8 @@ class Creator:
 
     def _finish(self, shell: Shell, plan: Plan, watch: Stopwatch) -> LiveDomain:
         """Make a shell a running domain. Nothing else runs meanwhile, so there are no half-way states."""
-        handle, wish = shell.handle, plan.wish
+        handle, request = shell.handle, plan.wish.request
+        paused = request.paused is True
         try:
             self._hypervisor.load(handle, plan.boot, watched=plan.watched)
             watch.loaded = _now()
@@ -294,40 +319,30 @@ class Creator:
                 domid=handle.domid,
                 console_port=handle.console_port,
                 control_port=handle.control_port,
-                name=wish.name,
+                name=plan.name,
                 flavor=shell.flavor,
-                image=wish.image,
-                cmdline=wish.cmdline,
                 memory_kib=shell.shape.memory_kib,
                 vcpus=shell.shape.vcpus,
-                mode=Mode.XENSTORE if shell.shape.xenstore else Mode.NOXS,
                 created=time.time(),
-                token=wish.token,
-                paused=wish.paused,
+                request=request,
+                mode=XENSTORE if shell.shape.xenstore else NOXS,
+                paused=paused,
                 vifs=plan.vifs,
-                vbds=tuple(disk.describe() for disk in plan.disks),
-                modules=wish.modules,
-                metadata=wish.metadata,
-                on_poweroff=wish.on_poweroff,
-                on_reboot=wish.on_reboot,
-                on_crash=wish.on_crash,
-                cpus=wish.cpus,
-                cpu_weight=wish.cpu_weight,
-                cpu_cap=wish.cpu_cap,
+                vbds=tuple([disk.describe() for disk in plan.disks]) if plan.disks else (),
                 restarts=plan.restarts,
             )
             domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
             self._journal.append(record)
             watch.journalled = _now()
-            if not wish.paused:
+            if not paused:
                 self._hypervisor.unpause(handle)
             watch.running = _now()
         except BaseException:
-            if wish.pool is not None:
-                wish.pool.discarded += 1
+            if plan.wish.pool is not None:
+                plan.wish.pool.discarded += 1
             self._background.start_soon(self._discard, shell)
             raise
-        domain.paused = wish.paused
+        domain.paused = paused
         self._lifecycle.enter(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.CREATED, domain.describe())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 import trio
+from msgspec.structs import replace
 
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.journal import DomainRecord
@@ -18,6 +20,9 @@ from lightvm.xen.hypervisor import Handle
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
+
+# Before Python 3.12 an attribute of an enumeration costs as much as a call.
+RUNNING, READY, PAUSED, EXITED = State.RUNNING, State.READY, State.PAUSED, State.EXITED
 
 EVENT_BUDGET = 16384
 """Console bytes that a guest may write per `lightvm.daemon.pump.BUDGET_SECONDS`, each event counting for some; then its
@@ -39,6 +44,7 @@ class LiveDomain:
     """A domain with its state. Whatever changes it in Xen holds `lock`."""
 
     __slots__ = (
+        "_lock",
         "_lot",
         "acknowledged",
         "addresses_free",
@@ -49,7 +55,6 @@ class LiveDomain:
         "exit",
         "handle",
         "handled",
-        "lock",
         "paused",
         "ready",
         "record",
@@ -62,7 +67,7 @@ class LiveDomain:
         self.handle = handle
         """None once the domain's mappings and channels have been given back."""
         self.console = console
-        self.lock = trio.Lock()
+        self._lock: trio.Lock | None = None
         self.paused = False
         self.ready: float | None = None
         self.exit: Exit | None = None
@@ -81,39 +86,52 @@ class LiveDomain:
         self.addresses_free = False
         """Whether its addresses may be another domain's."""
         self.event_budget = EVENT_BUDGET
-        self._lot = trio.lowlevel.ParkingLot()
+        self._lot: trio.lowlevel.ParkingLot | None = None
+
+    @property
+    def lock(self) -> trio.Lock:
+        """Held by whatever changes it in Xen; like the lot, not made before it is needed."""
+        if self._lock is None:
+            self._lock = trio.Lock()
+        return self._lock
 
     @property
     def state(self) -> State:
         """The state as callers see it."""
         if self.exit is not None:
-            return State.EXITED
+            return EXITED
         if self.paused:
-            return State.PAUSED
-        return State.RUNNING if self.ready is None else State.READY
+            return PAUSED
+        return RUNNING if self.ready is None else READY
 
     def describe(self) -> Domain:
         """Return the domain as a value."""
         record = self.record
-        return Domain(
+        request = record.request
+        domain = Domain(
             name=record.name,
             uuid=dashed(record.uuid),
             domid=record.domid,
             state=self.state,
             flavor=record.flavor,
-            image=record.image,
-            cmdline=record.cmdline,
+            image=request.image,
+            cmdline=request.cmdline or "",
             memory_kib=record.memory_kib,
             vcpus=record.vcpus,
-            mode=record.mode,
-            cpus=record.cpus,
-            cpu_weight=record.cpu_weight,
-            cpu_cap=record.cpu_cap,
             created=record.created,
-            ready=self.ready,
-            exit=self.exit,
             vifs=record.vifs,
             vbds=record.vbds,
+            mode=record.mode,
+            ready=self.ready,
+        )
+        if self.exit is None and not record.restarts and not request.is_scheduled:
+            return domain
+        return replace(
+            domain,
+            cpus=request.cpus or None,
+            cpu_weight=request.cpu_weight,
+            cpu_cap=request.cpu_cap,
+            exit=self.exit,
             restarts=record.restarts or None,
         )
 
@@ -121,11 +139,12 @@ class LiveDomain:
     def policy(self) -> Policy:
         """What its owner wants of it now that it has exited."""
         reason = None if self.exit is None else self.exit.reason
+        request = self.record.request
         if reason is ExitReason.POWEROFF:
-            return self.record.on_poweroff
+            return request.on_poweroff or Policy.DESTROY
         if reason is ExitReason.REBOOT:
-            return self.record.on_reboot
-        return self.record.on_crash if reason is ExitReason.CRASH else Policy.DESTROY
+            return request.on_reboot or Policy.RESTART
+        return (reason is ExitReason.CRASH and request.on_crash) or Policy.DESTROY
 
     @property
     def silent(self) -> bool:
@@ -138,12 +157,14 @@ class LiveDomain:
 
     def changed(self) -> None:
         """Wake all that wait for a change of state or for console output."""
-        if self._lot:
+        if self._lot is not None:
             self._lot.unpark_all()
 
     async def wait_until(self, reached: Callable[[], bool]) -> None:
         """Wait until a condition holds. A checkpoint only where it does not hold yet."""
         while not reached():
+            if self._lot is None:
+                self._lot = trio.lowlevel.ParkingLot()
             await self._lot.park()
 
 
@@ -164,15 +185,26 @@ class Registry:
         self._by_domid: dict[int, LiveDomain] = {}
         self._keep = keep_exited
         self._keep_seconds = keep_exited_seconds
+        self._last_name = random.getrandbits(40)  # no secret, but seldom one of an earlier daemon
 
     def __len__(self) -> int:
         return len(self.live)
 
-    def reserve(self, name: str) -> None:
-        """Take a name for a domain to come; raises `NameTaken`."""
-        if name in self._by_name:
+    def reserve(self, name: str | None) -> str:
+        """Take a name for a domain to come, by default a new one, and return it; raises `NameTaken`."""
+        if name is None:
+            name = self._new_name()
+        elif name in self._by_name:
             raise NameTaken("another domain has that name", name)
         self._by_name[name] = None
+        return name
+
+    def _new_name(self) -> str:
+        while True:
+            self._last_name = (self._last_name + 1) % (1 << 40)
+            name = f"vm-{self._last_name:010x}"
+            if name not in self._by_name:
+                return name
 
     def unreserve(self, name: str) -> None:
         """Give a reserved name back; does nothing once a domain has it."""
@@ -188,8 +220,9 @@ class Registry:
         self._keep_token(domain)
 
     def _keep_token(self, domain: LiveDomain) -> None:
-        if domain.record.token is not None:
-            self.tokens[domain.record.token] = domain
+        token = domain.record.request.token
+        if token is not None:
+            self.tokens[token] = domain
 
     def retire(self, domain: LiveDomain) -> None:
         """Move a domain from the live ones to the exited ones."""
@@ -201,7 +234,7 @@ class Registry:
         """Drop a domain altogether."""
         self._drop(domain)
         self.exited.pop(domain.record.uuid, None)
-        token = domain.record.token
+        token = domain.record.request.token
         if token is not None and self.tokens.get(token) is domain:
             del self.tokens[token]
 

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from lightvm import __version__, calls
+from lightvm.daemon.attention import Attention
 from lightvm.daemon.caller import Caller, Send
 from lightvm.daemon.config import Config, read_service
 from lightvm.daemon.console_input import attach, write_console
@@ -58,6 +59,7 @@ class Service:
     devices: Devices
     bus: EventBus
     journal: Journal
+    attention: Attention
     stop: trio.Event
     started: float
     idle: set[socket.socket] = field(default_factory=set)

@@ -28,7 +28,7 @@ class ImageCache:
     def get_nowait(self, path: str) -> Image | None:
         """Return the image if it is here and its file is unchanged. One stat call."""
         kept = self._images.get(path)
-        if kept is None or _identify(path) != kept[0]:
+        if kept is None or not _is_same(path, kept[0]):
             return None
         self._images.move_to_end(path)
         return kept[1]
@@ -63,12 +63,19 @@ class ImageCache:
             self._size -= kept[0][2]
 
 
-def _identify(path: str) -> Identity | None:
+def _is_same(path: str, identity: Identity) -> bool:
+    """Whether there is a file of that identity. Part of the hot path."""
     try:
         status = os.stat(path)
     except OSError:
-        return None
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return False
+    device, inode, size, modified = identity
+    return (
+        status.st_mtime_ns == modified
+        and status.st_ino == inode
+        and status.st_size == size
+        and status.st_dev == device
+    )
 
 
 def read_file(path: str, limit: int) -> tuple[Identity, bytes]:

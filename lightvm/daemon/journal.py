@@ -17,7 +17,7 @@ import msgspec
 
 from lightvm.daemon.config import ServiceSection
 from lightvm.errors import JournalFailed
-from lightvm.model import Exit, Mode, Policy, Vbd, Vif
+from lightvm.model import CreateRequest, Exit, Mode, Vbd, Vif
 
 COMPACT_BYTES = 8 * 1024 * 1024
 """A journal longer than this, and twice as long as when it was last rewritten, is rewritten with what still lives."""
@@ -45,7 +45,7 @@ class ShellRecord(_Record, frozen=True, kw_only=True, tag="shell"):
 class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     """A shell is about to become a domain, or a domain to be paused or unpaused by its owner.
 
-    The ports are the guest's, for adoption.
+    `request` is what was asked for, the rest what became of it; the ports are the guest's, for adoption.
     """
 
     domid: int
@@ -53,24 +53,14 @@ class DomainRecord(_Record, frozen=True, kw_only=True, tag="domain"):
     control_port: int
     name: str
     flavor: str
-    image: str
-    cmdline: str
     memory_kib: int
     vcpus: int
     created: float
+    request: CreateRequest
     mode: Mode = Mode.NOXS
-    token: str | None = None
     paused: bool = False
     vifs: tuple[Vif, ...] = ()
     vbds: tuple[Vbd, ...] = ()
-    modules: tuple[str, ...] = ()
-    metadata: bytes = b""
-    on_poweroff: Policy = Policy.DESTROY
-    on_reboot: Policy = Policy.RESTART
-    on_crash: Policy = Policy.DESTROY
-    cpus: tuple[str, ...] | None = None
-    cpu_weight: int | None = None
-    cpu_cap: int | None = None
     restarts: int = 0
 
     @property

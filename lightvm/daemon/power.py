@@ -6,6 +6,7 @@ import time
 
 import structlog
 import trio
+from msgspec.structs import replace
 
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices
@@ -149,22 +150,17 @@ def request_of(record: DomainRecord) -> CreateRequest:
         for vif in record.vifs
     )
     disks = tuple(DiskRequest(path=vbd.path, readonly=vbd.readonly) for vbd in record.vbds)
-    return CreateRequest(
-        image=record.image,
+    return replace(
+        record.request,
         name=record.name,
+        flavor=None,
         mode=record.mode,
         memory_kib=record.memory_kib,
         vcpus=record.vcpus,
-        cpus=record.cpus,
-        cpu_weight=record.cpu_weight,
-        cpu_cap=record.cpu_cap,
-        cmdline=record.cmdline or None,
-        modules=record.modules or None,
         nets=nets or None,
         disks=disks or None,
-        metadata=record.metadata or None,
-        on_poweroff=record.on_poweroff,
-        on_reboot=record.on_reboot,
-        on_crash=record.on_crash,
-        token=record.token,
+        paused=None,
+        cold=None,
+        wait=None,
+        timeout_ms=None,
     )

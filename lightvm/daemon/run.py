@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import socket
 import time
 from collections.abc import Sequence
@@ -12,12 +11,14 @@ from pathlib import Path
 import structlog
 import trio
 
+from lightvm.daemon.attention import Attention
 from lightvm.daemon.config import Config
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.foreign import Foreigners
+from lightvm.daemon.garbage import collect_garbage
 from lightvm.daemon.handlers import Service
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.jit.services import JitServices
@@ -50,8 +51,12 @@ async def serve_daemon(
     On stop no new connection is taken, calls in progress get `drain_seconds`, and the shells are given back. Running
     domains are never touched: the next daemon adopts them.
     """
-    with contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal:
-        await _serve(config, hypervisor, dom0, listeners, stop, journal, task_status)
+    with (
+        contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal,
+        contextlib.closing(Attention()) as attention,
+    ):
+        attention.watch(hypervisor.events_fd)
+        await _serve(config, hypervisor, dom0, listeners, stop, journal, attention, task_status)
 
 
 async def _serve(
@@ -61,6 +66,7 @@ async def _serve(
     listeners: Sequence[socket.socket],
     stop: trio.Event,
     journal: Journal,
+    attention: Attention,
     task_status: trio.TaskStatus[Service],
 ) -> None:
     limits = config.limits
@@ -123,6 +129,7 @@ async def _serve(
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
         background.start_soon(devices.bind_late)
+        background.start_soon(collect_garbage, pools)
         filling = await background.start(_refill, pools)
         instantiating = await background.start(services.serve, dom0.wires)
 
@@ -146,6 +153,7 @@ async def _serve(
             devices=devices,
             bus=bus,
             journal=journal,
+            attention=attention,
             stop=stop,
             started=time.monotonic(),
         )
@@ -159,8 +167,6 @@ async def _serve(
                         connections,
                         config.daemon.max_connections,
                     )
-                gc.collect()
-                gc.freeze()  # what is here now stays: the collector need not look at it on the hot path
                 task_status.started(service)
                 await stop.wait()
                 accepting.cancel_scope.cancel()

@@ -25,15 +25,11 @@ def check_scheduling(request: CreateRequest) -> None:
         raise BadRequest(f"0 to {MAX_CAP} percent of a processor", "request.cpu_cap")
 
 
-def plan_scheduling(
-    request: CreateRequest, vcpus: int, hypervisor: Hypervisor
-) -> Scheduling | None:
-    """Return what Xen is to be told of a domain with so many vCPUs, or None; raises `BadRequest`.
+def plan_scheduling(request: CreateRequest, vcpus: int, hypervisor: Hypervisor) -> Scheduling:
+    """Return what Xen is to be told of a domain with so many vCPUs; raises `BadRequest`.
 
     One entry of `cpus` is for all vCPUs; of more, each is for one, and vCPUs without one run anywhere.
     """
-    if request.cpus is None and request.cpu_weight is None and request.cpu_cap is None:
-        return None
     cpus = hypervisor.host().cpus
     masks = [
         parse_cpus(text, cpus, f"request.cpus[{index}]")

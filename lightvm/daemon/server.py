@@ -15,6 +15,7 @@ import trio
 
 from lightvm import errors, wire
 from lightvm.calls import METHODS, SERVICE
+from lightvm.daemon.attention import Pace
 from lightvm.daemon.caller import Caller, stopping
 from lightvm.daemon.handlers import HANDLERS, Service
 
@@ -33,9 +34,13 @@ async def accept_connections(
 ) -> None:
     """Accept connections for ever, at most `limit` at once; more have to wait in the socket's backlog."""
     listener.setblocking(False)
+    service.attention.watch(listener.fileno())
     slots = trio.Semaphore(limit)
     while True:
-        await slots.acquire()
+        try:
+            slots.acquire_nowait()
+        except trio.WouldBlock:
+            await slots.acquire()
         await trio.lowlevel.wait_readable(listener)
         try:
             peer, _ = listener.accept()
@@ -53,6 +58,7 @@ async def accept_connections(
 async def serve_connection(peer: socket.socket, service: Service, slots: trio.Semaphore) -> None:
     """Serve one client until it goes, breaks the protocol, or the daemon stops."""
     peer.setblocking(False)
+    service.attention.watch(peer.fileno())
     connection = Connection(peer, service)
     try:
         with peer:
@@ -77,6 +83,8 @@ class Connection:
         self._service = service
         self._framer = wire.Framer()
         self._answered = 0
+        self._fd = peer.fileno()
+        self._pace = Pace()
         self._caller = Caller(peer, None, service.stop)
         self._more_caller = Caller(peer, self._send_more, service.stop)
 
@@ -91,13 +99,17 @@ class Connection:
     async def _next_message(self) -> bytes | None:
         """Return the next call, or None where the client has gone or the daemon stops.
 
-        No checkpoint where a call is here already.
+        No checkpoint where a call is here already. A client whose call has just been answered has none on its way,
+        so nothing is looked for before it is waited for.
         """
         while (message := self._framer.next_message()) is None:
+            leaving = self._service.stop.is_set()
+            if not leaving and not await self._wait_call():
+                return None
             try:
                 data = self._peer.recv(RECEIVE_BYTES)
             except BlockingIOError:
-                if self._service.stop.is_set() or not await self._wait_call():
+                if leaving:
                     return None
                 continue
             if not data:
@@ -106,15 +118,25 @@ class Connection:
         return message
 
     async def _wait_call(self) -> bool:
-        """Wait until the client says something; return False where `hang_up_idle` came first."""
+        """Wait until the client says something; return False where `hang_up_idle` came first.
+
+        No checkpoint where it is quick.
+        """
+        pace = self._pace
+        if pace.quick:
+            here, pace.quick = self._service.attention.wait_for(self._fd)
+            if here:
+                return True
         idle = self._service.idle
         idle.add(self._peer)
+        pace.start()
         try:
             await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
             return False
         finally:
             idle.discard(self._peer)
+        pace.stop()
         return True
 
     async def _answer(self, message: bytes) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 import re
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -16,9 +14,9 @@ from lightvm.daemon.images import read_file
 from lightvm.daemon.scheduling import check_scheduling
 from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.errors import BadImage, BadRequest
-from lightvm.model import CreateRequest, DiskRequest, Mode, NetRequest, Policy, WaitFor
+from lightvm.model import CreateRequest, Mode, NetRequest, WaitFor
 from lightvm.xen.device_page import METADATA_MAX, VBDS_MAX, VIFS_MAX
-from lightvm.xen.hypervisor import Boot, Shape
+from lightvm.xen.hypervisor import Shape
 from lightvm.xen.image import CMDLINE_MAX, MODULES_MAX, Image, Segment, check_fits, place_modules
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -32,63 +30,31 @@ DEFAULT_KIB = {Mode.NOXS: 4096, Mode.XENSTORE: 262144}
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a create is to make. `pool` is None where no flavor has that shape, or no shell is wanted."""
+    """What a create is to make: a checked request, and what it leaves open.
 
-    image: str
-    name: str
+    `pool` is None where no flavor has that shape, or no shell is wanted.
+    """
+
+    request: CreateRequest
     flavor: str
     pool: ShellPool | None
     shape: Shape
-    cmdline: str
-    modules: tuple[str, ...]
     nets: tuple[NetRequest, ...]
-    disks: tuple[DiskRequest, ...]
-    metadata: bytes
-    paused: bool
-    on_poweroff: Policy
-    on_reboot: Policy
-    on_crash: Policy
-    cpus: tuple[str, ...] | None
-    cpu_weight: int | None
-    cpu_cap: int | None
-    wait: WaitFor | None
-    token: str | None
 
     async def place_modules(self, image: Image, module_bytes: int) -> tuple[Segment, ...]:
-        """Read the modules, each of at most so many bytes, and find places for them; raises `BadImage`.
-
-        No checkpoint where there are none.
-        """
-        ram = self.shape.memory_kib * 1024
-        check_fits(image, ram)
-        if not self.modules:
-            return ()
+        """Read the modules, each of at most so many bytes, and find places for them; raises `BadImage`."""
         contents = []
-        for path in self.modules:
+        for path in self.request.modules or ():
             _, content = await trio.to_thread.run_sync(read_file, path, module_bytes)
             if not content:
                 raise BadImage("the module is empty", path)
             contents.append((path, content))
-        return place_modules(image, tuple(contents), ram)
-
-    def boot(
-        self, image: Image, modules: tuple[Segment, ...] = (), *, vifs: bytes, vbds: bytes
-    ) -> Boot:
-        """Return what is to be copied into the shell; `vifs` and `vbds` are packed for the device page."""
-        return Boot(
-            image=image,
-            cmdline=self.cmdline.encode(),
-            modules=modules,
-            name=self.name.encode(),
-            metadata=self.metadata,
-            vifs=vifs,
-            vbds=vbds,
-        )
+        return place_modules(image, tuple(contents), self.shape.memory_kib * 1024)
 
 
 def check_request(request: CreateRequest) -> None:
     """Check what of a request can be wrong by itself; raises `BadRequest` with the field in `where`."""
-    if not os.path.isabs(request.image) or "\0" in request.image:
+    if not request.image.startswith("/") or "\0" in request.image:
         raise BadRequest("must be an absolute path", "request.image")
     if request.name is not None:
         check_name(request.name)
@@ -104,7 +70,7 @@ def check_request(request: CreateRequest) -> None:
         if net.mac is not None or net.ipv4 is not None:
             _check_net(net, f"request.nets[{index}]")
     for index, disk in enumerate(request.disks or ()):
-        if not os.path.isabs(disk.path) or "\0" in disk.path:
+        if not disk.path.startswith("/") or "\0" in disk.path:
             raise BadRequest("must be an absolute path", f"request.disks[{index}].path")
     if request.metadata and len(request.metadata) > METADATA_MAX:
         raise BadRequest(f"at most {METADATA_MAX} bytes", "request.metadata")
@@ -127,34 +93,22 @@ def check_request(request: CreateRequest) -> None:
 def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
     """Return what a checked request asks for, with every default filled in.
 
-    Raises `BadRequest` with the field in `where`, and `NoSuchFlavor`.
+    Raises `BadRequest` with the field in `where`, `NoSuchFlavor`, and `BadImage` where the image is too large.
     """
     if request.wait is WaitFor.READY and not image.device_page:
         raise BadRequest("this guest has no way to say that it is ready", "request.wait")
     pool, shape, flavor, nets = _choose(request, image, pools)
-    readonly = frozenset(i for i, disk in enumerate(request.disks or ()) if disk.readonly)
-    if shape.xenstore and readonly:  # its back-end tells the guest, and looks only once
-        pool, shape = None, replace(shape, readonly_vbds=readonly)
+    check_fits(image, shape.memory_kib * 1024)
+    if shape.xenstore and request.disks:
+        readonly = frozenset(i for i, disk in enumerate(request.disks) if disk.readonly)
+        if readonly:  # its back-end tells the guest, and looks only once
+            pool, shape = None, replace(shape, readonly_vbds=readonly)
     return Wish(
-        image=request.image,
-        name=request.name or f"vm-{random.getrandbits(40):010x}",  # no secret, and no system call
+        request=request,
         flavor=flavor,
         pool=None if request.cold else pool,
         shape=shape,
-        cmdline=request.cmdline or "",
-        modules=request.modules or (),
         nets=nets,
-        disks=request.disks or (),
-        metadata=request.metadata or b"",
-        paused=bool(request.paused),
-        on_poweroff=request.on_poweroff or Policy.DESTROY,
-        on_reboot=request.on_reboot or Policy.RESTART,
-        on_crash=request.on_crash or Policy.DESTROY,
-        cpus=request.cpus or None,
-        cpu_weight=request.cpu_weight,
-        cpu_cap=request.cpu_cap,
-        wait=request.wait,
-        token=request.token,
     )
 
 
@@ -176,7 +130,7 @@ def _choose(
 ) -> tuple[ShellPool | None, Shape, str, tuple[NetRequest, ...]]:
     memory, vcpus = request.memory_kib, request.vcpus
     nets = request.nets or ()
-    networks = tuple(net.network for net in nets)
+    networks = tuple([net.network for net in nets])
     disks = len(request.disks or ())
     if request.flavor is not None:
         pool = pools[request.flavor]

@@ -84,7 +84,7 @@ class XenHypervisor:
         self._control = ffi.new("struct lvm_control *")
         # An image is described to the engine once, not once per create.
         self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
-        self._fd: int = lib.lvm_events_fd(self._xen)
+        self.events_fd: int = lib.lvm_events_fd(self._xen)
         host = self._host()
         if not host.hap:
             self.close()
@@ -240,7 +240,7 @@ class XenHypervisor:
 
     async def wait_events(self) -> None:
         """Wait until an event is pending."""
-        await trio.lowlevel.wait_readable(self._fd)
+        await trio.lowlevel.wait_readable(self.events_fd)
 
     def take_events(self) -> Sequence[int]:
         """Return some of the pending events."""

@@ -8,8 +8,10 @@ Faults are injected by the name of a method: `FakeHypervisor.fail` makes the nex
 from __future__ import annotations
 
 import os
+import weakref
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -64,6 +66,8 @@ class FakeHypervisor:
         self._masked: dict[int, bool] = {}
         self._due: set[int] = set()
         self._raised = trio.Event()
+        self.events_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self.events_fd)
         self._failures: defaultdict[str, deque[Exception]] = defaultdict(deque)
         self._hangs: dict[str, trio.Event] = {}
         self._guests = FakeGuests(
@@ -266,6 +270,8 @@ class FakeHypervisor:
         self._enter("take_events")
         taken = list(self._pending)
         self._pending.clear()
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.events_fd)
         for event in taken:
             self._masked[event] = True
         return taken
@@ -337,6 +343,7 @@ class FakeHypervisor:
         elif event in self._masked:
             self._pending[event] = None
             self._raised.set()
+            os.eventfd_write(self.events_fd, 1)
 
     def _signal(self, domain: FakeDomain, *, console: bool) -> None:
         if domain.handle is not None:

@@ -241,6 +241,11 @@ class Hypervisor(Protocol):
         """What was probed when the handle was opened."""
         ...
 
+    @property
+    def events_fd(self) -> int:
+        """A file descriptor that is readable when `take_events` has something to return."""
+        ...
+
     def host(self) -> Host:
         """Return the host's memory. Fast."""
         ...

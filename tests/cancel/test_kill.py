@@ -97,8 +97,8 @@ async def assert_tokens(lvm: InMemory, past: Past) -> None:
     """Fail unless the tokens of the time before lead to their domains."""
     async with open_client(lvm.socket) as client:
         for uuid, record in past.domains.items():
-            if record.token is not None:
-                again = await client.create(lvm.noop, token=record.token)
+            if record.request.token is not None:
+                again = await client.create(lvm.noop, token=record.request.token)
                 assert again.source is Source.EXISTING
                 assert again.domain.uuid.replace("-", "") == uuid
 

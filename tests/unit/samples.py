@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lightvm.calls import DomainReply
 from lightvm.model import (
     ConsoleChunk,
     Created,
+    DiskRequest,
     Domain,
     Event,
     EventKind,
     Exit,
     ExitReason,
     Mode,
+    NetRequest,
     Phases,
+    Policy,
     Source,
     State,
     Version,
+    WaitFor,
 )
 
 DOMAIN = Domain(
@@ -75,3 +81,29 @@ ADDED = {
 
 INFO = DomainReply(domain=DOMAIN)
 CREATED_EVENT = Event(kind=EventKind.CREATED, at=1.0, domain=DOMAIN)
+
+ASKED: dict[str, Any] = {
+    "image": "/k",
+    "name": "web",
+    "flavor": "tiny",
+    "mode": Mode.NOXS,
+    "memory_kib": 4096,
+    "vcpus": 2,
+    "cpus": ("0", "1"),
+    "cpu_weight": 300,
+    "cpu_cap": 70,
+    "cmdline": "quiet",
+    "modules": ("/m",),
+    "nets": (NetRequest(network="lan"),),
+    "disks": (DiskRequest(path="/d"),),
+    "metadata": b"data",
+    "paused": False,
+    "cold": True,
+    "on_poweroff": Policy.PRESERVE,
+    "on_reboot": Policy.RESTART,
+    "on_crash": Policy.DESTROY,
+    "wait": WaitFor.READY,
+    "timeout_ms": 500,
+    "token": "once",
+}
+"""All that a create can be asked for."""

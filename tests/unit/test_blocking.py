@@ -15,7 +15,7 @@ from lightvm import calls, client, errors, wire
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, CreateResult, Event, EventKind, WaitFor
 from tests.unit.conftest import StartDaemon
-from tests.unit.samples import ADDED, CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
+from tests.unit.samples import ADDED, ASKED, CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
 from tests.unit.scripted import Peer, answering
 
 SHORT_S = 0.02
@@ -99,6 +99,18 @@ def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> None:
         ("Version", {}),
     ]
     assert daemon.connections == 1
+
+
+@pytest.mark.parametrize("field", [*ASKED, None])
+def test_all_that_a_create_is_asked_for_is_sent(
+    start_daemon: StartDaemon, field: str | None
+) -> None:
+    asked = ASKED if field is None else {"image": "/k", field: ASKED[field]}
+    daemon = start_daemon(answering(Create=calls.CreateReply(created=CREATED)))
+    with Client(daemon.path) as daemon_client:
+        daemon_client.create(**asked)
+    sent = wire.decode_parameters(daemon.calls[0])
+    assert sent == calls.CreateCall(request=CreateRequest(**asked))
 
 
 def test_error_reply_is_raised_and_the_connection_goes_on(start_daemon: StartDaemon) -> None:

@@ -17,7 +17,7 @@ from lightvm.model import (
     WaitFor,
 )
 from tests.unit.conftest import StartDaemon
-from tests.unit.samples import ADDED, CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
+from tests.unit.samples import ADDED, ASKED, CHUNK, CREATED, DOMAIN, EXITED, INFO, VERSION
 from tests.unit.scripted import Peer, answering, parameters
 
 
@@ -55,6 +55,18 @@ async def test_create_sends_what_is_given_and_returns_what_was_made(
             "token": "t",
         }
     }
+
+
+@pytest.mark.parametrize("field", [*ASKED, None])
+async def test_all_that_a_create_is_asked_for_is_sent(
+    start_daemon: StartDaemon, field: str | None
+) -> None:
+    asked = ASKED if field is None else {"image": "/k", field: ASKED[field]}
+    daemon = start_daemon(answering(Create=calls.CreateReply(created=CREATED)))
+    async with open_client(daemon.path) as client:
+        await client.create(**asked)
+    sent = wire.decode_parameters(daemon.calls[0])
+    assert sent == calls.CreateCall(request=CreateRequest(**asked))
 
 
 async def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> None:

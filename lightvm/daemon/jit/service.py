@@ -63,9 +63,9 @@ class Instance:
 
 def served_address(record: DomainRecord, service: str) -> int | None:
     """Return the address at which a domain is a service's, or None where it is none of its domains."""
-    for vif in () if record.token is None else record.vifs[:1]:
+    for vif in () if record.request.token is None else record.vifs[:1]:
         address = 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)
-        if record.token == service_token(service, address):
+        if record.request.token == service_token(service, address):
             return address
     return None
 

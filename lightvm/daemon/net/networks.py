@@ -87,7 +87,7 @@ class Networks:
 
     def are_known(self, wanted: Sequence[NetRequest]) -> bool:
         """Whether all these are names of networks. Part of the hot path."""
-        return all(net.network in self._networks for net in wanted)
+        return self._networks.keys() >= {net.network for net in wanted}
 
     def resolve(self, wanted: Sequence[NetRequest]) -> tuple[NetRequest, ...]:
         """Return the same requests, but with the name of a network where one says that of its bridge.
@@ -121,7 +121,7 @@ class Networks:
             return NOTHING
         vifs: list[Vif] = []
         packed = b""
-        used: list[Lease] = []
+        used: list[Lease] = []  # of those ahead
         try:
             for index, request in enumerate(wanted):
                 network = self[request.network]
@@ -138,7 +138,8 @@ class Networks:
             for lease in used:
                 self._put_back(lease)
             raise
-        self.take_back(*ahead)
+        if len(used) < len(ahead):
+            self.take_back(*ahead)
         return Assignment(vifs=tuple(vifs), packed=packed)
 
     def draw_ahead(self, names: Sequence[str]) -> tuple[Lease, ...]:

@@ -11,7 +11,7 @@ from lightvm.daemon.config import Config, FlavorSection, Limits, NetworkSection,
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.journal import DomainRecord
-from lightvm.model import Exit, ExitReason
+from lightvm.model import CreateRequest, Exit, ExitReason
 
 
 def record(name: str = "web", *, domid: int = 7, uuid: str | None = None) -> DomainRecord:
@@ -23,11 +23,10 @@ def record(name: str = "web", *, domid: int = 7, uuid: str | None = None) -> Dom
         control_port=2,
         name=name,
         flavor="tiny",
-        image="/k",
-        cmdline="",
         memory_kib=4096,
         vcpus=1,
         created=1.5,
+        request=CreateRequest(image="/k"),
     )
 
 

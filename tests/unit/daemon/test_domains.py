@@ -55,6 +55,19 @@ def test_what_is_not_there_is_not_found(registry: Registry, key: str) -> None:
     assert caught.value.where == key
 
 
+def test_a_domain_without_a_name_gets_one_of_its_own(registry: Registry) -> None:
+    names = {registry.reserve(None) for _ in range(50)}
+    assert len(names) == 50
+    assert all(name.startswith("vm-") for name in names)
+
+
+def test_a_new_name_is_nobodys(registry: Registry) -> None:
+    first = registry.reserve(None)
+    following = f"vm-{(int(first[3:], 16) + 1) % (1 << 40):010x}"
+    registry.reserve(following)
+    assert registry.reserve(None) not in (first, following)
+
+
 def test_a_reserved_name_is_taken_but_not_found(registry: Registry) -> None:
     registry.reserve("web")
     with pytest.raises(NameTaken) as caught:

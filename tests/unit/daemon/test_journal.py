@@ -26,7 +26,7 @@ from lightvm.daemon.journal import (
     read_journal,
 )
 from lightvm.errors import JournalFailed
-from lightvm.model import Exit, ExitReason
+from lightvm.model import CreateRequest, Exit, ExitReason
 from tests.journals import written
 
 EXIT = Exit(reason=ExitReason.POWEROFF, at=12.5, status=-3)
@@ -44,12 +44,10 @@ def domain(uuid: str, *, token: str | None = None) -> DomainRecord:
         control_port=2,
         name="web",
         flavor="tiny",
-        image="/k",
-        cmdline='a "b" \n ü',
         memory_kib=4096,
         vcpus=1,
         created=1.5,
-        token=token,
+        request=CreateRequest(image="/k", cmdline='a "b" \n ü', token=token),
     )
 
 

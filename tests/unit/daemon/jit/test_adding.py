@@ -36,7 +36,8 @@ async def test_an_added_service_is_served_like_one_of_the_configuration(
     deliver(lvm, "10.77.0.90")
     await wait_live(lvm, "web-10.77.0.65", "web-10.77.0.90")
     domain = lvm.service.registry.find("web-10.77.0.65")
-    assert (domain.record.cmdline, domain.record.metadata) == ("quiet", b"for the guest")
+    request = domain.record.request
+    assert (request.cmdline, request.metadata) == ("quiet", b"for the guest")
     (_, status) = await client.services()
     assert (status.name, status.network, status.created, status.live) == ("web", "lan", 2, 2)
     await settle(IDLE + 3)

@@ -1,0 +1,64 @@
+"""Attention to one client for a moment, past the event loop.
+
+A pass through trio's loop takes several times the instructions of reading a call and writing its reply, and a client
+that makes one call after the other would pay it each time. So whoever has just been answered, and is known to be quick,
+is waited for where a system call suffices, unless anybody else wants something.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from contextlib import suppress
+
+MOMENT_SECONDS = 0.001
+"""How long the event loop may stand still for it. Nothing is that urgent which is not watched here."""
+
+MOST_LOOKED_AT = 8
+
+_now = time.perf_counter
+
+
+class Attention:
+    """What the daemon may wait for without its event loop: calls, new clients and events of guests."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+
+    def watch(self, fd: int) -> None:
+        """Note somebody who may want something. Its end comes with `forget`, or when the descriptor is closed."""
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def forget(self, fd: int) -> None:
+        """Let go of a descriptor before it is closed."""
+        with suppress(OSError):  # it is closed
+            self._epoll.unregister(fd)
+
+    def wait_for(self, fd: int) -> tuple[bool, bool]:
+        """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""
+        ready = self._epoll.poll(MOMENT_SECONDS, MOST_LOOKED_AT)
+        if len(ready) == 1:
+            return ready[0][0] == fd, True
+        return any(one == fd for one, _ in ready), not ready
+
+    def close(self) -> None:
+        """Close it."""
+        self._epoll.close()
+
+
+class Pace:
+    """Whether a client makes its next call within a moment after a reply."""
+
+    __slots__ = ("_since", "quick")
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self.quick = True  # whoever connects has something to say
+
+    def start(self) -> None:
+        """Note that its next call is waited for."""
+        self._since = _now()
+
+    def stop(self) -> None:
+        """Note that it is here."""
+        self.quick = _now() - self._since < MOMENT_SECONDS
