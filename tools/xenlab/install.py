@@ -17,6 +17,7 @@ from .progress import step
 from .ssh import Ssh
 from .suites import Suite
 from .wheels import (
+    PROJECT,
     check_glibc,
     open_dependencies,
     open_pip,
@@ -43,9 +44,9 @@ rm -f .dependencies .project
 """
 
 
-def install(ssh: Ssh, suite: Suite, image_key: str) -> None:
-    """Install the project as it is in the tree now; leave alone what dom0 has already."""
-    wheel = open_project_wheel()
+def install(ssh: Ssh, suite: Suite, image_key: str, root: Path = PROJECT) -> None:
+    """Install the project as it is in the tree at `root` now; leave alone what dom0 has already."""
+    wheel = open_project_wheel(root)
     check_glibc(wheel, suite)
     dependencies = open_dependencies(suite, wheel)
     wheels = sorted(dependencies.glob("*.whl"))

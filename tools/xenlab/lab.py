@@ -28,6 +28,7 @@ from .snapshot import open_snapshot
 from .ssh import Ssh
 from .state import LabState, lab_directory, read_state, write_state
 from .suites import DEFAULT_SUITE, find_suite
+from .wheels import PROJECT
 
 DEFAULT_NAME = "lab"
 DEFAULT_MEMORY = "16G"
@@ -56,10 +57,16 @@ class Lab:
         memory: str = DEFAULT_MEMORY,
         cpus: int = DEFAULT_CPUS,
         fresh: bool = False,
+        instructions: bool = False,
     ) -> None:
         self.name = name
         self.directory = lab_directory(name)
-        self.shape = Shape(suite=find_suite(suite), memory=parse_memory(memory), cpus=cpus)
+        self.shape = Shape(
+            suite=find_suite(suite),
+            memory=parse_memory(memory),
+            cpus=cpus,
+            instructions=instructions,
+        )
         self.fresh = fresh
 
     @classmethod
@@ -193,10 +200,10 @@ class Lab:
         """Copy files and directories of dom0 to `to` on the host, like cp -a."""
         transfer.pull(self.ssh, sources, os.fspath(to))
 
-    def install(self) -> None:
-        """Install the project, as it is in the tree now, in dom0's /opt/lightvm."""
+    def install(self, tree: Path = PROJECT) -> None:
+        """Install the project, as it is in this tree or another one now, in dom0's /opt/lightvm."""
         state = self.require_state()
-        install.install(self.ssh, self.shape.suite, state.image)
+        install.install(self.ssh, self.shape.suite, state.image, tree)
 
     def attach(self, drive: Path) -> None:
         """Plug a raw disk in; what dom0 writes there is gone with the lab.

@@ -20,11 +20,12 @@ START_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What sort of host a lab is."""
+    """What sort of host a lab is; with `instructions` its clock counts them."""
 
     suite: Suite
     memory: str
     cpus: int
+    instructions: bool = False
 
 
 class Start(enum.Enum):
@@ -71,7 +72,11 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
     command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"]
     # thread=multi: one host thread per virtual CPU.  qemu64 because richer models (max, EPYC) make
     # dom0 crash early; svm and npt are what HVM and PVH guests need.
-    command += ["-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "qemu64,+svm,+npt"]
+    threads = "single" if shape.instructions else "multi"
+    command += ["-accel", f"tcg,thread={threads},tb-size=1024", "-cpu", "qemu64,+svm,+npt"]
+    if shape.instructions:
+        # One instruction, one nanosecond; where all processors wait, time leaps to the next timer.
+        command += ["-icount", "shift=0,sleep=off"]
     command += ["-smp", str(shape.cpus), "-m", shape.memory]
     command += ["-machine", "pc,memory-backend=ram"]
     command += ["-object", MEMORY[start].format(size=shape.memory)]

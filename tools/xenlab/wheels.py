@@ -46,28 +46,29 @@ def list_inputs(root: Path = PROJECT) -> Iterator[Path]:
             yield entry
 
 
-def hash_project() -> str:
+def hash_project(root: Path = PROJECT) -> str:
     """Return a key of the sources as they are now."""
     parts: list[str | bytes] = [sys.version, LWIP_SHA256]
-    for path in list_inputs():
-        parts += [str(path.relative_to(PROJECT)), path.read_bytes()]
+    for path in list_inputs(root):
+        parts += [str(path.relative_to(root)), path.read_bytes()]
     return hash_inputs(*parts)
 
 
-def open_project_wheel() -> Path:
-    """Return the project's wheel, building it if the sources changed."""
-    directory = build_once("wheels", f"project-{hash_project()}", build_project_wheel)
+def open_project_wheel(root: Path = PROJECT) -> Path:
+    """Return the wheel of the project in `root`, building it if the sources changed."""
+    key = f"project-{hash_project(root)}"
+    directory = build_once("wheels", key, lambda target: build_project_wheel(root, target))
     return next(directory.glob("*.whl"))
 
 
-def build_project_wheel(target: Path) -> None:
+def build_project_wheel(root: Path, target: Path) -> None:
     """Build the wheel of a copy of the sources, in a clean environment, into `target`."""
     require_packages(find_missing_for_build())
     lwip = open_lwip()
     with step("building the project's wheel"):
         sources = target / "sources"
-        for path in list_inputs():
-            copy = sources / path.relative_to(PROJECT)
+        for path in list_inputs(root):
+            copy = sources / path.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
         wheel = [*open_pip(), "wheel", "--no-deps", "-w", str(target), str(sources)]

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from xenlab.errors import LabError
@@ -43,6 +44,13 @@ def test_only_the_machine_to_be_saved_writes_to_the_memory_file():
     assert "share=on" in memory(Start.SAVE)
     assert "share=off" in memory(Start.RESUME)
     assert "mem-path" not in memory(Start.FRESH)
+
+
+def test_a_clock_that_counts_instructions_has_one_thread_that_executes_them():
+    command = " ".join(qemu_command(replace(SHAPE, instructions=True), Start.FRESH))
+    assert "-icount shift=0,sleep=off" in command
+    assert "thread=single" in command
+    assert "-icount" not in qemu_command(SHAPE, Start.FRESH)
 
 
 def test_the_ssh_server_is_forwarded_to_loopback_alone():

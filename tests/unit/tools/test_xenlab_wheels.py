@@ -9,7 +9,13 @@ import pytest
 from xenlab import install
 from xenlab.errors import LabError
 from xenlab.suites import find_suite
-from xenlab.wheels import check_glibc, list_inputs, list_requirements, platform_options
+from xenlab.wheels import (
+    check_glibc,
+    hash_project,
+    list_inputs,
+    list_requirements,
+    platform_options,
+)
 
 BOOKWORM = find_suite("bookworm")
 METADATA = """\
@@ -87,3 +93,12 @@ def test_scripts_start_the_python_of_dom0(tmp_path):
     assert (tmp_path / "out/bin/plain").read_text() == "#!/bin/sh\nexit\n"
     assert (tmp_path / "out/bin/program").read_bytes() == b"\x7fELF\xff\n\0"
     assert not root.exists()
+
+
+def test_the_same_sources_have_the_same_key_wherever_they_lie(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name / "lightvm").mkdir(parents=True)
+        (tmp_path / name / "lightvm" / "module.py").write_text("x = 1\n")
+    assert hash_project(tmp_path / "one") == hash_project(tmp_path / "two")
+    (tmp_path / "two" / "lightvm" / "module.py").write_text("x = 2\n")
+    assert hash_project(tmp_path / "one") != hash_project(tmp_path / "two")
