@@ -1,70 +1,102 @@
-"""Runs the benchmarks in a lab's dom0."""
+"""Where experiments run: in the dom0 of a lab, or on this machine; their files come back, whatever happened there."""
 
 from __future__ import annotations
 
-import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from xenlab.errors import LabError
 from xenlab.lab import Lab
-from xenlab.progress import step
+from xenlab.qemu import qemu_version
+from xenlab.wheels import PROJECT
+
+from benchmarks.experiments import find_experiment
+from benchmarks.inside import GRACE, GRACE_SECONDS
+from benchmarks.rows import ROWS, RUN
 
 HERE = Path(__file__).parent
 IN_DOM0 = "/opt/lightvm-bench"
+RESULTS = f"{IN_DOM0}/results"
 PYTHON = "/opt/lightvm/bin/python"
-PATIENCE = 3000.0
 
 
-def bench_network(suite: str, per_step: int) -> dict[str, Any]:
-    """Measure creates with and without a vif in a fresh lab; raises `LabError`."""
-    with Lab(f"bench-{suite}", suite=suite) as lab:
-        lab.install()
-        return measure_network(lab, per_step)
+def measure_in_lab(lab: Lab, names: Sequence[str], scale: str, directory: Path) -> None:
+    """Run experiments in a lab that has the project installed; their files are then in `directory`.
 
-
-def measure_network(lab: Lab, per_step: int) -> dict[str, Any]:
-    """Measure creates with and without a vif in a running lab that has the project installed."""
-    return _run(lab, f"network --per-step {per_step}")
-
-
-def bench_modes(suite: str, per_step: int) -> dict[str, Any]:
-    """Measure the five toolstacks in a fresh lab; raises `LabError`."""
-    with Lab(f"bench-{suite}", suite=suite) as lab:
-        lab.install()
-        return _run(lab, f"modes --per-step {per_step}")
-
-
-def bench_echo(suite: str) -> dict[str, Any]:
-    """Measure TCP to a unikernel and to a Linux guest in a fresh lab; raises `LabError`."""
-    with Lab(f"bench-{suite}", suite=suite) as lab:
-        lab.install()
-        return _run(lab, "echo")
-
-
-def bench_create(suite: str, live: list[int], per_step: int) -> dict[str, Any]:
-    """Measure creates in a fresh lab; raises `LabError`."""
-    with Lab(f"bench-{suite}", suite=suite) as lab:
-        lab.install()
-        return measure_create(lab, live, per_step)
-
-
-def measure_create(lab: Lab, live: list[int], per_step: int) -> dict[str, Any]:
-    """Measure creates in a running lab that has the project installed; raises `LabError`."""
-    steps = " ".join(map(str, live))
-    return _run(lab, f"create --live {steps} --per-step {per_step}")
-
-
-def _run(lab: Lab, command: str) -> dict[str, Any]:
-    package = f"{IN_DOM0}/benchmarks"
-    lab.run(f"rm -rf {IN_DOM0} && mkdir -p {package}", check=True)
-    lab.push(*HERE.glob("*.py"), *HERE.glob("*.c"), to=f"{package}/")
-    with step("measuring"):
-        done = lab.run(
-            f"cd {IN_DOM0} && {PYTHON} -m benchmarks.{command}", check=True, timeout=PATIENCE
-        )
+    Raises `LabError` where one has failed, and then too the files are there.
+    """
+    machine = {"project": describe_revision(PROJECT), "host": qemu_version()}
+    if lab.shape.instructions:
+        machine["instruction count"] = "yes"
+    directory.mkdir(parents=True, exist_ok=True)
+    lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
+    lab.push(HERE, to=f"{IN_DOM0}/benchmarks")
+    ssh = lab.ssh
+    line = shlex.join(command(PYTHON, names, scale, RESULTS, machine))
     try:
-        results: dict[str, Any] = json.loads(done.stdout)
-    except json.JSONDecodeError as exc:
-        raise LabError("bad-output", done.stdout[-200:]) from exc
-    return results
+        status = subprocess.run(
+            ssh.command(f"cd {IN_DOM0} && {line}"),
+            cwd=ssh.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            check=False,
+            timeout=patience(names, scale),
+        ).returncode
+    except subprocess.TimeoutExpired:
+        status = -1
+    finally:
+        with suppress(LabError):  # what there is: a run that failed early may have less
+            lab.pull(f"{RESULTS}/{ROWS}", f"{RESULTS}/{RUN}", to=directory)
+    check(status, directory)
+
+
+def measure_here(python: str, names: Sequence[str], scale: str, directory: Path) -> None:
+    """Run experiments on this machine, under root and a Python that has the project; raises `LabError`."""
+    if shutil.which("xl") is None:
+        raise LabError("no-xen", "there is no xl here: this is no Xen host")
+    machine = {"project": describe_revision(PROJECT), "host": "the machine itself"}
+    directory.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        command(python, names, scale, str(directory.resolve()), machine),
+        cwd=HERE.parent,
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        stdout=sys.stderr,
+        check=False,
+    )
+    check(done.returncode, directory)
+
+
+def command(
+    python: str, names: Sequence[str], scale: str, results: str, machine: dict[str, str]
+) -> list[str]:
+    """Return the command that runs experiments."""
+    facts = [word for key, value in machine.items() for word in ("--machine", f"{key}={value}")]
+    return [python, "-m", "benchmarks.inside", "--to", results, "--scale", scale, *facts, *names]
+
+
+def patience(names: Sequence[str], scale: str) -> float:
+    """Return after how many seconds a run is given up: long after its experiments give up by themselves."""
+    return sum(GRACE * find_experiment(n).seconds(scale) + 2 * GRACE_SECONDS for n in names)
+
+
+def check(status: int, directory: Path) -> None:
+    """Raise `LabError` unless a run has ended well."""
+    if not (directory / RUN).exists():
+        raise LabError("bench-failed", f"the run ended with status {status} before it was a run")
+    if status:
+        raise LabError("bench-failed", f"status {status}; what was measured is in {directory}")
+
+
+def describe_revision(tree: Path) -> str:
+    """Return the revision of a tree, and whether it has changes; "unknown" where there is no repository."""
+    line = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"

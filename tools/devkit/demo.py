@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from pathlib import Path
 
-from benchmarks.runner import measure_create
-from benchmarks.table import render
+from benchmarks.rows import read_rows
+from benchmarks.runner import measure_in_lab
+from benchmarks.summaries import render_summary
 from xenlab.errors import LabError
 from xenlab.lab import Lab
 
@@ -26,7 +29,9 @@ def main() -> int:
         show(lab, "a guest that speaks, its console and its exit status", HELLO)
         show(lab, "nothing is leaked; then all go", CLEAN)
         print("\n== how long does it take?", flush=True)
-        print(render(measure_create(lab, [1, VMS], 100)))
+        with tempfile.TemporaryDirectory() as directory:
+            measure_in_lab(lab, ["create"], "small", Path(directory))
+            print(render_summary(read_rows(Path(directory))))
     except LabError as exc:
         print(f"demo: {exc}")
         return 1

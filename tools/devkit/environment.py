@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from xenlab.cache import build_once, hash_inputs
 from xenlab.host import require_packages
@@ -47,3 +48,12 @@ def run(python: Path, *arguments: str, quiet: bool = False, **environment: str) 
         stdout=subprocess.DEVNULL if quiet else None,
     )
     return done.returncode
+
+
+def enter(module: str, arguments: list[str]) -> NoReturn:
+    """Become a module of the tools that runs in the environment; raises `LabError` where there can be none."""
+    settings = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tools'}"}
+    python = str(open_environment())
+    os.execve(  # noqa: S606 (a shell is what it does without)
+        python, [python, "-m", module, *arguments], settings
+    )

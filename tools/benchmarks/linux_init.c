@@ -1,7 +1,8 @@
 /*
  * The init of a Linux guest that does what the `echo` unikernel does over TCP: port 7, one caller after the other.
  *
- * Its first argument is the address of eth0, its second the netmask.
+ * Its arguments are the address of eth0, the netmask, and the host that is told by a datagram to port 5000 when the
+ * guest is there.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -54,6 +55,17 @@ static void bring_up(const char *address, const char *netmask)
     }
 }
 
+static void tell(const char *host)
+{
+    int sender = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(5000)};
+    inet_pton(AF_INET, host, &to.sin_addr);
+    if (sendto(sender, "up", 2, 0, (struct sockaddr *)&to, sizeof(to)) != 2) {
+        fail("beacon");
+    }
+    close(sender);
+}
+
 static void echo(int caller)
 {
     int one = 1;
@@ -70,8 +82,8 @@ static void echo(int caller)
 
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
-        fail("usage: init ADDRESS NETMASK");
+    if (argc < 4) {
+        fail("usage: init ADDRESS NETMASK HOST");
     }
     bring_up(argv[1], argv[2]);
     int listener = socket(AF_INET, SOCK_STREAM, 0);
@@ -79,6 +91,7 @@ int main(int argc, char **argv)
     if (bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 5)) {
         fail("port 7");
     }
+    tell(argv[3]);
     for (int caller; (caller = accept(listener, NULL, NULL)) >= 0; close(caller)) {
         echo(caller);
     }

@@ -1,0 +1,219 @@
+"""A daemon for the benchmarks, beside any that runs: its pools, its network, and creates that are timed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec
+
+import lightvm
+from benchmarks.record import Budget
+from lightvm.blocking import Client
+from lightvm.errors import LightVMError, NoDaemon
+from lightvm.model import Created, Mode, NetRequest, Source, WaitFor
+
+P = ParamSpec("P")
+BIN = Path(sys.executable).parent
+GUESTS = Path(lightvm.__file__).parent / "guests"
+NOOP, DAYTIME, ECHO = (str(GUESTS / name) for name in ("noop", "daytime", "echo"))
+BRIDGE, HOST = "lvbench0", "10.79.0.1"
+NET = [NetRequest(network="bench")]
+CALL_SECONDS = 900.0
+STOP_SECONDS = FILL_SECONDS = 600.0
+WARM_UP = 40
+"""Creates before the first that counts: they pay for what is done once."""
+QUIET_SECONDS = 3.0
+"""After this, what creates have left for later is done."""
+
+YIELD_MS = 3000
+"""Shells are made before creates are timed, or after, but not between."""
+
+NETWORK = f"""
+[networks.bench]
+bridge = "{BRIDGE}"
+address = "{HOST}/16"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A pool to fill: how many shells of which shape."""
+
+    name: str
+    shells: int
+    memory_kib: int = 4096
+    vif: bool = False
+    mode: Mode = Mode.NOXS
+    low: int = 1
+
+    def section(self) -> str:
+        """Return its section of the configuration."""
+        networks = '["bench"]' if self.vif else "[]"
+        return (
+            f'[flavors.{self.name}]\nmemory_kib = {self.memory_kib}\nmode = "{self.mode}"\n'
+            f"networks = {networks}\nlow = {self.low}\nhigh = {self.shells}\n"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One of LightVM's four ways to a domain with a vif."""
+
+    name: str
+    mode: Mode
+    cold: bool
+
+    @property
+    def wait(self) -> WaitFor | None:
+        """What a create can wait for: in XenStore mode a guest has no word for being ready."""
+        return WaitFor.READY if self.mode is Mode.NOXS else None
+
+    def create(self, client: Client) -> tuple[Created, float]:
+        """Create a domain; return it, and how long that took in ms."""
+        return create_timed(client, nets=NET, mode=self.mode, cold=self.cold, wait=self.wait)
+
+
+WAYS = (
+    Way(name="noxs+split", mode=Mode.NOXS, cold=False),
+    Way(name="noxs", mode=Mode.NOXS, cold=True),
+    Way(name="xs+split", mode=Mode.XENSTORE, cold=False),
+    Way(name="xs", mode=Mode.XENSTORE, cold=True),
+)
+
+
+def pools_for_all_ways(shells: int) -> tuple[Pool, Pool]:
+    """Return the pools that those of the ways need which take from one."""
+    return (
+        Pool(name="net", shells=shells, vif=True),
+        Pool(name="xs", shells=shells, vif=True, mode=Mode.XENSTORE),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """A daemon that runs, and a client of it."""
+
+    socket: str
+    client: Client
+
+    def shells(self, pool: str) -> int:
+        """Return how many shells a pool has; raises why it cannot have more."""
+        (status,) = (each for each in self.client.pool_status() if each.flavor == pool)
+        if status.last_error:
+            raise LightVMError(f"{pool}: {status.last_error}")
+        return status.shells
+
+    def fill(self, *pools: Pool) -> None:
+        """Wait until pools are full; raises `TimeoutError` where that takes too long for any measurement."""
+        for pool in pools:
+            if self.fill_within(pool, Budget(FILL_SECONDS)) < pool.shells:
+                raise TimeoutError(f"the pool {pool.name} is not full after {FILL_SECONDS:.0f} s")
+
+    def fill_within(self, pool: Pool, budget: Budget) -> int:
+        """Wait until a pool is full, or as full as the time allows; return how many shells it has."""
+        while (shells := self.shells(pool.name)) < pool.shells and not budget.is_over:
+            time.sleep(0.5)
+        return shells
+
+    def clear(self) -> None:
+        """Destroy all domains, and forget those that have ended."""
+        for domain in self.client.list(all=True):
+            self.client.destroy(domain.uuid, missing_ok=True)
+
+
+@contextmanager
+def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Iterator[Daemon]:
+    """Run a daemon with a network and these pools, which it begins to fill; at the end nothing of it is left."""
+    with tempfile.TemporaryDirectory(prefix="lightvm-bench-") as directory:
+        socket = f"{directory}/lightvm.sock"
+        config = Path(directory) / "lightvm.toml"
+        sections = "".join(pool.section() for pool in pools or (Pool(name="none", shells=1),))
+        config.write_text(
+            f'[daemon]\nsocket = "{socket}"\nstate_dir = "{directory}/state"\n'
+            f"[limits]\nready_seconds = 300.0\ncreate_seconds = 300.0\n"
+            f"[pool]\nyield_ms = {yield_ms}\n{NETWORK}{sections}{more}"
+        )
+        with (Path(directory) / "log").open("w+b") as log:
+            command = [str(BIN / "lightvmd"), "--config", str(config)]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+            try:
+                wait_until(lambda: _answers(socket, process, log.name), "the daemon answers", 120.0)
+                with Client(socket, limit_s=CALL_SECONDS) as client:
+                    running = Daemon(socket=socket, client=client)
+                    try:
+                        yield running
+                    finally:
+                        running.clear()
+            finally:
+                process.terminate()
+                process.wait(STOP_SECONDS)
+                subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
+
+
+def wait_until(reached: Callable[[], bool], what: str, seconds: float) -> None:
+    """Poll until a condition holds; raises `TimeoutError`."""
+    end = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.2)
+
+
+def timed(work: Callable[P, object], *arguments: P.args, **more: P.kwargs) -> float:
+    """Return how long a call takes, in ms."""
+    begun = time.perf_counter()
+    work(*arguments, **more)
+    return (time.perf_counter() - begun) * 1e3
+
+
+def create_timed(
+    client: Client,
+    image: str = NOOP,
+    *,
+    nets: Sequence[NetRequest] | None = None,
+    mode: Mode | None = None,
+    cold: bool = False,
+    wait: WaitFor | None = WaitFor.READY,
+) -> tuple[Created, float]:
+    """Create a domain; return it, and how long that took in ms, from the call to the reply.
+
+    Raises `RuntimeError` where a domain that should come from the pool did not.
+    """
+    begun = time.perf_counter()
+    created = client.create(image, nets=nets, mode=mode, cold=cold, wait=wait)
+    took = (time.perf_counter() - begun) * 1e3
+    if created.source is not (Source.COLD if cold else Source.POOL):
+        raise RuntimeError(f"the create was {created.source}, which is not what was to be measured")
+    return created, took
+
+
+def warm_up(client: Client, n: int = WARM_UP, *, vif: bool = False, mode: Mode = Mode.NOXS) -> None:
+    """Create from the pool, and destroy again, without counting."""
+    nets = NET if vif else None
+    made = [create_timed(client, nets=nets, mode=mode, wait=None)[0] for _ in range(n)]
+    for each in made:
+        client.destroy(each.domain.uuid)
+    time.sleep(QUIET_SECONDS)
+
+
+def vif_address(created: Created) -> str:
+    """Return the address of a domain's vif."""
+    (vif,) = created.domain.vifs
+    assert vif.ipv4 is not None
+    return vif.ipv4.partition("/")[0]
+
+
+def _answers(socket: str, process: subprocess.Popen[bytes], log: str) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError(f"lightvmd has ended: {Path(log).read_text()[-2000:]}")
+    try:
+        Client(socket).close()
+    except NoDaemon:
+        return False
+    return True

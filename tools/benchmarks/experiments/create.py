@@ -1,0 +1,124 @@
+"""One client and a quiet host: what a create and an end take, beside processes, containers and xl.
+
+Contenders take turns in rounds, so that all see the same host.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks import xl
+from benchmarks.containers import time_crun, time_podman
+from benchmarks.daemon import (
+    BIN,
+    DAYTIME,
+    NET,
+    NOOP,
+    QUIET_SECONDS,
+    Daemon,
+    Pool,
+    create_timed,
+    open_daemon,
+    timed,
+    vif_address,
+    warm_up,
+)
+from benchmarks.programs import TRUE, compile_program, spawn
+from benchmarks.record import Record
+from benchmarks.rows import YARDSTICK
+from lightvm.model import CreateRequest, NetRequest, WaitFor
+
+EACH, SPARE = 10, 20
+SETTLE_SECONDS = 0.3
+"""Between ends: what one leaves to the background is done before the next."""
+COMMANDS = {"lvm": 3, "lightvm": 1}
+"""How often each is run in a round."""
+POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
+
+
+def measure(record: Record) -> None:
+    """Measure all of it."""
+    warm, rounds, many = record.pick(small=(10, 2, 20), paper=(20, 10, 100))
+    shells = warm + rounds * (EACH + sum(COMMANDS.values())) + many + SPARE
+    plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
+    with open_daemon(plain, net) as daemon:
+        daemon.fill(plain, net)
+        record.say("pools are full")
+        warm_up(daemon.client, warm)
+        warm_up(daemon.client, warm, vif=True)
+        for _ in range(rounds):
+            run_round(record, daemon)
+        record.say("creates are done")
+        time_many(record, daemon, many)
+        time_first_answers(record, daemon, record.pick(small=3, paper=10))
+        time_cold(record, daemon, record.pick(small=3, paper=10))
+        time_others(record, daemon, record.pick(small=2, paper=5))
+
+
+def run_round(record: Record, daemon: Daemon) -> None:
+    """Time processes, creates without and with a vif, and ends, in turn."""
+    client = daemon.client
+    record.add(YARDSTICK, "create", *spawn(EACH, TRUE))
+    record.add(f"{YARDSTICK}, static", "create", *spawn(EACH, compile_program("resident")))
+    made = []
+    for _ in range(EACH):
+        for contender, nets in ((POOLED, None), (POOLED_VIF, NET)):
+            created, took = create_timed(client, nets=nets)
+            record.add(contender, "create", took)
+            made.append((contender, created.domain.uuid))
+    for contender, uuid in made:
+        time.sleep(SETTLE_SECONDS)
+        record.add(contender, "destroy", timed(client.destroy, uuid))
+    for command, times in COMMANDS.items():
+        line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
+        record.add(f"{command} create", "create", *spawn(times, *line))
+    record.add(YARDSTICK, "create", *spawn(EACH, TRUE))
+    daemon.clear()
+
+
+def time_many(record: Record, daemon: Daemon, many: int) -> None:
+    """Time batches, for each domain of them."""
+    for contender, nets in ((POOLED, None), (POOLED_VIF, (NetRequest(network="bench"),))):
+        request = CreateRequest(image=NOOP, nets=nets, wait=WaitFor.READY)
+        begun = time.perf_counter()
+        results = daemon.client.create_many([request] * many)
+        took = (time.perf_counter() - begun) * 1e3
+        if failures := [each.failure for each in results if each.failure]:
+            raise RuntimeError(f"{len(failures)} of {many}: {failures[0]}")
+        record.add(contender, "create of many", took / many)
+        time.sleep(QUIET_SECONDS)
+        daemon.clear()
+
+
+def time_first_answers(record: Record, daemon: Daemon, n: int) -> None:
+    """Time `daytime`: to ready, and a ping from there."""
+    for _ in range(n):
+        created, took = create_timed(daemon.client, DAYTIME, nets=NET)
+        record.add("daytime", "create", took)
+        (ping,) = spawn(1, "ping", "-q", "-c", "1", "-W", "10", vif_address(created))
+        record.add("daytime", "first ping, command", ping)
+
+
+def time_cold(record: Record, daemon: Daemon, n: int) -> None:
+    """Time creates that take no shell."""
+    for _ in range(n):
+        for contender, nets in (("noxs, no vif", None), ("noxs", NET)):
+            created, took = create_timed(daemon.client, nets=nets, cold=True)
+            record.add(contender, "create", took)
+            daemon.client.destroy(created.domain.uuid)
+
+
+def time_others(record: Record, daemon: Daemon, n: int) -> None:
+    """Time containers and xl, in turn with processes and creates."""
+    plain, vif = xl.write_config("bench-xl", vif=False), xl.write_config("bench-xl", vif=True)
+    time_crun(1)
+    time_podman(1)
+    for number in range(n):
+        record.add("crun run", "create", *time_crun(2))
+        record.add("podman run", "create", *time_podman(1))
+        for contender, config in (("xl, no vif", plain), ("xl", vif)):
+            record.add(contender, "create", xl.create(config))
+            record.add(contender, "destroy", xl.destroy("bench-xl"))
+        for contender, nets in ((POOLED, None), (POOLED_VIF, NET)):
+            record.add(contender, "create", create_timed(daemon.client, nets=nets)[1])
+        record.say(f"round {number + 1} of {n} with containers and xl")

@@ -1,0 +1,72 @@
+"""Figures 4 and 11: how long it takes to create instances, and until they run, as they become more.
+
+Under LightVM with a pool, under xl, as containers and as processes. Guests have booted when the datagram from their
+network arrives, containers and processes when the first byte of their program does.
+"""
+
+from __future__ import annotations
+
+from benchmarks.daemon import Pool, open_daemon, warm_up
+from benchmarks.instances import (
+    Beaconing,
+    Beacons,
+    Containers,
+    Instances,
+    Processes,
+    XlGuests,
+    rise_and_fall,
+)
+from benchmarks.linux import MEMORY_MIB
+from benchmarks.record import Record
+from lightvm.model import Mode
+
+WARM = 10
+
+
+def measure(record: Record) -> None:
+    """Measure each kind, with nothing else running."""
+    beacons = Beacons()
+    try:
+        measure_ours(record, beacons)
+        with open_daemon():  # for its bridge
+            linux = XlGuests("Linux, xl", beacons=beacons)
+            rise_and_fall(record, linux, record.pick(small=2, paper=20), record.budget.share(0.35))
+            unikernels = XlGuests("unikernel, xl")
+            rise_and_fall(
+                record, unikernels, record.pick(small=3, paper=100), record.budget.share(0.4)
+            )
+    finally:
+        beacons.close()
+    measure_others(record)
+
+
+def measure_ours(record: Record, beacons: Beacons) -> None:
+    """Measure the guests of LightVM."""
+    unikernels, linuxes = record.pick(small=20, paper=300), record.pick(small=3, paper=24)
+    pools = (
+        Pool(name="net", shells=unikernels + WARM, vif=True),
+        Pool(
+            name="linux",
+            shells=linuxes,
+            vif=True,
+            mode=Mode.XENSTORE,
+            memory_kib=MEMORY_MIB * 1024,
+        ),
+    )
+    with open_daemon(*pools) as daemon:
+        budget = record.budget.share(0.5)
+        shells = [daemon.fill_within(pool, budget.share(0.4)) for pool in pools]
+        if shells[0] > WARM:
+            warm_up(daemon.client, WARM, vif=True)
+            each: Instances = Beaconing(daemon, beacons, "unikernel, noxs+split", linux=False)
+            rise_and_fall(record, each, shells[0] - WARM, budget.share(0.5))
+        each = Beaconing(daemon, beacons, "Linux, xs+split", linux=True)
+        rise_and_fall(record, each, shells[1], budget)
+
+
+def measure_others(record: Record) -> None:
+    """Measure processes and containers."""
+    top = record.pick(small=20, paper=1000)
+    for static in (True, False):
+        rise_and_fall(record, Processes(static=static), top, record.budget.share(0.2))
+    rise_and_fall(record, Containers(), top, record.budget.share(0.9))

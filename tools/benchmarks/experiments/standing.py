@@ -1,0 +1,142 @@
+"""Figures 14 and 15: what instances that do nothing take: memory of Xen, of dom0 and of their own, and dom0's time.
+
+Xen's share is what its free memory has become less by, and has the guests' own in it. A processor's time is Xen's own
+account of it, in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+from benchmarks.daemon import Pool, open_daemon
+from benchmarks.instances import (
+    Beaconing,
+    Beacons,
+    Containers,
+    Guests,
+    Instances,
+    Processes,
+    rise_and_fall,
+)
+from benchmarks.linux import MEMORY_MIB
+from benchmarks.machine import xl_info
+from benchmarks.record import Budget, Record
+from lightvm.model import Mode
+
+SMALL_KIB, TINY_KIB = 1024, 4096
+SETTLE_SECONDS = 10.0
+"""Until names are written and caches have settled."""
+FILL = 0.6
+"""The share of a pool's time in which it is filled."""
+KIB_OF_MIB = 1024
+
+
+def measure(record: Record) -> None:
+    """Measure each kind, with nothing else running."""
+    many = record.pick(small=30, paper=1000)
+    record.add("nothing", "idle", idle_percent(record), unit="%")
+    stand(record, Processes(static=True), many, record.budget.share(0.12))
+    noop = Pool(name="small", shells=many, memory_kib=SMALL_KIB)
+    stand_ours(record, "noop, 1 MiB", noop, record.budget.share(0.22))
+    linux = Pool(
+        name="linux",
+        shells=record.pick(small=3, paper=24),
+        vif=True,
+        mode=Mode.XENSTORE,
+        memory_kib=MEMORY_MIB * KIB_OF_MIB,
+    )
+    stand_ours(record, f"Linux, {MEMORY_MIB} MiB", linux, record.budget.share(0.25))
+    stand(record, Containers(), many, record.budget.share(0.3))
+    daytime = Pool(name="net", shells=many, memory_kib=TINY_KIB, vif=True)
+    stand_ours(record, "daytime, 4 MiB", daytime, record.budget)
+
+
+def stand_ours(record: Record, name: str, pool: Pool, budget: Budget) -> None:
+    """Look at guests of LightVM; the daemon that runs them counts as dom0's."""
+    before = Memory()
+    with open_daemon(pool) as daemon:
+        shells = daemon.fill_within(pool, budget.share(FILL))
+        beacons = Beacons()
+        try:
+            guests: Instances
+            if pool.vif:
+                guests = Beaconing(daemon, beacons, name, linux=pool.mode is Mode.XENSTORE)
+            else:
+                guests = Guests(daemon, name)
+            look = Look(record, guests, before)
+            record.add(name, "given memory", pool.memory_kib / KIB_OF_MIB, unit="MiB")
+            rise_and_fall(record, guests, shells, budget, look.at_top)
+        finally:
+            beacons.close()
+
+
+def stand(record: Record, instances: Instances, top: int, budget: Budget) -> None:
+    """Look at processes or containers."""
+    look = Look(record, instances, Memory())
+    rise_and_fall(record, instances, top, budget, look.at_top)
+
+
+class Memory:
+    """How much memory there is now: Xen's free memory, and what dom0 could give to a new program, in MiB."""
+
+    def __init__(self) -> None:
+        self.xen = float(xl_info()["free_memory"])
+        found = re.search(
+            r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE
+        )
+        assert found is not None
+        self.dom0 = int(found[1]) / KIB_OF_MIB
+
+
+class Look:
+    """Looks at instances once they all are there."""
+
+    def __init__(self, record: Record, instances: Instances, before: Memory) -> None:
+        self._record, self._instances, self._before = record, instances, before
+
+    def at_top(self) -> None:
+        """Write down what the instances take, each of them, and what dom0 does while nobody asks for anything."""
+        record, name, count = self._record, self._instances.name, len(self._instances.running)
+        if not count:
+            return
+        time.sleep(SETTLE_SECONDS)
+        now, before = Memory(), self._before
+        xen, dom0 = (before.xen - now.xen) / count, (before.dom0 - now.dom0) / count
+        record.add(name, "Xen memory", xen, unit="MiB", running=count)
+        record.add(name, "dom0 memory", dom0, unit="MiB", running=count)
+        record.add(name, "memory", xen + dom0, unit="MiB", running=count)
+        record.add(name, "idle", idle_percent(record), unit="%", running=count)
+        record.say(f"{name}: {count} are looked at")
+
+
+def idle_percent(record: Record) -> float:
+    """Return how much of a processor dom0 takes while nothing is asked of it, in percent."""
+    seconds = record.pick(small=10.0, paper=30.0)
+    before, begun = dom0_seconds(), time.perf_counter()
+    time.sleep(seconds)
+    return 100 * (dom0_seconds() - before) / (time.perf_counter() - begun)
+
+
+def dom0_seconds() -> float:
+    """Return the processor time of dom0 by Xen's account, which without Xen's own binding has but one decimal."""
+    try:
+        (dom0,) = xen_binding().xc().domain_getinfo(0, 1)
+    except ImportError:
+        line = subprocess.run(["xl", "list", "0"], check=True, capture_output=True, text=True)
+        return float(line.stdout.split()[-1])
+    return float(dom0["cpu_time"]) / 1e9
+
+
+@functools.cache
+def xen_binding() -> ModuleType:
+    """Return Xen's own Python binding, which is not where others are; raises `ImportError`."""
+    for pattern in ("xen-*/lib/python*", "xen-*/lib/python*/*-packages"):
+        sys.path += [str(path) for path in Path("/usr/lib").glob(pattern)]
+    return importlib.import_module("xen.lowlevel.xc")

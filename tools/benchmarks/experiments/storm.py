@@ -1,0 +1,107 @@
+"""Many clients at once, each of which creates one domain after the other; and random arrivals against a small pool.
+
+The clients are tasks of one process, over the trio client: what an orchestrator would be.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import trio
+
+from benchmarks.daemon import NOOP, WARM_UP, Pool, open_daemon, warm_up
+from benchmarks.record import Record
+from lightvm.client import open_client
+from lightvm.model import Source, WaitFor
+
+CLIENTS = (1, 8, 32, 128)
+SEED = 2017
+RATE = 8.0
+"""Arrivals a second, on average."""
+MEMORY_KIB = 4096
+YIELD_MS = 20
+"""The daemon's own default: here the refilling is what is looked at."""
+POOL_SIZES = (1, 4, 16, 64)
+
+
+def measure(record: Record) -> None:
+    """Measure storms, then arrivals."""
+    measure_storms(record, record.pick(small=128, paper=384))
+    for size in record.pick(small=(2, 16), paper=POOL_SIZES):
+        measure_arrivals(record, size, record.pick(small=30, paper=150))
+
+
+def measure_storms(record: Record, creates: int) -> None:
+    """Time creates by so many clients at once, and how many there are a second."""
+    pool = Pool(name="plain", shells=creates + WARM_UP)
+    for clients in CLIENTS:
+        with open_daemon(pool) as daemon:
+            daemon.fill(pool)
+            warm_up(daemon.client)
+            took, seconds = trio.run(storm, daemon.socket, clients, creates)
+            contender = f"{clients} clients" if clients > 1 else "1 client"
+            record.add(contender, "create", *took, running=clients)
+            record.add(contender, "throughput", creates / seconds, unit="1/s", running=clients)
+            record.say(contender)
+
+
+async def storm(socket: str, clients: int, creates: int) -> tuple[list[float], float]:
+    """Create domains in as many tasks as there are clients; return how long each took in ms, and all in s.
+
+    Each has been connected before the clock starts.
+    """
+    took: list[float] = []
+    left = creates
+
+    async def create_one_by_one() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            begun = time.perf_counter()
+            created = await client.create(NOOP, wait=WaitFor.READY)
+            took.append((time.perf_counter() - begun) * 1e3)
+            if created.source is not Source.POOL:
+                raise RuntimeError("the pool ran empty")
+
+    async with open_client(socket) as client:
+        async with trio.open_nursery() as nursery:
+            for _ in range(clients):
+                nursery.start_soon(client.version)
+        begun = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(clients):
+                nursery.start_soon(create_one_by_one)
+        return took, time.perf_counter() - begun
+
+
+def measure_arrivals(record: Record, size: int, arrivals: int) -> None:
+    """Time creates that arrive at random, by where they came from, while the daemon refills its pool."""
+    pool = Pool(name="plain", shells=size, low=size)
+    with open_daemon(pool, yield_ms=YIELD_MS) as daemon:
+        daemon.fill(pool)
+        outcomes = trio.run(arrive, daemon.socket, arrivals)
+    for source, contender in ((Source.POOL, "hit"), (Source.COLD, "miss")):
+        took = [ms for came_from, ms in outcomes if came_from is source]
+        record.add(contender, "create", *took, running=size)
+    hits = sum(came_from is Source.POOL for came_from, _ in outcomes)
+    record.add("hit", "share", 100 * hits / arrivals, unit="%", running=size)
+    record.say(f"pool of {size}: {hits} of {arrivals} creates had a shell")
+
+
+async def arrive(socket: str, arrivals: int) -> list[tuple[Source, float]]:
+    """Create domains at random moments, each destroyed when it is ready; return where they came from, and the ms."""
+    outcomes: list[tuple[Source, float]] = []
+    moments = random.Random(SEED)  # noqa: S311 (the same arrivals in each run)
+
+    async def create() -> None:
+        begun = time.perf_counter()
+        created = await client.create(NOOP, memory_kib=MEMORY_KIB, wait=WaitFor.READY)
+        outcomes.append((created.source, (time.perf_counter() - begun) * 1e3))
+        await client.destroy(created.domain.uuid)
+
+    async with open_client(socket) as client, trio.open_nursery() as nursery:
+        for _ in range(arrivals):
+            nursery.start_soon(create)
+            await trio.sleep(moments.expovariate(RATE))
+    return outcomes

@@ -1,0 +1,36 @@
+"""Programs of the benchmarks, compiled where they run, and how long processes take."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TRUE = "/bin/true"
+
+
+@functools.cache
+def workshop() -> Path:
+    """Return a directory for what is compiled, one for this interpreter."""
+    return Path(tempfile.mkdtemp(prefix="lightvm-bench-programs-"))
+
+
+@functools.cache
+def compile_program(name: str, *, static: bool = True) -> Path:
+    """Compile a program of ours; return its file."""
+    target = workshop() / (name if static else f"{name}-dynamic")
+    options = ["-O2", *(["-static"] if static else [])]
+    subprocess.run(["gcc", *options, "-o", target, HERE / f"{name}.c"], check=True)
+    return target
+
+
+def spawn(n: int, *command: str | Path) -> list[float]:
+    """Time fork+exec+wait of a command from a small process, in ms."""
+    done = subprocess.run(
+        [compile_program("spawn"), str(n), *command], check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr[-1000:]}")
+    return [float(line) for line in done.stdout.split()]

@@ -1,0 +1,74 @@
+"""What a list of values comes to, and what all values of a run come to, as a table."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmarks.rows import YARDSTICK, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Quantiles of so many values."""
+
+    n: int
+    p50: float
+    p90: float
+    p99: float
+
+
+class Kind(NamedTuple):
+    """What values have to have in common to be summed up."""
+
+    experiment: str
+    contender: str
+    metric: str
+    unit: str
+
+    @property
+    def name(self) -> str:
+        """Itself, in words."""
+        return f"{self.experiment}: {self.contender}, {self.metric}"
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Return the quantiles of at least one value."""
+    if len(values) == 1:
+        return Summary(n=1, p50=values[0], p90=values[0], p99=values[0])
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return Summary(n=len(values), p50=cuts[49], p90=cuts[89], p99=cuts[98])
+
+
+def group(rows: Iterable[Row]) -> dict[Kind, list[float]]:
+    """Return the values of each kind, in the order in which they first come."""
+    grouped: dict[Kind, list[float]] = defaultdict(list)
+    for row in rows:
+        grouped[Kind(row.experiment, row.contender, row.metric, row.unit)].append(row.value)
+    return grouped
+
+
+def find_yardstick(rows: Iterable[Row]) -> float | None:
+    """Return the median of fork+exec in all experiments, in ms; None where nobody has measured it."""
+    found = [row.value for row in rows if (row.contender, row.metric) == (YARDSTICK, "create")]
+    return statistics.median(found) if found else None
+
+
+def plain(value: float, _position: object = None) -> str:
+    """Return a number as people write it: three digits or all before the point, and no power of ten."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def render_summary(rows: Sequence[Row]) -> str:
+    """Return the quantiles of every kind as text for a terminal, times beside the yardstick."""
+    yardstick = find_yardstick(rows)
+    lines = [f"{'':50} {'p50':>10} {'p99':>10} {'unit':>8} {'n':>5} {'x fork+exec':>12}"]
+    for kind, found in group(rows).items():
+        each = summarize(found)
+        line = f"{kind.name[:50]:50} {plain(each.p50):>10} {plain(each.p99):>10} {kind.unit:>8} {each.n:5}"
+        against = f" {each.p50 / yardstick:12.3f}" if yardstick and kind.unit == "ms" else ""
+        lines.append(line + against)
+    return "\n".join(lines)
