@@ -20,6 +20,8 @@ GUESTS = Path(lightvm.__file__).parent / "guests"
 NOOP, HELLO, MISBEHAVE = (str(GUESTS / name) for name in ("noop", "hello", "misbehave"))
 DAYTIME = str(GUESTS / "daytime")
 PATIENCE = 60.0
+SHELL_SECONDS = 5.0
+"""How long a shell may take to make, on a slow machine that emulates another."""
 
 
 def eventually(reached: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
@@ -89,7 +91,7 @@ class DaemonProcess:
             eventually(
                 lambda: all(p.last_error or p.shells == self.high for p in client.pool_status()),
                 "the pools are full",
-                180,
+                180 + SHELL_SECONDS * self.high,
             )
 
     @property

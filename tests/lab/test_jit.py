@@ -17,6 +17,9 @@ from tests.lab.daemon import DAYTIME, DaemonProcess, beside, eventually
 from tests.lab.network import BRIDGE, HELD, NETWORK
 
 CLIENTS, EVERY_SECONDS, IDLE_SECONDS = 100, 0.05, 10
+FEW = 4
+"""Shells where no crowd comes."""
+
 SERVICE = f"""
 [pool]
 yield_ms = 3000
@@ -29,14 +32,16 @@ idle_seconds = {IDLE_SECONDS}
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[FEW, pytest.param(CLIENTS, marks=pytest.mark.scale)])
 def daemon(
-    daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    daemon: DaemonProcess,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[DaemonProcess]:
-    """A daemon with a service, and with a shell for each client that will come, beside the other one."""
-    more = NETWORK.replace("= 4", f"= {CLIENTS}") + SERVICE
+    """A daemon with a service, and with some shells, beside the other one."""
+    more = NETWORK.replace("= 4", f"= {request.param}") + SERVICE
     directory = tmp_path_factory.mktemp("jit")
-    with beside(daemon, directory, high=CLIENTS, more=more, held=HELD) as process:
+    with beside(daemon, directory, high=request.param, more=more, held=HELD) as process:
         yield process
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
@@ -74,6 +79,7 @@ def test_the_first_packet_makes_a_domain_that_answers_it(client: Client) -> None
 
 
 @pytest.mark.scale
+@pytest.mark.parametrize("daemon", [CLIENTS], indirect=True)
 def test_a_hundred_clients_get_a_domain_each(client: Client, daemon: DaemonProcess) -> None:
     eventually(lambda: not client.list(), "there is no domain before")
     daemon.wait_full()
