@@ -122,9 +122,11 @@ def beside(
     main.wait_full()
     process = DaemonProcess(directory, low=high, high=high, more=more, held=held)
     process.start()
-    process.wait_full()
-    yield process
-    process.stop()
+    try:
+        process.wait_full()
+        yield process
+    finally:
+        process.stop()
     assert not [things for count in held if (things := count())]
 
 
