@@ -90,6 +90,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
 
 
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A domain that runs, and whose caller has not been told yet."""
+
+    request: CreateRequest
+    domain: LiveDomain
+    source: Source
+    watch: Stopwatch
+    watched: bool
+
+
 class Creator:
     """Creates domains."""
 
@@ -134,13 +144,12 @@ class Creator:
         whatever `patiently` raises. Cancelled before the unpause, it leaves nothing behind; after it, the domain
         stays.
         """
-        watch = Stopwatch(_now())
-        check_request(request)
         if request.token is None:
-            return await self._create(request, watch, patiently, restarts)
+            return await self.complete(await self.begin(request, restarts=restarts), patiently)
+        check_request(request)
         async with self._token(request.token) as existing:
             if existing is None:
-                return await self._create(request, watch, patiently, restarts)
+                return await self.complete(await self.begin(request, restarts=restarts), patiently)
         if request.wait is not None and existing.exit is None:
             patience = self._patience(request)
             await patiently(self._lifecycle.wait(existing, request.wait, patience))
@@ -163,9 +172,13 @@ class Creator:
                 del tokens[token]
             settled.set()
 
-    async def _create(
-        self, request: CreateRequest, watch: Stopwatch, patiently: Patiently, restarts: int
-    ) -> Created:
+    async def begin(self, request: CreateRequest, *, restarts: int = 0) -> Begun:
+        """Create a domain and let it run, but do not wait for it, nor look at its token; `complete` is to follow.
+
+        Raises what `create` raises before the unpause.
+        """
+        watch = Stopwatch(_now())
+        check_request(request)
         image = self._images.get_nowait(request.image) or await self._images.get(request.image)
         if request.nets and not self._devices.networks.are_known(request.nets):
             request = replace(request, nets=self._devices.networks.resolve(request.nets))
@@ -176,8 +189,7 @@ class Creator:
             scheduling = plan_scheduling(request, shape.vcpus, self._hypervisor)
         if wish.pool is not None:
             wish.pool.fit_window(image.end)
-        wants_ready = request.wait is READY
-        watched = wants_ready and self._spinner.pays()
+        watched = request.wait is READY and self._spinner.pays()
         name = self._registry.reserve(request.name)
         self._pools.begin_request()
         assignment = NOTHING
@@ -217,14 +229,20 @@ class Creator:
                 close_disks(disks)
             if domain is None:
                 self._devices.networks.release(assignment.vifs)
-        if watched and domain.handle is not None and self._spinner.spin(domain.handle):
+        return Begun(request=request, domain=domain, source=source, watch=watch, watched=watched)
+
+    async def complete(self, begun: Begun, patiently: Patiently = in_any_case) -> Created:
+        """Wait for what the request says; raises what `create` raises after the unpause."""
+        domain, request = begun.domain, begun.request
+        wants_ready = request.wait is READY
+        if begun.watched and domain.handle is not None and self._spinner.spin(domain.handle):
             self._lifecycle.hear_control(domain)
         if wants_ready and domain.ready is None:
             await patiently(self._lifecycle.wait(domain, READY, self._patience(request)))
         return Created(
             domain=domain.describe(),
-            source=source,
-            phases=watch.phases(cold=source is COLD, ready=wants_ready),
+            source=begun.source,
+            phases=begun.watch.phases(cold=begun.source is COLD, ready=wants_ready),
         )
 
     def _patience(self, request: CreateRequest) -> float:

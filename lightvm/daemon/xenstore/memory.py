@@ -90,7 +90,9 @@ class MemoryStore:
         """Return the names below a node."""
         self._check()
         prefix = path + "/"
-        return sorted({n[len(prefix) :].split("/")[0] for n in list(self.nodes) if n.startswith(prefix)})
+        return sorted(
+            {n[len(prefix) :].split("/")[0] for n in list(self.nodes) if n.startswith(prefix)}
+        )
 
     async def wait_release(self) -> None:
         """Wait for a test to say so."""
