@@ -115,8 +115,7 @@ class Past:
             case ShellRecord():
                 self.shells[record.uuid] = record
             case DomainRecord():
-                self.shells.pop(record.uuid, None)
-                self.domains[record.uuid] = record
+                self.note_domain(record)
             case ExitRecord():
                 self.exits[record.uuid] = record.exit
             case GoneRecord():
@@ -126,6 +125,11 @@ class Past:
                 self.services[record.name] = record
             case ServiceGoneRecord():
                 self.services.pop(record.name, None)
+
+    def note_domain(self, record: DomainRecord) -> None:
+        """Apply the record of a domain. Part of the hot path."""
+        self.shells.pop(record.uuid, None)
+        self.domains[record.uuid] = record
 
 
 def read_journal(path: Path) -> Past:
@@ -204,7 +208,10 @@ class Journal:
         assert self._map is not None
         self._map[self._end : end] = line
         self._end = end
-        self.past.note(record)
+        if isinstance(record, DomainRecord):
+            self.past.note_domain(record)
+        else:
+            self.past.note(record)
 
     def tend(self) -> None:
         """Rewrite the file where it has grown long, or claim more room. Raises `JournalFailed`; what is there stays."""
