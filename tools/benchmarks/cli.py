@@ -16,6 +16,7 @@ from xenlab.progress import say
 from xenlab.suites import DEFAULT_SUITE, SUITES
 
 from benchmarks.comparison import compare, render
+from benchmarks.counting import count_in_memory
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.report import render_verdicts, write_report
 from benchmarks.revisions import compare_revisions
@@ -60,6 +61,14 @@ def paper(options: argparse.Namespace) -> None:
     finally:
         if finish(directory):
             print(render_verdicts(read_rows(directory)))
+
+
+def count(options: argparse.Namespace) -> None:
+    """Count the instructions of creates in memory: no lab, and the same each time."""
+    directory = results_directory(options)
+    count_in_memory(directory)
+    print(render_summary(read_rows(directory)))
+    say(f"the rows are in {directory}")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -152,6 +161,9 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--python", default=PYTHON, help="of the project, on a real host (%(default)s)"
         )
+    add("count", count).add_argument(
+        "--to", type=Path, help="directory for the results; a new one of the cache"
+    )
     add("report", report).add_argument("directory", type=Path, help="of a run")
     two = add("compare", compare_runs)
     two.add_argument("a", help="directory of a run, or a revision")
