@@ -91,7 +91,7 @@ def all_nodes() -> set[str]:
     return {line.partition(" = ")[0] for line in said("xenstore-ls", "-f").splitlines()}
 
 
-@pytest.mark.parametrize("cycles", [25, pytest.param(1000, marks=pytest.mark.scale)])
+@pytest.mark.parametrize("cycles", [5, pytest.param(1000, marks=pytest.mark.scale)])
 def test_loops_of_both_at_once_leave_nothing(
     daemon: DaemonProcess, client: Client, config: Path, cycles: int
 ) -> None:

@@ -17,7 +17,9 @@ from xenlab.suites import find_suite
 from .environment import CLANG_FORMAT, ROOT, open_environment, run
 
 IN_DOM0 = "/opt/lightvm-tests"
-DOM0_SECONDS = 2400
+DOM0_SECONDS = 3600
+HANGS = ("-o", "faulthandler_timeout=900")
+"""On a machine that emulates slowly, a test may take longer than anything would here."""
 DOM0_PYTHON = "/opt/lightvm/bin/python"
 
 
@@ -78,7 +80,8 @@ def run_in_dom0(lab: Lab, *arguments: str) -> int:
         lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
         lab.push(ROOT / "tests", ROOT / "pyproject.toml", ROOT / "native", to=f"{IN_DOM0}/")
     command = (
-        f"cd {IN_DOM0} && timeout {DOM0_SECONDS} {DOM0_PYTHON} -m pytest {' '.join(arguments)}"
+        f"cd {IN_DOM0} && timeout {DOM0_SECONDS} {DOM0_PYTHON} -m pytest"
+        f" {' '.join((*HANGS, *arguments))}"
     )
     ssh = lab.ssh
     status = subprocess.run(
