@@ -91,7 +91,8 @@ def all_nodes() -> set[str]:
     return {line.partition(" = ")[0] for line in said("xenstore-ls", "-f").splitlines()}
 
 
-@pytest.mark.parametrize("cycles", [5, pytest.param(1000, marks=pytest.mark.scale)])
+@pytest.mark.scale  # xl gives up by itself where a script of its own takes longer than 40 s, as on a slow machine
+@pytest.mark.parametrize("cycles", [25, 1000])
 def test_loops_of_both_at_once_leave_nothing(
     daemon: DaemonProcess, client: Client, config: Path, cycles: int
 ) -> None:
