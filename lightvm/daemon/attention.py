@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import select
 import time
-from contextlib import suppress
 
 MOMENT_SECONDS = 0.001
 """How long the event loop may stand still for it. Nothing is that urgent which is not watched here."""
@@ -26,13 +25,8 @@ class Attention:
         self._epoll = select.epoll()
 
     def watch(self, fd: int) -> None:
-        """Note somebody who may want something. Its end comes with `forget`, or when the descriptor is closed."""
+        """Note somebody who may want something, until the descriptor is closed."""
         self._epoll.register(fd, select.EPOLLIN)
-
-    def forget(self, fd: int) -> None:
-        """Let go of a descriptor before it is closed."""
-        with suppress(OSError):  # it is closed
-            self._epoll.unregister(fd)
 
     def wait_for(self, fd: int) -> tuple[bool, bool]:
         """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""

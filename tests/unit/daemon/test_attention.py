@@ -1,0 +1,52 @@
+"""Attention to one client: it is waited for, but not before others."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lightvm.daemon.attention import Attention
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def attention() -> Iterator[Attention]:
+    opened = Attention()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pairs(attention: Attention) -> Iterator[tuple[Pair, Pair]]:
+    one, other = socket.socketpair(), socket.socketpair()
+    with one[0], one[1], other[0], other[1]:
+        attention.watch(one[0].fileno())
+        attention.watch(other[0].fileno())
+        yield one, other
+
+
+@pytest.mark.parametrize("ours", [False, True])
+@pytest.mark.parametrize("theirs", [False, True])
+def test_it_tells_whether_this_one_has_something_and_whether_others_have(
+    attention: Attention, pairs: tuple[Pair, Pair], ours: bool, theirs: bool
+) -> None:
+    one, other = pairs
+    if ours:
+        one[1].send(b"call")
+    if theirs:
+        other[1].send(b"call")
+    here, alone = attention.wait_for(one[0].fileno())
+    assert here is ours
+    if ours:
+        assert alone is not theirs
+
+
+def test_whoever_has_closed_its_end_is_there(
+    attention: Attention, pairs: tuple[Pair, Pair]
+) -> None:
+    one, _ = pairs
+    one[1].close()
+    assert attention.wait_for(one[0].fileno()) == (True, True)
