@@ -164,12 +164,15 @@ class Client:
         with self._stream(calls.CREATE_MANY, call, lambda reply: reply.results) as results:
             yield results
 
-    def destroy(self, domain: str, *, missing_ok: bool | None = None) -> Domain | None:
+    def destroy(
+        self, domain: str, *, missing_ok: bool | None = None, wait: bool | None = None
+    ) -> Domain | None:
         """Destroy a domain, running or exited, and return it as it was last.
 
-        Returns None where there was none and `missing_ok` allows that.
+        Returns None where there was none and `missing_ok` allows that. When it returns, the domain stands still for
+        good, and its name and the files of its disks are free; with `wait` all that it held has been given back too.
         """
-        call = calls.DestroyCall(domain=domain, missing_ok=missing_ok)
+        call = calls.DestroyCall(domain=domain, missing_ok=missing_ok, wait=wait)
         return self._call(calls.DESTROY, call).domain
 
     def list(

@@ -63,6 +63,7 @@ class DestroyCall(_Asked, frozen=True, kw_only=True):
 
     domain: str
     missing_ok: bool | None = None
+    wait: bool | None = None
 
 
 class DestroyReply(_Value, frozen=True, kw_only=True):

@@ -166,12 +166,15 @@ class Client:
         async with self._stream(calls.CREATE_MANY, call, lambda r: r.results) as results:
             yield results
 
-    async def destroy(self, domain: str, *, missing_ok: bool | None = None) -> Domain | None:
+    async def destroy(
+        self, domain: str, *, missing_ok: bool | None = None, wait: bool | None = None
+    ) -> Domain | None:
         """Destroy a domain, running or exited, and return it as it was last.
 
-        Returns None where there was none and `missing_ok` allows that.
+        Returns None where there was none and `missing_ok` allows that. When it returns, the domain stands still for
+        good, and its name and the files of its disks are free; with `wait` all that it held has been given back too.
         """
-        call = calls.DestroyCall(domain=domain, missing_ok=missing_ok)
+        call = calls.DestroyCall(domain=domain, missing_ok=missing_ok, wait=wait)
         return (await self._call(calls.DESTROY, call)).domain
 
     async def list(

@@ -100,7 +100,7 @@ _lightvm() {
             --on-crash --count --paused --cold --wait
             --timeout --token --format"
         ;;
-    destroy) options+=" --missing-ok --foreign" ;;
+    destroy) options+=" --missing-ok --wait --foreign" ;;
     pause | unpause) options+=" --foreign" ;;
     list) options+=" --quiet --all --format" ;;
     stop | restart) options+=" --timeout --force --foreign" ;;

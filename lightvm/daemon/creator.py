@@ -201,7 +201,9 @@ class Creator:
                 disks = await trio.to_thread.run_sync(open_disks, request.disks)
             if request.modules:
                 modules = await wish.place_modules(image, self._limits.image_mib << 20)
-            shell, assignment = self._take(wish)
+            shell, assignment = await self._lifecycle.after_burials(
+                lambda: self._take(wish), self._limits.create_seconds
+            )
             boot = Boot(
                 image=image,
                 cmdline=request.cmdline.encode() if request.cmdline else b"",
@@ -311,7 +313,7 @@ class Creator:
         try:
             with trio.fail_after(self._limits.create_seconds):
                 networks = tuple(net.network for net in wish.nets)
-                shell = await self._maker.make(wish.flavor, wish.shape, networks, plan.vifs)
+                shell = await self._make_patiently(wish, networks, plan.vifs)
                 try:
                     await trio.lowlevel.checkpoint_if_cancelled()
                 except trio.Cancelled:
@@ -322,6 +324,17 @@ class Creator:
             raise errors.TimedOut(
                 f"no shell after {self._limits.create_seconds:g} s; nothing was created"
             ) from None
+
+    async def _make_patiently(
+        self, wish: Wish, networks: tuple[str, ...], vifs: tuple[Vif, ...]
+    ) -> Shell:
+        """Make a shell; memory that a domain still holds that has ended is waited for."""
+        while True:
+            try:
+                return await self._maker.make(wish.flavor, wish.shape, networks, vifs)
+            except errors.OutOfMemory:
+                if not await self._lifecycle.wait_burial():
+                    raise
 
     def _finish(self, shell: Shell, plan: Plan, watch: Stopwatch) -> LiveDomain:
         """Make a shell a running domain. Nothing else runs meanwhile, so there are no half-way states."""

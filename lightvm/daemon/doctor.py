@@ -37,20 +37,21 @@ async def examine(
     """
     before = _known(registry, pools)
     found, trouble = await _look_at(devices)
-    suspects = {one for one in found if _owner(one.uuid, registry, pools) is None}
+    suspects = {one for one in found if _owner(one.uuid, registry, pools, lifecycle) is None}
     present = {info.uuid.hex(): info for info in await hypervisor.list_domains()}
     after = _known(registry, pools)
     present = {uuid: info for uuid, info in present.items() if uuid in after or uuid not in before}
-    findings = list(_domains(present, registry, pools, past))
+    findings = list(_domains(present, registry, pools, lifecycle, past))
     findings += _missing((before & after) - present.keys(), registry)
     findings += _routes(registry, lifecycle)
-    findings += _devices(found, registry, pools)
+    findings += _devices(found, registry, pools, lifecycle)
     if suspects:  # a second look: what is just being removed is gone by then
         again, trouble = await _look_at(devices)
         findings += _suspects(suspects & again, present, past)
     if not trouble:
         try:
-            findings += _nodes(await names.domids_present(), present, registry, names)
+            stored = await names.domids_present()
+            findings += _nodes(stored - _in_burial(lifecycle), present, registry, names)
         except OSError as exc:
             trouble = str(exc)
     if trouble:
@@ -72,7 +73,7 @@ async def _look_at(devices: Devices) -> tuple[set[Found], str]:
         return set(), f"no answer after {LOOK_SECONDS:g} s"
 
 
-def _owner(uuid: str, registry: Registry, pools: Pools) -> str | None:
+def _owner(uuid: str, registry: Registry, pools: Pools, lifecycle: Lifecycle) -> str | None:
     """Return whose something is, in words; None where it is nobody's."""
     live = registry.live.get(uuid)
     if live is not None:
@@ -80,14 +81,18 @@ def _owner(uuid: str, registry: Registry, pools: Pools) -> str | None:
     exited = registry.exited.get(uuid)
     if exited is not None and not exited.stuck:
         return f"{exited.record.name} has exited"
+    if uuid in lifecycle.burials:
+        return f"{lifecycle.burials[uuid].record.name} is being given back"
     if uuid in pools.uuids:
         return f"shell {dashed(uuid)}"
     return f"shell {dashed(uuid)}, in work" if pools.in_work(uuid) else None
 
 
-def _devices(found: set[Found], registry: Registry, pools: Pools) -> Iterator[Finding]:
+def _devices(
+    found: set[Found], registry: Registry, pools: Pools, lifecycle: Lifecycle
+) -> Iterator[Finding]:
     for one in sorted(found):
-        owner = _owner(one.uuid, registry, pools)
+        owner = _owner(one.uuid, registry, pools, lifecycle)
         if one.kind != HOME and owner is not None:
             yield _finding(one.kind, Verdict.OK, f"domain {one.domid}", owner)
 
@@ -113,7 +118,11 @@ def _finding(kind: str, verdict: Verdict, what: str, detail: str) -> Finding:
 
 
 def _domains(
-    present: dict[str, DomainInfo], registry: Registry, pools: Pools, past: Past
+    present: dict[str, DomainInfo],
+    registry: Registry,
+    pools: Pools,
+    lifecycle: Lifecycle,
+    past: Past,
 ) -> Iterator[Finding]:
     shells = pools.uuids
     for uuid, info in present.items():
@@ -127,6 +136,9 @@ def _domains(
             exited = registry.exited[uuid]
             verdict = Verdict.LEAKED if exited.stuck else Verdict.OK
             yield _finding("domain", verdict, what, f"{exited.record.name} has exited")
+        elif uuid in lifecycle.burials:
+            name = lifecycle.burials[uuid].record.name
+            yield _finding("domain", Verdict.OK, what, f"{name} is being given back")
         elif pools.in_work(uuid):
             yield _finding("shell", Verdict.OK, what, f"shell {dashed(uuid)}, in work")
         elif uuid in past.domains or uuid in past.shells:
@@ -161,6 +173,10 @@ def _routes(registry: Registry, lifecycle: Lifecycle) -> Iterator[Finding]:
             )
         elif domain.record.uuid in registry.live:
             yield _finding("console", Verdict.OK, name, f"{domain.console.end} bytes so far")
+
+
+def _in_burial(lifecycle: Lifecycle) -> set[int]:
+    return {domain.record.domid for domain in lifecycle.burials.values()}
 
 
 def _nodes(

@@ -252,8 +252,8 @@ class Registry:
         excess = len(self.exited) - self._keep
         for index, domain in enumerate(list(self.exited.values())):
             assert domain.exit is not None
-            preserved = domain.policy is Policy.PRESERVE
-            if not preserved and (index < excess or domain.exit.at < horizon):
+            kept = domain.stuck or domain.policy is Policy.PRESERVE
+            if not kept and (index < excess or domain.exit.at < horizon):
                 yield domain
 
     def find(self, key: str) -> LiveDomain:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -26,6 +27,12 @@ from lightvm.model import EventKind, Exit, ExitReason, Policy, WaitFor
 from lightvm.xen.hypervisor import Handle, Hypervisor, exit_reason
 
 log = structlog.get_logger()
+
+MOST_BURIALS = 64
+"""With so many under way a destroy waits for its own, so that no caller gets far ahead of Xen."""
+
+T = TypeVar("T")
+_NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
 
 
 class Lifecycle:
@@ -53,6 +60,9 @@ class Lifecycle:
         self._wait_seconds = wait_seconds
         self.routes: dict[int, tuple[LiveDomain, bool]] = {}
         """Which domain an event is for, and whether it is the console's."""
+        self.burials: dict[str, LiveDomain] = {}
+        """The domains whose resources are being given back just now, by UUID."""
+        self._buried = trio.lowlevel.ParkingLot()
         self.on_end: Callable[[LiveDomain], None] = lambda domain: None
         """Called with each domain that has ended."""
 
@@ -160,16 +170,50 @@ class Lifecycle:
         """Do with a domain that has ended what its owner wants."""
         self.on_end(domain)
         if domain.policy is not Policy.PRESERVE:
-            self._background.start_soon(self.bury, domain)
+            self._bury_later(domain)
         elif domain.handle is not None:
             try:
                 self._hypervisor.pause(domain.handle)  # its word is not proof that it stands still
             except errors.LightVMError as exc:
                 log.warning("not-paused", domain=domain.record.name, error=str(exc))
 
-    async def bury(self, domain: LiveDomain) -> None:
+    def _bury_later(self, domain: LiveDomain) -> None:
+        """Begin to give back what an ended domain holds, unless that is under way."""
+        if domain.record.uuid not in self.burials:
+            self.burials[domain.record.uuid] = domain
+            self._background.start_soon(self._bury, domain)
+
+    async def _bury(self, domain: LiveDomain) -> None:
+        try:
+            await self._give_all_back(domain)
+            if domain.stuck and domain.record.uuid not in self._registry.exited:
+                self._registry.retire(domain)  # so that it is seen, and can be destroyed again
+        finally:
+            del self.burials[domain.record.uuid]
+            self._buried.unpark_all()
+
+    async def wait_burial(self) -> bool:
+        """Wait until some domain that has ended holds nothing any more; return False at once where there is none."""
+        if not self.burials:
+            return False
+        await self._buried.park()
+        return True
+
+    async def after_burials(self, attempt: Callable[[], T], seconds: float) -> T:
+        """Return what an attempt returns that needs addresses; those of domains that have ended are waited for."""
+        try:
+            return attempt()
+        except _NO_ADDRESS:
+            with trio.move_on_after(seconds):
+                while await self.wait_burial():
+                    with suppress(*_NO_ADDRESS):
+                        return attempt()
+        return attempt()
+
+    async def _give_all_back(self, domain: LiveDomain) -> None:
         """Give back all that an ended domain holds in Xen and XenStore. May be called again."""
         record = domain.record
+        domain.stuck = False
         async with domain.lock:
             try:
                 await self._give_back(domain)
@@ -239,20 +283,27 @@ class Lifecycle:
             domain.console.append(data)
             domain.changed()
 
-    async def destroy(self, domain: LiveDomain) -> None:
+    async def destroy(self, domain: LiveDomain, *, wait: bool = True) -> None:
         """End a domain where it still runs, give its resources back, and forget it.
 
         Returns when Xen has destroyed it, and its addresses and the files of its disks are free. Raises
         `HypercallError` where that failed and `TimedOut` where it took too long; it can then be destroyed again.
+
+        Without `wait` it returns when the domain stands still for good and its name is free; the rest is done in the
+        background, but for disks, whose files are free in any case.
         """
+        wait = wait or domain.stuck or bool(domain.record.vbds) or len(self.burials) >= MOST_BURIALS
         if domain.exit is None and domain.handle is not None:
-            with suppress(errors.HypercallError):  # it may be gone
+            try:
                 self._hypervisor.pause(domain.handle)  # it answers nobody who asks it from now on
+            except errors.HypercallError:  # it may be gone
+                wait = True
         self.end(domain, ExitReason.DESTROYED)
-        async with domain.lock:
-            await self._give_back(domain)
-            if domain.record.vbds:
-                await self._unplug(domain)
+        if wait:
+            async with domain.lock:
+                await self._give_back(domain)
+                if domain.record.vbds:
+                    await self._unplug(domain)
         self.forget(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.DESTROYED, domain.describe())
@@ -262,10 +313,10 @@ class Lifecycle:
         self._registry.forget(domain)
         domain.changed()
         self._journal_forgotten(domain)
-        self._background.start_soon(self.bury, domain)
+        self._bury_later(domain)
 
     def _journal_forgotten(self, domain: LiveDomain) -> None:
-        """Write down that nobody wants to see an ended domain again, in case the daemon dies before `bury`."""
+        """Write down that nobody wants to see an ended domain again, in case the daemon dies before it is buried."""
         if domain.exit is not None and domain.exit.reason is ExitReason.DESTROYED:
             return  # its exit says so
         if domain.record.uuid not in self._journal.past.domains:

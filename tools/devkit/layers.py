@@ -14,6 +14,7 @@ from xenlab.lab import Lab
 from xenlab.progress import step
 from xenlab.suites import find_suite
 
+from .ahead import make_labs_ahead
 from .environment import CLANG_FORMAT, ROOT, open_environment, run
 
 IN_DOM0 = "/opt/lightvm-tests"
@@ -27,13 +28,14 @@ DOM0_PYTHON = "/opt/lightvm/bin/python"
 class Layer:
     """One layer: what it is for, and how it is run. `work` returns an exit status.
 
-    A `named_only` layer is left out where no layer is named.
+    A `named_only` layer is left out where no layer is named. `suite` is of the lab that it needs.
     """
 
     name: str
     about: str
     work: Callable[[], int]
     named_only: bool = False
+    suite: str | None = None
 
 
 def check() -> int:
@@ -108,6 +110,7 @@ LAYERS = (
     Layer(
         name="lab",
         about="on real Xen: bookworm, Xen 4.17",
+        suite="bookworm",
         work=lab_layer(
             "bookworm",
             "tests/contract",
@@ -121,6 +124,7 @@ LAYERS = (
     Layer(
         name="lab-trixie",
         about="smoke on real Xen: trixie, Xen 4.20",
+        suite="trixie",
         work=lab_layer(
             "trixie",
             "tests/contract",
@@ -160,6 +164,8 @@ def run_layers(names: list[str]) -> int:
     """Run the named layers, all where none is named; say at the end what became of each."""
     wanted = [layer for layer in LAYERS if (layer.name in names if names else not layer.named_only)]
     outcomes: dict[str, str] = {}
+    open_environment()  # first, since only one can install packages at a time
+    make_labs_ahead([layer.suite for layer in wanted if layer.suite])
     for layer in wanted:
         print(f"=== {layer.name}: {layer.about}", flush=True)
         try:

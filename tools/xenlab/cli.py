@@ -80,7 +80,9 @@ def make_parser() -> argparse.ArgumentParser:
     logs = add("logs", verbs.logs, "show a log: serial console, xl dmesg, or lightvmd's journal")
     logs.add_argument("which", nargs="?", choices=("serial", "xen", "daemon"), default="serial")
 
-    build = add("build", verbs.build, "build an image without starting a lab", named=False)
+    build = add(
+        "build", verbs.build, "build an image and its snapshot without starting a lab", named=False
+    )
     add_build_options(build)
     add("clean", verbs.clean, "end all labs and empty the cache", named=False)
     return parser

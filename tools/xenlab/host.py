@@ -72,7 +72,11 @@ def require_packages(missing: list[str], *, assume_yes: bool = False) -> None:
             )
     with step(f"installing {', '.join(missing)} on this machine"):
         done = subprocess.run(
-            install, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=1200
+            [*install, "-o", "DPkg::Lock::Timeout=600"],  # another of us may install just now
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=1200,
         )
     if done.returncode != 0:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]

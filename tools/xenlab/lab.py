@@ -24,7 +24,7 @@ from .progress import step
 from .qemu import Shape, make_overlay, parse_memory
 from .qmp import Qmp
 from .running import RESUME_PATIENCE, end_abandoned_labs, end_lab, start_lab
-from .snapshot import open_snapshot
+from .snapshot import Snapshot, open_snapshot
 from .ssh import Ssh
 from .state import LabState, lab_directory, read_state, write_state
 from .suites import DEFAULT_SUITE, find_suite
@@ -97,9 +97,7 @@ class Lab:
         An `owned` lab belongs to this process: it must not run yet, and it is ended, at the latest
         by the next start of any lab, once the process is gone.
         """
-        require_programs(RUN_PROGRAMS, assume_yes=assume_yes)
-        image = open_image(self.shape.suite, mirror=mirror, assume_yes=assume_yes)
-        snapshot = None if self.fresh else open_snapshot(image, self.shape)
+        image, snapshot = self.prepare(mirror=mirror, assume_yes=assume_yes)
         end_abandoned_labs()
         with self._lock():
             state = read_state(self.name)
@@ -108,6 +106,14 @@ class Lab:
                 return
             end_lab(self.name)
             start_lab(self.name, self.shape, image, snapshot, owned=owned)
+
+    def prepare(
+        self, *, mirror: str | None = None, assume_yes: bool = False
+    ) -> tuple[Image, Snapshot | None]:
+        """Return what the lab starts from, built where it is missing: an image, and a snapshot unless it is `fresh`."""
+        require_programs(RUN_PROGRAMS, assume_yes=assume_yes)
+        image = open_image(self.shape.suite, mirror=mirror, assume_yes=assume_yes)
+        return image, None if self.fresh else open_snapshot(image, self.shape)
 
     def reset(self) -> None:
         """Do to the host what a power cut does, and return when its dom0 answers again: only its disk is as it was.

@@ -12,11 +12,9 @@ import time
 from .cache import KEEP, cache_root
 from .errors import LabError
 from .guests import open_guests
-from .image import open_image
 from .lab import Lab
 from .progress import say
 from .state import list_labs, read_state
-from .suites import find_suite
 
 
 def up(options: argparse.Namespace) -> int:
@@ -157,8 +155,8 @@ def logs(options: argparse.Namespace) -> int:
 
 
 def build(options: argparse.Namespace) -> int:
-    """Build an image."""
-    image = open_image(find_suite(options.suite), mirror=options.mirror, assume_yes=options.yes)
+    """Build an image and its snapshot."""
+    image, _ = Lab(suite=options.suite).prepare(mirror=options.mirror, assume_yes=options.yes)
     say(f"{image.key} is in {image.directory}")
     return 0
 

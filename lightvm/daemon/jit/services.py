@@ -175,8 +175,9 @@ class JitServices:
         `StoppingNow`. Failed or cancelled, it leaves nothing.
         """
         async with self._changing:
-            self._check(name, section)
-            service = self._enter(name, section)
+            service = await self._lifecycle.after_burials(
+                lambda: self._check_and_enter(name, section), self._config.limits.create_seconds
+            )
             wire = None
             try:
                 await self._changed()
@@ -190,6 +191,10 @@ class JitServices:
                 await self._leave(service)
                 raise
             self._start(service, wire, self._nursery)
+
+    def _check_and_enter(self, name: str, section: ServiceSection) -> JitService:
+        self._check(name, section)
+        return self._enter(name, section)
 
     def _check(self, name: str, section: ServiceSection) -> None:
         """Raise what is wrong with a service that is to be added."""

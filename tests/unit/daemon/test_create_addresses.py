@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from lightvm import errors
 from lightvm.client import Client
 from lightvm.daemon.devices import MEND_SECONDS
-from lightvm.model import NetRequest, Source
+from lightvm.model import Created, NetRequest, Source
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from tests.cancel.leftovers import assert_nothing_left
 from tests.unit.daemon.samples import with_devices
@@ -82,6 +83,25 @@ async def test_a_domain_keeps_its_addresses_where_xen_has_lost_a_shell(
     await settle(10)
     assert lvm.filters.ports[f"vif{created.domain.domid}.0"].source is not None
     await assert_nothing_left(lvm)
+
+
+async def test_an_address_of_a_domain_that_is_being_given_back_is_waited_for(
+    lvm: InMemory, client: Client
+) -> None:
+    first = await client.create(lvm.noop, nets=[FIXED])
+    go_on = lvm.hypervisor.hang("destroy")
+    await client.destroy(first.domain.uuid)
+    second: list[Created] = []
+
+    async def create() -> None:
+        second.append(await client.create(lvm.noop, nets=[FIXED]))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(create)
+        await settle(1)
+        assert not second
+        go_on.set()
+    assert second[0].domain.vifs == first.domain.vifs
 
 
 async def test_a_create_that_is_refused_costs_no_shell(lvm: InMemory, client: Client) -> None:

@@ -105,15 +105,63 @@ async def test_a_guest_that_says_it_ends_but_runs_on_is_ended(
     await until(lambda: created.domain.domid not in lvm.hypervisor.domains)
 
 
-async def test_a_destroyed_domain_is_gone_when_the_reply_comes(
+async def test_a_destroyed_domain_is_gone_when_the_reply_comes_where_that_is_asked_for(
     lvm: InMemory, client: Client
 ) -> None:
     created = await client.create(lvm.noop, name="web")
-    domain = await client.destroy("web")
+    domain = await client.destroy("web", wait=True)
     assert domain is not None
     assert domain.exit is not None
     assert domain.exit.reason is ExitReason.DESTROYED
     assert created.domain.domid not in lvm.hypervisor.domains
+    assert await client.list(all=True) == ()
+
+
+async def test_a_destroyed_domain_stands_still_and_is_given_back_later(
+    lvm: InMemory, client: Client
+) -> None:
+    created = await client.create(lvm.noop, name="web")
+    go_on = lvm.hypervisor.hang("destroy")
+    await client.destroy("web")
+    assert lvm.hypervisor.domains[created.domain.domid].paused
+    assert await client.list(all=True) == ()
+    assert [f for f in await client.doctor() if f.verdict not in ("ok", "foreign")] == []
+    again = await client.create(lvm.noop, name="web")
+    go_on.set()
+    await until(lambda: created.domain.domid not in lvm.hypervisor.domains)
+    assert again.domain.domid in lvm.hypervisor.domains
+    await settle()
+    assert len(lvm.service.journal.past.domains) == 1
+
+
+async def test_who_destroys_faster_than_xen_does_waits(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightvm.daemon.lifecycle.MOST_BURIALS", 1)
+    for name in ("one", "two"):
+        await client.create(lvm.noop, name=name)
+    go_on = lvm.hypervisor.hang("destroy")
+    await client.destroy("one")
+    with trio.move_on_after(1) as scope:
+        await client.destroy("two")
+    assert scope.cancelled_caught
+    go_on.set()
+    await until(lambda: len(lvm.hypervisor.domains) == lvm.service.pools.count())
+
+
+async def test_a_domain_that_was_not_given_back_in_the_background_is_seen_again(
+    lvm: InMemory, client: Client
+) -> None:
+    created = await client.create(lvm.noop, name="web")
+    await settle()
+    lvm.hypervisor.fail("destroy")
+    await client.destroy("web")
+    await settle()
+    assert [d.name for d in await client.list(all=True)] == ["web"]
+    await client.destroy("web")
+    assert created.domain.domid not in lvm.hypervisor.domains
+    await settle()
+    assert not lvm.service.journal.past.domains
     assert await client.list(all=True) == ()
 
 
@@ -198,7 +246,7 @@ async def test_a_domain_that_cannot_be_destroyed_can_be_destroyed_again(
     for _ in range(2):  # the request's attempt, and the one in the background
         lvm.hypervisor.fail("destroy")
     with pytest.raises(errors.HypercallError):
-        await client.destroy("web")
+        await client.destroy("web", wait=True)
     await settle()
     assert created.domain.domid in lvm.hypervisor.domains
     assert [d.name for d in await client.list(all=True)] == ["web"]
@@ -218,7 +266,7 @@ async def test_a_domain_that_xen_did_not_let_go_in_time_is_not_called_gone(
 
         async def destroy() -> None:
             with pytest.raises(errors.TimedOut):
-                await client.destroy("web")
+                await client.destroy("web", wait=True)
 
         nursery.start_soon(destroy)
         await settle(100)

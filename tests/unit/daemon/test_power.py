@@ -138,7 +138,7 @@ async def test_a_crash_is_preserved_until_it_is_destroyed(
     assert created.domain.domid in lvm.hypervisor.domains
     assert (await client.info("a")).exit is not None
     assert all(finding.verdict == "ok" for finding in await client.doctor())
-    await client.destroy("a")
+    await client.destroy("a", wait=True)
     assert created.domain.domid not in lvm.hypervisor.domains
 
 

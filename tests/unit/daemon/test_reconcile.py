@@ -58,7 +58,7 @@ async def test_a_domain_that_was_taken_over_can_be_paused_and_destroyed(host: Ho
         created = await client.create(lvm.noop, name="web")
     async with host.daemon() as (_, client):
         assert (await client.pause("web")).state is State.PAUSED
-        await client.destroy("web")
+        await client.destroy("web", wait=True)
         assert created.domain.domid not in host.hypervisor.domains
     assert not read_journal(host.path).domains
 
