@@ -252,7 +252,7 @@ class Registry:
         excess = len(self.exited) - self._keep
         for index, domain in enumerate(list(self.exited.values())):
             assert domain.exit is not None
-            kept = domain.stuck or domain.policy is Policy.PRESERVE
+            kept = not domain.destroyed or domain.policy is Policy.PRESERVE
             if not kept and (index < excess or domain.exit.at < horizon):
                 yield domain
 

@@ -186,7 +186,7 @@ class Lifecycle:
     async def _bury(self, domain: LiveDomain) -> None:
         try:
             await self._give_all_back(domain)
-            if domain.stuck and domain.record.uuid not in self._registry.exited:
+            if not domain.destroyed and domain.record.uuid not in self._registry.exited:
                 self._registry.retire(domain)  # so that it is seen, and can be destroyed again
         finally:
             del self.burials[domain.record.uuid]

@@ -138,15 +138,22 @@ def test_a_forgotten_domain_is_not_found(registry: Registry) -> None:
 
 
 def retired(registry: Registry, *seconds_ago: float) -> list[LiveDomain]:
-    """Enter domains that exited that long ago."""
+    """Enter domains that exited that long ago, and that Xen has let go of."""
     domains = [exited_domain(f"d{n}", seconds_ago=ago) for n, ago in enumerate(seconds_ago)]
     for domain in domains:
+        domain.destroyed = True
         registry.retire(domain)
     return domains
 
 
 def test_no_domain_within_the_bounds_is_overdue(registry: Registry) -> None:
     retired(registry, 3, 2, 1)
+    assert list(registry.overdue()) == []
+
+
+def test_a_domain_that_xen_still_has_is_not_overdue(registry: Registry) -> None:
+    for domain in retired(registry, 5, 4, 3, 2, 1):
+        domain.destroyed = False
     assert list(registry.overdue()) == []
 
 
