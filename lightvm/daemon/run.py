@@ -175,6 +175,9 @@ async def _serve(
             connections.cancel_scope.deadline = trio.current_time() + config.daemon.drain_seconds
         filling.cancel()
         await pools.drain()
+        with trio.move_on_after(config.daemon.drain_seconds):
+            while await lifecycle.wait_burial():
+                pass
         background.cancel_scope.cancel()
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from lightvm.daemon.journal import ShellRecord, read_journal
 from lightvm.errors import HypercallError, OutOfMemory
@@ -60,6 +61,22 @@ async def test_a_domain_that_was_taken_over_can_be_paused_and_destroyed(host: Ho
         assert (await client.pause("web")).state is State.PAUSED
         await client.destroy("web", wait=True)
         assert created.domain.domid not in host.hypervisor.domains
+    assert not read_journal(host.path).domains
+
+
+async def test_what_is_being_given_back_is_waited_for_at_the_end(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with host.daemon() as (lvm, client):
+        remove = lvm.service.names.remove
+
+        async def remove_slowly(domid: int) -> None:
+            await trio.sleep(1.3)  # `Host` waits a second
+            await remove(domid)
+
+        monkeypatch.setattr(lvm.service.names, "remove", remove_slowly)
+        await client.create(lvm.noop, name="web")
+        await client.destroy("web")
     assert not read_journal(host.path).domains
 
 

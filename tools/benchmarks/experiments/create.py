@@ -66,9 +66,12 @@ def run_round(record: Record, daemon: Daemon) -> None:
             created, took = create_timed(client, nets=nets)
             record.add(contender, "create", took)
             made.append((contender, created.domain.uuid))
-    for contender, uuid in made:
+    for number, (contender, uuid) in enumerate(made):
         time.sleep(SETTLE_SECONDS)
-        record.add(contender, "destroy", timed(client.destroy, uuid))
+        if number % 4 < 2:  # of each contender every other one
+            record.add(contender, "destroy", timed(client.destroy, uuid))
+        else:
+            record.add(contender, "destroy, all", timed(client.destroy, uuid, wait=True))
     for command, times in COMMANDS.items():
         line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
         record.add(f"{command} create", "create", *spawn(times, *line))
