@@ -124,7 +124,7 @@ class Daemon:
     def clear(self) -> None:
         """Destroy all domains, and forget those that have ended."""
         for domain in self.client.list(all=True):
-            self.client.destroy(domain.uuid, missing_ok=True)
+            self.client.destroy(domain.uuid, missing_ok=True, wait=True)
 
 
 @contextmanager

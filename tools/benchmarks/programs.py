@@ -26,11 +26,10 @@ def compile_program(name: str, *, static: bool = True) -> Path:
     return target
 
 
-def spawn(n: int, *command: str | Path) -> list[float]:
-    """Time fork+exec+wait of a command from a small process, in ms."""
-    done = subprocess.run(
-        [compile_program("spawn"), str(n), *command], check=False, capture_output=True, text=True
-    )
+def spawn(n: int, *command: str | Path, fixed: bool = False) -> list[float]:
+    """Time fork+exec+wait of a command from a small process, in ms; `fixed` has it always at the same addresses."""
+    line = [*(["setarch", "-R"] if fixed else []), compile_program("spawn"), str(n), *command]
+    done = subprocess.run(line, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr[-1000:]}")
     return [float(line) for line in done.stdout.split()]

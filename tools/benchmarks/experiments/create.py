@@ -60,6 +60,7 @@ def run_round(record: Record, daemon: Daemon) -> None:
     client = daemon.client
     record.add(YARDSTICK, "create", *spawn(EACH, TRUE))
     record.add(f"{YARDSTICK}, static", "create", *spawn(EACH, compile_program("resident")))
+    record.add(f"{YARDSTICK}, fixed addresses", "create", *spawn(EACH, TRUE, fixed=True))
     made = []
     for _ in range(EACH):
         for contender, nets in ((POOLED, None), (POOLED_VIF, NET)):
