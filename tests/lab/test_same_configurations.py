@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ CONFIGURATIONS = {
     + f"vif = ['{VIF}']\ndisk = ['{{disk}},raw,xvda,rw']\ncpus = '1'\ncpu_weight = 100",
 }
 SMOKE = {"everything"}
+ALWAYS = {"policies", "two vifs", "a disk that is read", "weight and cap"}
+"""The others take their minutes in the layer `scale`."""
+
+
+def marks_of(name: str) -> Collection[pytest.MarkDecorator]:
+    """Return the marks of a configuration."""
+    if name in SMOKE:
+        return [pytest.mark.smoke]
+    return [] if name in ALWAYS else [pytest.mark.scale]
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +63,7 @@ def daemon(daemon: DaemonProcess, network_daemon: DaemonProcess) -> DaemonProces
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.smoke if name in SMOKE else ())
-        for name in CONFIGURATIONS
-    ],
+    [pytest.param(name, marks=marks_of(name)) for name in CONFIGURATIONS],
 )
 def test_both_make_the_same(
     daemon: DaemonProcess, client: Client, tmp_path: Path, name: str

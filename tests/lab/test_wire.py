@@ -18,6 +18,7 @@ CALLS: dict[str, dict[str, object]] = {
     "Create": {"request": {"image": NOOP, "name": "by-stock"}},
     "CreateMany": {"requests": [{"image": NOOP, "name": "m1"}, {"image": NOOP, "name": "m2"}]},
     "List": {},
+    "Foreign": {},
     "Info": {"domain": "stock"},
     "Pause": {"domain": "stock"},
     "Unpause": {"domain": "stock"},
