@@ -34,6 +34,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_neighbours() -> None:
+    """Let this host ask for an address twenty times, and not three: emulated guests answer late where much goes on."""
+    if Path("/proc/xen/capabilities").exists():
+        Path("/proc/sys/net/ipv4/neigh/default/mcast_solicit").write_text("20")
+
+
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
     """A daemon for the whole session; tests may restart it."""
