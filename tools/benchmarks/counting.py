@@ -12,9 +12,10 @@ import os
 import platform
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import msgspec
 import trio
@@ -25,12 +26,13 @@ import lightvm
 from benchmarks.record import Budget, Record
 from benchmarks.rows import Outcome, Run, write_run
 from benchmarks.runner import describe_revision
+from benchmarks.steps import counted_steps, medians
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.model import CreateRequest, NetRequest, Source, WaitFor
 from lightvm.testing import FakeHypervisor, InMemory, default_config, serve_in_memory
 
-WARM, EACH, MANY = 50, 200, 50
-SHELLS = WARM + EACH + MANY + 10
+WARM, EACH, STEPPED, MANY = 50, 200, 100, 50
+SHELLS = WARM + EACH + STEPPED + MANY + 10
 SECONDS = 300.0
 DAEMON = "in memory"
 
@@ -107,6 +109,7 @@ async def _count_served(record: Record, counter: int, served: InMemory) -> None:
             begun = read_counter(counter)
             made.append(await create())
             record.add(DAEMON, "create", read_counter(counter) - begun, unit="instructions")
+        await _count_steps(record, counter, create)
         for uuid in made:
             begun = read_counter(counter)
             await client.destroy(uuid)
@@ -117,6 +120,20 @@ async def _count_served(record: Record, counter: int, served: InMemory) -> None:
         each = (read_counter(counter) - begun) / MANY
         assert all(result.created is not None for result in results)
         record.add(DAEMON, "create of many", each, unit="instructions")
+
+
+async def _count_steps(record: Record, counter: int, create: Callable[[], Awaitable[str]]) -> None:
+    rounds, rest = [], []
+    with counted_steps(lambda: read_counter(counter)) as ledger:
+        for _ in range(STEPPED):
+            begun = read_counter(counter)
+            await create()
+            whole = read_counter(counter) - begun
+            rounds.append(ledger.take())
+            rest.append(whole - sum(rounds[-1].values()) - ledger.cost)
+    for step, instructions in medians(rounds).items():
+        record.add(step, "step", instructions, unit="instructions")
+    record.add("the client, and the loop of events", "step", median(rest), unit="instructions")
 
 
 def _make_config(directory: Path) -> Config:
