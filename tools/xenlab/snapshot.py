@@ -72,7 +72,18 @@ def open_snapshot(image: Image, shape: Shape) -> Snapshot:
 
 
 def take(image: Image, shape: Shape, target: Path) -> None:
-    """Boot `image`, let it settle, and save the machine into `target`."""
+    """Boot `image`, let it settle, and save the machine into `target`; a boot that fails is tried once more."""
+    try:
+        take_once(image, shape, target)
+    except LabError as exc:
+        say(f"that boot has failed: {exc}; once more")
+        for leftover in target.iterdir():
+            leftover.unlink()
+        take_once(image, shape, target)
+
+
+def take_once(image: Image, shape: Shape, target: Path) -> None:
+    """Boot `image` and save the machine; raises `LabError`."""
     link_boot_files(image, target)
     make_overlay(image.directory / "disk.img", "raw", target / "disk.qcow2")
     process = start_qemu(target, shape, Start.SAVE)
