@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks import counting
 from benchmarks.rows import read_rows, read_run
+from benchmarks.steps import STEPS
 from xenlab.errors import LabError
 
 
@@ -35,11 +36,15 @@ def test_more_work_is_more_instructions(counter: int) -> None:
 def test_creates_are_counted_and_written_as_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, size in (("WARM", 1), ("EACH", 3), ("MANY", 2), ("SHELLS", 8)):
+    for name, size in (("WARM", 1), ("EACH", 3), ("STEPPED", 2), ("MANY", 2), ("SHELLS", 10)):
         monkeypatch.setattr(counting, name, size)
     counting.count_in_memory(tmp_path)
-    kinds = {(row.metric, row.unit): row.number for row in read_rows(tmp_path)}
-    unit = "instructions"
-    assert kinds == {("create", unit): 2, ("destroy", unit): 2, ("create of many", unit): 0}
-    assert all(row.value > 10_000 for row in read_rows(tmp_path))
+    rows = read_rows(tmp_path)
+    assert {row.unit for row in rows} == {"instructions"}
+    kinds = {row.metric: row.number for row in rows if row.metric != "step"}
+    assert kinds == {"create": 2, "destroy": 2, "create of many": 0}
+    assert all(row.value > 10_000 for row in rows if row.metric != "step")
+    steps = {row.contender: row.value for row in rows if row.metric == "step"}
+    assert len(steps) == len(STEPS) + 1
+    assert all(value > 1_000 for value in steps.values())
     assert [each.failure for each in read_run(tmp_path).outcomes] == [None]
