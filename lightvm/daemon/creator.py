@@ -26,7 +26,7 @@ from lightvm.daemon.events import EventBus
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
-from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.lifecycle import NO_ADDRESS, Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
 from lightvm.daemon.scheduling import plan_scheduling
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
@@ -201,9 +201,12 @@ class Creator:
                 disks = await trio.to_thread.run_sync(open_disks, request.disks)
             if request.modules:
                 modules = await wish.place_modules(image, self._limits.image_mib << 20)
-            shell, assignment = await self._lifecycle.after_burials(
-                lambda: self._take(wish), self._limits.create_seconds
-            )
+            try:
+                shell, assignment = self._take(wish)
+            except NO_ADDRESS:
+                shell, assignment = await self._lifecycle.after_burials(
+                    lambda: self._take(wish), self._limits.create_seconds
+                )
             boot = Boot(
                 image=image,
                 cmdline=request.cmdline.encode() if request.cmdline else b"",

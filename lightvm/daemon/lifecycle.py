@@ -32,7 +32,7 @@ MOST_BURIALS = 64
 """With so many under way a destroy waits for its own, so that no caller gets far ahead of Xen."""
 
 T = TypeVar("T")
-_NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
+NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
 
 
 class Lifecycle:
@@ -203,10 +203,10 @@ class Lifecycle:
         """Return what an attempt returns that needs addresses; those of domains that have ended are waited for."""
         try:
             return attempt()
-        except _NO_ADDRESS:
+        except NO_ADDRESS:
             with trio.move_on_after(seconds):
                 while await self.wait_burial():
-                    with suppress(*_NO_ADDRESS):
+                    with suppress(*NO_ADDRESS):
                         return attempt()
         return attempt()
 
