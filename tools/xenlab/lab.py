@@ -39,6 +39,7 @@ LOGS = {
     "xen": "xl dmesg",
     "daemon": "journalctl --no-pager -u lightvmd",
     "journal": "journalctl --no-pager -b",
+    "tests": "tail -v -n 3000 /tmp/pytest-of-root/pytest-*/*/daemon.log 2>/dev/null || true",
 }
 
 

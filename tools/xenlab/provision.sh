@@ -70,6 +70,11 @@ WantedBy=multi-user.target
 END
 printf '%s\n' xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-netback xen-blkback \
     bridge tun loop > /etc/modules-load.d/lab.conf
+# Where a first boot is slow, its network device takes longer than the 90 s that systemd waits for one;
+# then dom0 is up, and nobody reaches it.
+mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\nDefaultDeviceTimeoutSec=600\nDefaultTimeoutStartSec=600\n' \
+    > /etc/systemd/system.conf.d/lab.conf
 mkdir -p /etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nRateLimitIntervalSec=0\n' \
     > /etc/systemd/journald.conf.d/lab.conf

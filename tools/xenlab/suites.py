@@ -75,11 +75,9 @@ XEN_ARGS = (
 # net.ifnames=0: the lab's own interface is eth0 on every QEMU.  mitigations=off and audit=0 only
 # save time: nothing speculates under emulation.  norandmaps too: an emulator translates a library
 # again for each address that it is loaded at, which doubles what a fork and exec costs.
-# tsc=nowatchdog: where this machine stalls, dom0 finds that its clocks disagree and changes to another
-# one in the middle of its boot; it was seen to answer nobody after that.
 KERNEL_ARGS = (
     "root=/dev/vda rw rootfstype=ext4 rootflags=noinit_itable console=hvc0 net.ifnames=0"
-    " mitigations=off norandmaps audit=0 tsc=nowatchdog systemd.show_status=0 loglevel=5"
+    " mitigations=off norandmaps audit=0 systemd.show_status=0 loglevel=5"
 )
 
 
