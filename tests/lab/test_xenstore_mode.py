@@ -80,7 +80,6 @@ def gone(domain: Domain) -> bool:
     return not any(parts & set(path.split("/")) for path in tree("/"))
 
 
-@pytest.mark.smoke
 def test_debians_kernel_boots_answers_and_stops(
     client: Client, initrd: str, tmp_path: Path
 ) -> None:
