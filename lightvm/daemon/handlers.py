@@ -157,7 +157,7 @@ async def destroy(service: Service, call: calls.DestroyCall, caller: Caller) -> 
         if call.missing_ok:
             return calls.DestroyReply()
         raise
-    await service.lifecycle.destroy(domain, wait=call.wait is True)
+    await service.lifecycle.destroy(domain, wait=bool(call.wait))
     return calls.DestroyReply(domain=domain.describe())
 
 

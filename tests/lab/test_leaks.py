@@ -28,17 +28,17 @@ def mappings(daemon: DaemonProcess) -> int:
 
 
 def test_rounds_of_create_and_destroy_leave_nothing(client: Client, daemon: DaemonProcess) -> None:
-    client.destroy(client.create(NOOP).domain.uuid)
+    client.destroy(client.create(NOOP).domain.uuid, wait=True)
     daemon.wait_full()
     eventually(lambda: len(xl_list()) == daemon.high, "only shells are there")
     before = (free_mib(), open_files(daemon), mappings(daemon))
     for _ in range(ROUNDS):
-        client.destroy(client.create(NOOP, wait=WaitFor.READY).domain.uuid)
+        client.destroy(client.create(NOOP, wait=WaitFor.READY).domain.uuid, wait=True)
         ended = client.create(HELLO).domain
         client.wait(ended.uuid, WaitFor.EXITED)
-        client.destroy(ended.uuid)
+        client.destroy(ended.uuid, wait=True)
     daemon.wait_full()
     eventually(lambda: len(xl_list()) == daemon.high, "only shells are there")
     eventually(lambda: free_mib() >= before[0] - 1, "Xen has its memory back")
-    eventually(lambda: open_files(daemon) == before[1], "as many open files")
-    eventually(lambda: mappings(daemon) == before[2], "as many mappings")
+    assert open_files(daemon) == before[1]
+    assert mappings(daemon) == before[2]

@@ -164,8 +164,8 @@ def run_layers(names: list[str]) -> int:
     """Run the named layers, all where none is named; say at the end what became of each."""
     wanted = [layer for layer in LAYERS if (layer.name in names if names else not layer.named_only)]
     outcomes: dict[str, str] = {}
-    open_environment()  # first, since only one can install packages at a time
-    make_labs_ahead([layer.suite for layer in wanted if layer.suite])
+    # The first layer makes its own, and shows how that goes on.
+    make_labs_ahead([layer.suite for layer in wanted[1:] if layer.suite])
     for layer in wanted:
         print(f"=== {layer.name}: {layer.about}", flush=True)
         try:

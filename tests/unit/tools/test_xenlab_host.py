@@ -52,7 +52,8 @@ def test_root_installs_a_missing_program(monkeypatch):
     monkeypatch.setattr(host.os, "geteuid", lambda: 0)
     monkeypatch.setattr(host.subprocess, "run", run)
     require_programs({"no-such-program": "some-package"})
-    assert ran[0][:5] == ["apt-get", "install", "-y", "--no-install-recommends", "some-package"]
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "some-package"]
+    assert ran == [[*install, "-o", "DPkg::Lock::Timeout=600"]]
 
 
 def test_a_failed_installation_is_one_line(monkeypatch):
