@@ -14,10 +14,11 @@ import trio
 
 from lightvm import __version__, calls
 from lightvm.daemon.attention import Attention
+from lightvm.daemon.batch import create_all
 from lightvm.daemon.caller import Caller, Send
 from lightvm.daemon.config import Config, read_service
 from lightvm.daemon.console_input import attach, write_console
-from lightvm.daemon.creator import Begun, Creator
+from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.doctor import examine
 from lightvm.daemon.domains import LiveDomain, Registry
@@ -31,26 +32,17 @@ from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import (
     BadRequest,
-    ConnectionLost,
-    LightVMError,
     NoSuchDomain,
     ProtocolError,
 )
 from lightvm.model import (
     ConsoleChunk,
-    Created,
-    CreateRequest,
-    CreateResult,
-    Failure,
     Power,
     Version,
 )
 from lightvm.xen.hypervisor import Hypervisor
 
 CONSOLE_CHUNK = 256 * 1024
-
-TOGETHER = 16
-"""Of a batch, so many guests start before the first of them is waited for, and before others have their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,54 +91,11 @@ async def create(service: Service, call: calls.CreateCall, caller: Caller) -> ms
 async def create_many(
     service: Service, call: calls.CreateManyCall, caller: Caller
 ) -> msgspec.Struct:
-    """Create many, some of them before the first of these is waited for; a failure does not stop the others."""
+    """Create many."""
     if len(call.requests) > service.config.limits.batch:
         raise BadRequest(f"at most {service.config.limits.batch} requests", "requests")
-    results: list[CreateResult] = []
-    for first in range(0, len(call.requests), TOGETHER):
-        together = call.requests[first : first + TOGETHER]
-        begun = [await _begin_one(service, request, caller) for request in together]
-        for index, one in enumerate(begun, first):
-            result = await _complete_one(service, index, one, caller)
-            if caller.send is not None and index < len(call.requests) - 1:
-                await caller.send(calls.CreateManyReply(results=(result,)))
-            else:
-                results.append(result)
-        await trio.lowlevel.checkpoint()
-    return calls.CreateManyReply(results=tuple(results))
-
-
-async def _begin_one(
-    service: Service, request: CreateRequest, caller: Caller
-) -> Begun | Created | Failure:
-    try:
-        if request.token is not None:  # who holds a token makes its domain and nothing else
-            return await service.creator.create(request, caller.until_hangup)
-        return await service.creator.begin(request)
-    except ConnectionLost:
-        raise
-    except LightVMError as exc:
-        return _failure(exc)
-
-
-async def _complete_one(
-    service: Service, index: int, one: Begun | Created | Failure, caller: Caller
-) -> CreateResult:
-    if isinstance(one, Failure):
-        return CreateResult(index=index, failure=one)
-    if isinstance(one, Created):
-        return CreateResult(index=index, created=one)
-    try:
-        created = await service.creator.complete(one, caller.until_hangup)
-    except ConnectionLost:
-        raise
-    except LightVMError as exc:
-        return CreateResult(index=index, failure=_failure(exc))
-    return CreateResult(index=index, created=created)
-
-
-def _failure(error: LightVMError) -> Failure:
-    return Failure(code=error.code, message=error.message, where=error.where)
+    results = await create_all(service.creator, call.requests, caller)
+    return calls.CreateManyReply(results=results)
 
 
 async def destroy(service: Service, call: calls.DestroyCall, caller: Caller) -> msgspec.Struct:

@@ -293,7 +293,9 @@ class Lifecycle:
         background, but for disks, whose files are free in any case.
         """
         wait = wait or domain.stuck or bool(domain.record.vbds) or len(self.burials) >= MOST_BURIALS
-        if domain.handle is not None:  # its word that it has ended is not proof that it stands still
+        if (
+            domain.handle is not None
+        ):  # its word that it has ended is not proof that it stands still
             try:
                 self._hypervisor.pause(domain.handle)  # it answers nobody who asks it from now on
             except errors.HypercallError:  # it may be gone
