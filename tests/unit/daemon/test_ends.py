@@ -330,3 +330,18 @@ async def test_a_domain_that_cannot_be_stopped_is_destroyed_all_the_same(
     lvm.hypervisor.fail("pause")
     await client.destroy("web")
     assert created.domain.domid not in lvm.hypervisor.domains
+
+
+async def test_memory_of_a_domain_that_is_being_given_back_is_waited_for(
+    lvm: InMemory, client: Client
+) -> None:
+    await client.create(lvm.noop, name="web", cold=True)
+    go_on = lvm.hypervisor.hang("destroy")
+    await client.destroy("web")
+    lvm.hypervisor.fail("prepare", errors.OutOfMemory("none left"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: client.create(lvm.noop, name="next", cold=True))
+        await settle(1)
+        assert await client.list() == ()
+        go_on.set()
+    assert [domain.name for domain in await client.list()] == ["next"]
