@@ -105,7 +105,7 @@ SCENARIOS: dict[str, list[Line]] = {
         (PLAIN, "create noop --count 2 --name web-5 --token t"),
         (PLAIN, "create ./missing --count 2"),
         (PLAIN, "create noop --count 1"),
-        (HANDED, "create noop --count 2 --format json"),
+        (HANDED, "create noop --count 2 --wait ready --format json"),
         (PLAIN, "list --quiet"),
     ],
     "destroy": [
