@@ -10,7 +10,12 @@ from __future__ import annotations
 import select
 import time
 
-MOMENT_SECONDS = 0.001
+import trio
+
+PASSES = 20
+"""A moment is as long as so many passes through the event loop take: each that is saved pays for some of it."""
+
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 0.02
 """How long the event loop may stand still for it. Nothing is that urgent which is not watched here."""
 
 MOST_LOOKED_AT = 8
@@ -23,6 +28,14 @@ class Attention:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self.moment = SHORTEST_SECONDS
+
+    async def fit_moment(self) -> None:
+        """Measure how quick this machine is."""
+        begun = _now()
+        for _ in range(PASSES):
+            await trio.lowlevel.checkpoint()
+        self.moment = min(max(_now() - begun, SHORTEST_SECONDS), LONGEST_SECONDS)
 
     def watch(self, fd: int) -> None:
         """Note somebody who may want something, until the descriptor is closed."""
@@ -30,7 +43,7 @@ class Attention:
 
     def wait_for(self, fd: int) -> tuple[bool, bool]:
         """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""
-        ready = self._epoll.poll(MOMENT_SECONDS, MOST_LOOKED_AT)
+        ready = self._epoll.poll(self.moment, MOST_LOOKED_AT)
         if len(ready) == 1:
             return ready[0][0] == fd, True
         return any(one == fd for one, _ in ready), not ready
@@ -43,9 +56,10 @@ class Attention:
 class Pace:
     """Whether a client makes its next call within a moment after a reply."""
 
-    __slots__ = ("_since", "quick")
+    __slots__ = ("_moment", "_since", "quick")
 
-    def __init__(self) -> None:
+    def __init__(self, moment: float) -> None:
+        self._moment = moment
         self._since = 0.0
         self.quick = True  # whoever connects has something to say
 
@@ -55,4 +69,4 @@ class Pace:
 
     def stop(self) -> None:
         """Note that it is here."""
-        self.quick = _now() - self._since < MOMENT_SECONDS
+        self.quick = _now() - self._since < self._moment

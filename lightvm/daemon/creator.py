@@ -17,6 +17,7 @@ import trio
 from msgspec.structs import replace
 
 from lightvm import errors
+from lightvm.daemon.clock import WallClock
 from lightvm.daemon.config import Config
 from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.devices import Devices
@@ -56,24 +57,27 @@ async def in_any_case(wait: Awaitable[None]) -> None:
 
 
 class Stopwatch(msgspec.Struct):
-    """Moments of one create, in nanoseconds."""
+    """Moments of one create, in nanoseconds.
+
+    On many Xen hosts a look at the clock is a system call, so most of them come with what the engine did.
+    """
 
     begun: int
-    taken: int = 0
+    prepared: int
     loaded: int = 0
     journalled: int = 0
     running: int = 0
+    ready: int = 0
 
-    def phases(self, *, cold: bool, ready: bool) -> Phases:
+    def phases(self) -> Phases:
         """Return the phases so far, in microseconds."""
-        now = _now()
         return Phases(
-            prepare_us=(self.taken - self.begun) // 1000 if cold else 0,
-            load_us=(self.loaded - self.taken) // 1000,
+            prepare_us=(self.prepared - self.begun) // 1000,
+            load_us=(self.loaded - self.prepared) // 1000,
             journal_us=(self.journalled - self.loaded) // 1000,
             unpause_us=(self.running - self.journalled) // 1000,
-            ready_us=(now - self.running) // 1000 if ready else None,
-            total_us=(now - self.begun) // 1000,
+            ready_us=(self.ready - self.running) // 1000 if self.ready else None,
+            total_us=((self.ready or self.running) - self.begun) // 1000,
         )
 
 
@@ -116,6 +120,7 @@ class Creator:
         bus: EventBus,
         lifecycle: Lifecycle,
         housekeeper: Housekeeper,
+        clock: WallClock,
         background: trio.Nursery,
     ) -> None:
         limits = self._limits = config.limits
@@ -131,6 +136,7 @@ class Creator:
         self._bus = bus
         self._lifecycle = lifecycle
         self._housekeeper = housekeeper
+        self._clock = clock
         self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
         self._background = background
 
@@ -177,7 +183,8 @@ class Creator:
 
         Raises what `create` raises before the unpause.
         """
-        watch = Stopwatch(_now())
+        begun = _now()
+        watch = Stopwatch(begun, begun)
         check_request(request)
         image = self._images.get_nowait(request.image) or await self._images.get(request.image)
         if request.nets and not self._devices.networks.are_known(request.nets):
@@ -239,16 +246,16 @@ class Creator:
     async def complete(self, begun: Begun, patiently: Patiently = in_any_case) -> Created:
         """Wait for what the request says; raises what `create` raises after the unpause."""
         domain, request = begun.domain, begun.request
-        wants_ready = request.wait is READY
-        if begun.watched and domain.handle is not None and self._spinner.spin(domain.handle):
-            self._lifecycle.hear_control(domain)
-        if wants_ready and domain.ready is None:
-            await patiently(self._lifecycle.wait(domain, READY, self._patience(request)))
-        return Created(
-            domain=domain.describe(),
-            source=begun.source,
-            phases=begun.watch.phases(cold=begun.source is COLD, ready=wants_ready),
-        )
+        watch = begun.watch
+        if begun.watched and domain.handle is not None:
+            watch.ready = self._spinner.spin(domain.handle)
+            if watch.ready:
+                self._lifecycle.hear_control(domain, watch.ready)
+        if request.wait is READY:
+            if domain.ready is None:
+                await patiently(self._lifecycle.wait(domain, READY, self._patience(request)))
+            watch.ready = watch.ready or _now()
+        return Created(domain=domain.describe(), source=begun.source, phases=watch.phases())
 
     def _patience(self, request: CreateRequest) -> float:
         timeout = request.timeout_ms
@@ -273,7 +280,7 @@ class Creator:
             source = POOL
             if shell is None:
                 shell, source = await self._make_cold(plan), COLD
-            watch.taken = _now()
+                watch.prepared = _now()
             untold = shell.vifs != plan.vifs and (
                 shell.shape.xenstore or self._devices.networks.are_guarded(plan.vifs)
             )
@@ -344,8 +351,7 @@ class Creator:
         handle, request = shell.handle, plan.wish.request
         paused = request.paused is True
         try:
-            self._hypervisor.load(handle, plan.boot, watched=plan.watched)
-            watch.loaded = _now()
+            watch.loaded = self._hypervisor.load(handle, plan.boot, watched=plan.watched)
             if plan.scheduling is not None:
                 self._hypervisor.schedule(handle, plan.scheduling)
             record = DomainRecord(
@@ -357,7 +363,7 @@ class Creator:
                 flavor=shell.flavor,
                 memory_kib=shell.shape.memory_kib,
                 vcpus=shell.shape.vcpus,
-                created=time.time(),
+                created=self._clock.at(watch.loaded),
                 request=request,
                 mode=XENSTORE if shell.shape.xenstore else NOXS,
                 paused=paused,
@@ -367,10 +373,10 @@ class Creator:
             )
             domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
             self._journal.append(record)
-            watch.journalled = _now()
-            if not paused:
-                self._hypervisor.unpause(handle)
-            watch.running = _now()
+            if paused:
+                watch.journalled = watch.running = _now()
+            else:
+                watch.journalled, watch.running = self._hypervisor.unpause(handle)
         except BaseException:
             if plan.wish.pool is not None:
                 plan.wish.pool.discarded += 1

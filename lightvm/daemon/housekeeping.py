@@ -34,13 +34,12 @@ class Housekeeper:
         self._pools = pools
         self._names = names
         self._terminals = terminals
-        self._due: deque[tuple[LiveDomain, float]] = deque()
-        """New domains, and until when each may be put off."""
+        self._due: deque[LiveDomain] = deque()
         self._wake = trio.Event()
 
     def settle_later(self, domain: LiveDomain) -> None:
         """Note a new domain."""
-        self._due.append((domain, trio.current_time() + PATIENCE_SECONDS))
+        self._due.append(domain)
         self._wake.set()
 
     async def settle_domains(self) -> None:
@@ -49,10 +48,14 @@ class Housekeeper:
             await self._wake.wait()
             self._wake = trio.Event()
             while self._due:
-                domain, until = self._due.popleft()
-                with trio.move_on_at(until):
-                    await self._pools.wait_quiet(QUIET_SECONDS)
-                await self._settle(domain)
+                await self._settle_those_here()
+
+    async def _settle_those_here(self) -> None:
+        until = trio.current_time() + PATIENCE_SECONDS
+        for _ in range(len(self._due)):
+            with trio.move_on_at(until):
+                await self._pools.wait_quiet(QUIET_SECONDS)
+            await self._settle(self._due.popleft())
 
     async def _settle(self, domain: LiveDomain) -> None:
         async with domain.lock:

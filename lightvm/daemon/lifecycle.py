@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from lightvm import errors
+from lightvm.daemon.clock import WallClock
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
@@ -47,6 +48,7 @@ class Lifecycle:
         names: NameKeeper,
         devices: Devices,
         bus: EventBus,
+        clock: WallClock,
         background: trio.Nursery,
         wait_seconds: float,
     ) -> None:
@@ -56,6 +58,7 @@ class Lifecycle:
         self._names = names
         self._devices = devices
         self._bus = bus
+        self._clock = clock
         self._background = background
         self._wait_seconds = wait_seconds
         self.routes: dict[int, tuple[LiveDomain, bool]] = {}
@@ -124,21 +127,21 @@ class Lifecycle:
         if self._bus.watched:
             self._bus.publish(kind, domain.describe())
 
-    def mark_ready(self, domain: LiveDomain) -> None:
-        """Note that a guest has said it is ready."""
+    def mark_ready(self, domain: LiveDomain, moment: int | None = None) -> None:
+        """Note that a guest has said it is ready, now or at a moment of `time.perf_counter_ns`."""
         if domain.ready is None and domain.exit is None:
-            domain.ready = time.time()
+            domain.ready = time.time() if moment is None else self._clock.at(moment)
             self._publish(EventKind.READY, domain)
 
-    def hear_control(self, domain: LiveDomain) -> None:
-        """Read a domain's control page, and act on what is new there."""
+    def hear_control(self, domain: LiveDomain, moment: int | None = None) -> None:
+        """Read a domain's control page, and act on what is new there, now or since a moment."""
         handle = domain.handle
         if handle is None:
             return
         control = self._hypervisor.read_control(handle)
         domain.acknowledged = control.acknowledged
         if control.ready == 1:
-            self.mark_ready(domain)
+            self.mark_ready(domain, moment)
         if control.exiting == 1:
             status = control.exit_status
             status -= (status & 0x8000_0000) << 1  # two's complement

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from lightvm.daemon.attention import Attention
+from lightvm.daemon.clock import WallClock
 from lightvm.daemon.config import Config
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices, Dom0
@@ -55,6 +56,7 @@ async def serve_daemon(
         contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal,
         contextlib.closing(Attention()) as attention,
     ):
+        await attention.fit_moment()
         attention.watch(hypervisor.events_fd)
         await _serve(config, hypervisor, dom0, listeners, stop, journal, attention, task_status)
 
@@ -79,6 +81,7 @@ async def _serve(
     names = NameKeeper(dom0.store)
     bus = EventBus()
     async with trio.open_nursery() as background:
+        clock = WallClock()
         lifecycle = Lifecycle(
             hypervisor=hypervisor,
             journal=journal,
@@ -86,6 +89,7 @@ async def _serve(
             names=names,
             devices=devices,
             bus=bus,
+            clock=clock,
             background=background,
             wait_seconds=limits.wait_seconds,
         )
@@ -102,6 +106,7 @@ async def _serve(
             bus=bus,
             lifecycle=lifecycle,
             housekeeper=housekeeper,
+            clock=clock,
             background=background,
         )
         power = PowerKeeper(hypervisor, registry, lifecycle, creator, devices, background)
@@ -120,6 +125,7 @@ async def _serve(
             terminals,
             limits.console_kib * 1024,
         ).run()
+        background.start_soon(clock.keep_adjusted)
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)
         background.start_soon(reaper.notice_changes)

@@ -84,7 +84,7 @@ class Connection:
         self._framer = wire.Framer()
         self._answered = 0
         self._fd = peer.fileno()
-        self._pace = Pace()
+        self._pace = Pace(service.attention.moment)
         self._caller = Caller(peer, None, service.stop)
         self._more_caller = Caller(peer, self._send_more, service.stop)
 

@@ -187,9 +187,9 @@ class Pools:
         self._making = trio.Lock()
         """Held while a shell is made for a pool, until it is in there."""
         self._requests = 0
-        self._last_request = float("-inf")
-        self._clock: trio.abc.Clock | None = None
-        """trio's, which is asked directly: that is a tenth of `trio.current_time`."""
+        self._stirred = False
+        """Whether a create was served since somebody last looked."""
+        self._quiet_since = float("-inf")
 
     def __iter__(self) -> Iterator[ShellPool]:
         return iter(self._pools.values())
@@ -320,23 +320,27 @@ class Pools:
     def begin_request(self) -> None:
         """Note that a create is being served: whatever can wait does."""
         self._requests += 1
+        self._stirred = True
 
     def end_request(self) -> None:
         """Note that it is served."""
         self._requests -= 1
-        if self._clock is None:
-            self._clock = trio.lowlevel.current_clock()
-        self._last_request = self._clock.current_time()
+        self._stirred = True
 
     async def wait_quiet(self, seconds: float) -> None:
-        """Wait until no create has been served for that long."""
+        """Wait until no create has been served for that long.
+
+        Only who waits looks at the clock, so that it may have been quiet for a little longer.
+        """
         await trio.lowlevel.checkpoint()
         while True:
             now = trio.current_time()
-            quiet_from = (now if self._requests else self._last_request) + seconds
-            if now >= quiet_from:
+            if self._requests or self._stirred:
+                self._stirred = False
+                self._quiet_since = now
+            if now >= self._quiet_since + seconds:
                 return
-            await trio.sleep_until(quiet_from)
+            await trio.sleep_until(self._quiet_since + seconds)
 
     async def _stand_back(self) -> None:
         """Let requests go first, but never so long that a busy daemon starves its pools."""

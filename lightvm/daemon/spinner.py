@@ -28,8 +28,8 @@ class Spinner:
             return False
         return True
 
-    def spin(self, handle: Handle) -> bool:
-        """Look at a guest; return True where it was heard of in time."""
+    def spin(self, handle: Handle) -> int:
+        """Look at a guest; return what `Hypervisor.spin_control` does."""
         heard = self._hypervisor.spin_control(handle, self._microseconds)
         self._misses = 0 if heard else self._misses + 1
         return heard

@@ -21,6 +21,7 @@ from lightvm.xen.hypervisor import (
     Host,
     Scheduling,
     Shape,
+    Unpaused,
     Versions,
     Watched,
 )
@@ -77,6 +78,7 @@ class XenHypervisor:
         if rc < 0:
             raise _unsupported(rc)
         self._xen = out[0]
+        self._moments = lib.lvm_moments(self._xen)
         self._limiter = trio.CapacityLimiter(threads)
         self._ports = ffi.new("uint32_t[]", _EVENTS_AT_ONCE)
         self._console = ffi.new("uint8_t[]", lib.LVM_CONSOLE_OUT_SIZE)
@@ -147,8 +149,8 @@ class XenHypervisor:
 
         return await self._slow(call)
 
-    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> None:
-        """Copy the image into a shell."""
+    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> int:
+        """Copy the image into a shell; return when that was done."""
         made = None if boot.modules else self._boots.get(boot.image)
         if made is None:
             made = _describe_boot(boot)
@@ -170,6 +172,7 @@ class XenHypervisor:
         if boot.vbds:
             native.vbds = ffi.from_buffer("struct lvm_vbd_config[]", boot.vbds)
         _check(lib.lvm_load(_pointer(handle), native))
+        return int(self._moments.loaded)
 
     def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
         """Say where and how much the vCPUs may run."""
@@ -184,9 +187,10 @@ class XenHypervisor:
         native.cap = lib.LVM_CAP_AS_IS if scheduling.cap is None else scheduling.cap
         _check(lib.lvm_schedule(_pointer(handle), native))
 
-    def unpause(self, handle: Handle) -> None:
-        """Let the vCPUs run."""
+    def unpause(self, handle: Handle) -> Unpaused:
+        """Let the vCPUs run; return when."""
         _check(lib.lvm_unpause(_pointer(handle)))
+        return Unpaused(self._moments.asked, self._moments.running)
 
     def pause(self, handle: Handle) -> None:
         """Stop the vCPUs."""
@@ -277,9 +281,9 @@ class XenHypervisor:
             out.acknowledged,
         )
 
-    def spin_control(self, handle: Handle, microseconds: int) -> bool:
-        """Look at the control page for a moment."""
-        return bool(lib.lvm_control_spin(_pointer(handle), microseconds))
+    def spin_control(self, handle: Handle, microseconds: int) -> int:
+        """Look at the control page for a moment; return when the guest was heard of, or 0."""
+        return lib.lvm_control_spin(_pointer(handle), microseconds) and int(self._moments.heard)
 
     def close(self) -> None:
         """Close the handles."""

@@ -8,6 +8,7 @@ Faults are injected by the name of a method: `FakeHypervisor.fail` makes the nex
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from lightvm.xen.hypervisor import (
     Host,
     Scheduling,
     Shape,
+    Unpaused,
     Versions,
     Watched,
 )
@@ -180,7 +182,7 @@ class FakeHypervisor:
         domain.watched = False
         return self._hold(domain, window=False)
 
-    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> None:
+    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> int:
         """Note the image."""
         self._enter("load")
         domain = self._held(handle)
@@ -198,6 +200,7 @@ class FakeHypervisor:
         if boot.image.end > top or any(module.end > top for module in boot.modules):
             raise HypercallError(os.strerror(34), "place segment", errno=34)
         domain.boot, domain.watched = boot, watched
+        return time.perf_counter_ns()
 
     def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
         """Note where and how much the domain may run."""
@@ -206,14 +209,16 @@ class FakeHypervisor:
             raise HypercallError(os.strerror(22), "setvcpuaffinity", errno=22)
         self._held(handle).scheduling = scheduling
 
-    def unpause(self, handle: Handle) -> None:
+    def unpause(self, handle: Handle) -> Unpaused:
         """Let the guest do what it does."""
+        asked = time.perf_counter_ns()
         self._enter("unpause")
         domain = self._held(handle)
         domain.paused = False
         if not domain.started and domain.boot is not None:
             domain.started = True
             self._guests.run(domain)
+        return Unpaused(asked, time.perf_counter_ns())
 
     def pause(self, handle: Handle) -> None:
         """Mark the domain paused."""
@@ -316,13 +321,13 @@ class FakeHypervisor:
         self._enter("read_control")
         return self._held(handle).control
 
-    def spin_control(self, handle: Handle, microseconds: int) -> bool:
+    def spin_control(self, handle: Handle, microseconds: int) -> int:
         """Say whether the guest is ready or exiting; fake guests need no time to get there."""
         self._enter("spin_control")
         domain = self._held(handle)
         heard = bool(domain.control.ready or domain.control.exiting)
         domain.watched = domain.watched and heard
-        return heard
+        return time.perf_counter_ns() if heard else 0
 
     def close(self) -> None:
         """Note that the handles are closed."""

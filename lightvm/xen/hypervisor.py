@@ -146,6 +146,13 @@ class Scheduling(msgspec.Struct, frozen=True, kw_only=True):
     cap: int | None = None
 
 
+class Unpaused(NamedTuple):
+    """When a domain was let run: before the hypercall and after it, in nanoseconds of `time.perf_counter_ns`."""
+
+    asked: int
+    running: int
+
+
 class Control(msgspec.Struct, frozen=True):
     """What a guest has said in its control page (``docs/device-page.md``); nothing in it can be trusted."""
 
@@ -258,10 +265,11 @@ class Hypervisor(Protocol):
         """Take hold again of a domain that an earlier process prepared. Slow."""
         ...
 
-    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> None:
-        """Copy image, modules and command line into a shell. Fast; a shell that it fails on is spoilt.
+    def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> int:
+        """Copy image, modules and command line into a shell; return when that was done. Fast.
 
-        Where it is `watched`, `spin_control` must follow the unpause: until that gives up, ready needs no event.
+        The moment is in nanoseconds of `time.perf_counter_ns`. A shell that it fails on is spoilt. Where it is
+        `watched`, `spin_control` must follow the unpause: until that gives up, ready needs no event.
         """
         ...
 
@@ -269,8 +277,8 @@ class Hypervisor(Protocol):
         """Say where and how much the vCPUs may run. Fast: a hypercall for each of them, and two more."""
         ...
 
-    def unpause(self, handle: Handle) -> None:
-        """Let the vCPUs run. Fast: the one hypercall of a pooled create."""
+    def unpause(self, handle: Handle) -> Unpaused:
+        """Let the vCPUs run; return when. Fast: the one hypercall of a pooled create."""
         ...
 
     def pause(self, handle: Handle) -> None:
@@ -325,11 +333,11 @@ class Hypervisor(Protocol):
         """Read the control page, each word once. Fast."""
         ...
 
-    def spin_control(self, handle: Handle, microseconds: int) -> bool:
+    def spin_control(self, handle: Handle, microseconds: int) -> int:
         """Look at the control page until the guest is ready or exiting, at most that long.
 
-        True where it is; else its event will tell. Fast, as long as `microseconds` is small: the event loop stands
-        still meanwhile.
+        Return when it was heard of, in nanoseconds of `time.perf_counter_ns`; else 0, and its event will tell.
+        Fast, as long as `microseconds` is small: the event loop stands still meanwhile.
         """
         ...
 

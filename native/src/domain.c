@@ -49,7 +49,9 @@ static int hot_domctl(struct lvm_domain *domain, uint32_t command)
 
 int lvm_unpause(struct lvm_domain *domain)
 {
+    domain->xen->moments.asked = lvm_now();
     int rc = hot_domctl(domain, ABI_DOMCTL_UNPAUSEDOMAIN);
+    domain->xen->moments.running = lvm_now();
     return rc ? lvm_fail("unpausedomain", rc) : 0;
 }
 

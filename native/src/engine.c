@@ -191,6 +191,8 @@ void lvm_close(struct lvm_xen *xen)
     free(xen);
 }
 
+const struct lvm_moments *lvm_moments(const struct lvm_xen *xen) { return &xen->moments; }
+
 void lvm_get_versions(const struct lvm_xen *xen, struct lvm_versions *ret_versions)
 {
     *ret_versions = xen->versions;

@@ -3,6 +3,7 @@
 #define LVM_ENGINE_H
 
 #include <stdbool.h>
+#include <time.h>
 
 #include <xencall.h>
 #include <xendevicemodel.h>
@@ -20,6 +21,7 @@ struct lvm_xen {
     xenevtchn_handle *evtchn;
     xendevicemodel_handle *device_model;
     struct lvm_versions versions;
+    struct lvm_moments moments;
     struct abi_domctl *hot; /* hypercall buffer of the owner thread: unpause allocates nothing */
     uint8_t context_header
         [64]; /* first record of an HVM context, the same for every domain of a host */
@@ -41,6 +43,13 @@ struct lvm_domain {
     uint32_t vif_ports[LVM_VIFS_MAX]; /* the guest's numbering; for the back-ends */
     uint32_t vbd_ports[LVM_VBDS_MAX];
 };
+
+static inline int64_t lvm_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 /* Remember where a call failed, and pass the error on. */
 int lvm_fail(const char *step, int error);

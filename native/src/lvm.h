@@ -28,6 +28,14 @@ struct lvm_versions {
     char xen_extra[16];
 };
 
+/* When the last of these calls came to that, in nanoseconds of CLOCK_MONOTONIC. Owner thread. */
+struct lvm_moments {
+    int64_t loaded;  /* lvm_load: all is in place */
+    int64_t asked;   /* lvm_unpause: before the hypercall */
+    int64_t running; /* lvm_unpause: after it */
+    int64_t heard;   /* lvm_control_spin: its last look, at the guest's word or at the clock */
+};
+
 struct lvm_host {
     uint64_t total_kib;
     uint64_t free_kib; /* allocatable now; pages still to be scrubbed are not counted */
@@ -119,6 +127,7 @@ struct lvm_control {
  */
 int lvm_open(struct lvm_xen **ret_xen);
 void lvm_close(struct lvm_xen *xen);
+const struct lvm_moments *lvm_moments(const struct lvm_xen *xen);
 void lvm_get_versions(const struct lvm_xen *xen, struct lvm_versions *ret_versions);
 /* The name of the step at which the last failed call of this thread stopped; a constant string, never NULL. */
 const char *lvm_failed_step(void);

@@ -220,5 +220,6 @@ int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
     uint32_t entry = (uint32_t)boot->entry;
     memcpy(page + LVM_BOOT_ENTRY, &entry, sizeof(entry));
     write_late_bound(domain, boot);
+    domain->xen->moments.loaded = lvm_now();
     return 0;
 }

@@ -28,6 +28,16 @@ def pairs(attention: Attention) -> Iterator[tuple[Pair, Pair]]:
         yield one, other
 
 
+async def test_a_moment_fits_the_machine(
+    attention: Attention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for took, moment in ((1e-5, 0.001), (0.005, 0.005), (3.0, 0.02)):
+        moments = iter((100.0, 100.0 + took))
+        monkeypatch.setattr("lightvm.daemon.attention._now", lambda moments=moments: next(moments))
+        await attention.fit_moment()
+        assert attention.moment == pytest.approx(moment)
+
+
 @pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("theirs", [False, True])
 def test_it_tells_whether_this_one_has_something_and_whether_others_have(

@@ -15,7 +15,7 @@ class Guests(FakeHypervisor):
         self.quick = False
         self.looks = 0
 
-    def spin_control(self, handle: Handle, microseconds: int) -> bool:
+    def spin_control(self, handle: Handle, microseconds: int) -> int:
         self.looks += 1
         return self.quick
 

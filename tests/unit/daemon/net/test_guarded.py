@@ -25,7 +25,7 @@ from lightvm.testing import (
     serve_in_memory,
 )
 from lightvm.testing import default_config as plain_config
-from lightvm.xen.hypervisor import Handle
+from lightvm.xen.hypervisor import Handle, Unpaused
 from tests.waits import settle, until
 
 SAFE = [NetRequest(network="safe")]
@@ -87,9 +87,9 @@ async def test_a_guest_may_send_from_its_addresses_before_it_runs(
 ) -> None:
     unpause, seen = lvm.hypervisor.unpause, []
 
-    def look(handle: Handle) -> None:
+    def look(handle: Handle) -> Unpaused:
         seen.append(lvm.filters.guarded[f"vif{handle.domid}.0"])
-        unpause(handle)
+        return unpause(handle)
 
     monkeypatch.setattr(lvm.hypervisor, "unpause", look)
     nets = [NetRequest(network="safe", ipv4=ipv4)]
