@@ -37,6 +37,11 @@ class Deadline:
             raise self._passed()
         return left
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is such a moment."""
+        return self._end is not None
+
     def wait(self, poll: select.poll) -> None:
         """Wait until a socket has something to tell; raises `TimedOut`."""
         left = self.left_s()
@@ -48,16 +53,17 @@ class Deadline:
 
 
 class Connection:
-    """A connected, non-blocking Unix socket for one call at a time.
+    """A connected Unix socket for one call at a time.
 
-    System calls are what a call costs, so there are three: send, poll, receive. A socket with a time-out of its own
-    would need six.
+    System calls are what a call costs, so there are two where no time limit is set: send and receive. With a limit
+    there are a poll between them and looks at the clock, which on many Xen hosts are system calls too.
     """
 
     __slots__ = ("_readable", "_socket", "_writable", "conversation")
 
     def __init__(self, sock: socket.socket) -> None:
-        """Own a connected, non-blocking socket."""
+        """Own a connected socket."""
+        sock.setblocking(True)
         self._socket = sock
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(sock, select.POLLIN)
@@ -74,7 +80,7 @@ class Connection:
         rest = memoryview(self.conversation.begin(method, parameters, more=more))
         while True:
             try:
-                rest = rest[self._socket.send(rest) :]
+                rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 pass
             except (BrokenPipeError, ConnectionResetError):
@@ -91,9 +97,12 @@ class Connection:
         if self._socket.fileno() < 0:
             raise RuntimeError("this connection is closed")
         while (reply := self.conversation.next_reply(method)) is None:
-            deadline.wait(self._readable)
+            flags = 0
+            if deadline.bounded:
+                deadline.wait(self._readable)
+                flags = socket.MSG_DONTWAIT
             try:
-                data = self._socket.recv(_READ_BYTES)
+                data = self._socket.recv(_READ_BYTES, flags)
             except BlockingIOError:
                 continue
             except ConnectionResetError as exc:

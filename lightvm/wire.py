@@ -7,6 +7,7 @@ and the server are built on this module; it knows the types of every method from
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,6 +17,9 @@ from lightvm.calls import INTERFACE, METHODS, SERVICE, Method, P, R
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """No message may be longer, in either direction."""
+
+REMEMBERED, REMEMBERED_BYTES = 256, 2048
+"""So many calls, no longer than this, are remembered: one that says the same again is not read a second time."""
 
 _EMPTY = msgspec.Raw(b"{}")
 
@@ -142,20 +146,35 @@ def encode_call(
 def decode_call(message: bytes) -> Call:
     """Return the call in a message; raises `ProtocolError` where it is none."""
     try:
-        return _call_decoder.decode(message)
+        if len(message) > REMEMBERED_BYTES:
+            return _call_decoder.decode(message)
+        return _recall_call(message)
     except _NOT_JSON as exc:
         raise errors.ProtocolError(f"not a Varlink call: {exc}") from exc
 
 
 def decode_parameters(call: Call) -> msgspec.Struct:
     """Return the typed parameters of a call whose method is in `METHODS`; raises `BadRequest`."""
+    text = bytes(call.parameters)
     try:
-        return _parameter_decoders[call.method].decode(call.parameters)
+        if len(text) > REMEMBERED_BYTES:
+            return _parameter_decoders[call.method].decode(text)
+        return _recall_parameters(call.method, text)
     except msgspec.ValidationError as exc:
         message, _, where = str(exc).partition(" - at ")
         raise errors.BadRequest(message, where.strip("`").removeprefix("$.") or None) from exc
     except _NOT_JSON as exc:
         raise errors.BadRequest(f"parameters are not JSON: {exc}", "parameters") from exc
+
+
+@lru_cache(REMEMBERED)
+def _recall_call(message: bytes) -> Call:
+    return _call_decoder.decode(message)
+
+
+@lru_cache(REMEMBERED)
+def _recall_parameters(method: str, text: bytes) -> msgspec.Struct:
+    return _parameter_decoders[method].decode(text)
 
 
 def encode_reply(result: msgspec.Struct, *, continues: bool = False) -> bytes:

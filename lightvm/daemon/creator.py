@@ -35,7 +35,7 @@ from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.wish import Wish, check_request, make_wish
 from lightvm.model import Created, CreateRequest, EventKind, Mode, Phases, Source, Vif, WaitFor
 from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling
-from lightvm.xen.image import Segment
+from lightvm.xen.image import Image, Segment
 
 log = structlog.get_logger()
 
@@ -79,6 +79,15 @@ class Stopwatch(msgspec.Struct):
             ready_us=(self.ready - self.running) // 1000 if self.ready else None,
             total_us=((self.ready or self.running) - self.begun) // 1000,
         )
+
+
+class Understood(msgspec.Struct, frozen=True):
+    """What a request means, as long as its image is the same."""
+
+    request: CreateRequest
+    image: Image
+    wish: Wish
+    scheduling: Scheduling | None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +146,8 @@ class Creator:
         self._lifecycle = lifecycle
         self._housekeeper = housekeeper
         self._clock = clock
+        self._last: Understood | None = None
+        """The last request: of one that says the same, this much is known."""
         self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
         self._background = background
 
@@ -185,17 +196,15 @@ class Creator:
         """
         begun = _now()
         watch = Stopwatch(begun, begun)
-        check_request(request)
+        last = self._last
+        if last is None or request != last.request:
+            check_request(request)
+            last = None
         image = self._images.get_nowait(request.image) or await self._images.get(request.image)
-        if request.nets and not self._devices.networks.are_known(request.nets):
-            request = replace(request, nets=self._devices.networks.resolve(request.nets))
-        wish = make_wish(request, image, self._pools)
-        shape = wish.shape
-        scheduling = None
-        if request.is_scheduled:
-            scheduling = plan_scheduling(request, shape.vcpus, self._hypervisor)
-        if wish.pool is not None:
-            wish.pool.fit_window(image.end)
+        if last is None or image is not last.image:
+            last = self._last = self._understand(request, image)
+        wish = last.wish
+        shape, request = wish.shape, wish.request
         watched = request.wait is READY and self._spinner.pays()
         name = self._registry.reserve(request.name)
         self._pools.begin_request()
@@ -229,7 +238,7 @@ class Creator:
                 boot=boot,
                 vifs=assignment.vifs,
                 disks=disks,
-                scheduling=scheduling,
+                scheduling=last.scheduling,
                 watched=watched,
                 restarts=restarts,
             )
@@ -242,6 +251,19 @@ class Creator:
             if domain is None:
                 self._devices.networks.release(assignment.vifs)
         return Begun(request=request, domain=domain, source=source, watch=watch, watched=watched)
+
+    def _understand(self, request: CreateRequest, image: Image) -> Understood:
+        """Find out what a checked request means; raises what `make_wish` raises."""
+        asked = request
+        if request.nets and not self._devices.networks.are_known(request.nets):
+            request = replace(request, nets=self._devices.networks.resolve(request.nets))
+        wish = make_wish(request, image, self._pools)
+        scheduling = None
+        if request.is_scheduled:
+            scheduling = plan_scheduling(request, wish.shape.vcpus, self._hypervisor)
+        if wish.pool is not None:
+            wish.pool.fit_window(image.end)
+        return Understood(asked, image, wish, scheduling)
 
     async def complete(self, begun: Begun, patiently: Patiently = in_any_case) -> Created:
         """Wait for what the request says; raises what `create` raises after the unpause."""
@@ -371,7 +393,9 @@ class Creator:
                 vbds=tuple([disk.describe() for disk in plan.disks]) if plan.disks else (),
                 restarts=plan.restarts,
             )
-            domain = LiveDomain(record, handle, ConsoleBuffer(self._limits.console_kib * 1024))
+            domain = LiveDomain(
+                record, handle, ConsoleBuffer(self._limits.console_kib * 1024), shell.dashed
+            )
             self._journal.append(record)
             if paused:
                 watch.journalled = watch.running = _now()

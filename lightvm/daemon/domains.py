@@ -59,11 +59,20 @@ class LiveDomain:
         "ready",
         "record",
         "stuck",
+        "uuid",
         "writer",
     )
 
-    def __init__(self, record: DomainRecord, handle: Handle | None, console: ConsoleBuffer) -> None:
+    def __init__(
+        self,
+        record: DomainRecord,
+        handle: Handle | None,
+        console: ConsoleBuffer,
+        uuid: str | None = None,
+    ) -> None:
         self.record = record
+        self.uuid = uuid or dashed(record.uuid)
+        """The same as its record's, in the form that callers see."""
         self.handle = handle
         """None once the domain's mappings and channels have been given back."""
         self.console = console
@@ -110,7 +119,7 @@ class LiveDomain:
         request = record.request
         domain = Domain(
             name=record.name,
-            uuid=dashed(record.uuid),
+            uuid=self.uuid,
             domid=record.domid,
             state=self.state,
             flavor=record.flavor,

@@ -13,6 +13,7 @@ import trio
 
 from lightvm.daemon.config import Config
 from lightvm.daemon.devices import Devices
+from lightvm.daemon.domains import dashed
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
 from lightvm.daemon.net.network import Lease
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
@@ -33,6 +34,8 @@ class Shell:
     """A prepared, anonymous domain."""
 
     uuid: str
+    dashed: str
+    """The same, in the form that callers see."""
     flavor: str
     shape: Shape
     handle: Handle
@@ -138,7 +141,7 @@ class ShellMaker:
             except BaseException:
                 self._journal.append(GoneRecord(uuid=uuid.hex()))
                 raise
-            shell = Shell(uuid.hex(), flavor, shape, handle, networks, vifs)
+            shell = Shell(uuid.hex(), dashed(uuid.hex()), flavor, shape, handle, networks, vifs)
             try:
                 loops = await self._devices.connect(handle, shell.uuid, shape, networks, vifs)
             except BaseException:

@@ -24,7 +24,6 @@ GUESTS = Path(lightvm.__file__).parent / "guests"
 NOOP, DAYTIME, ECHO = (str(GUESTS / name) for name in ("noop", "daytime", "echo"))
 BRIDGE, HOST = "lvbench0", "10.79.0.1"
 NET = [NetRequest(network="bench")]
-CALL_SECONDS = 900.0
 STOP_SECONDS = FILL_SECONDS = 600.0
 WARM_UP = 40
 """Creates before the first that counts: they pay for what is done once."""
@@ -144,7 +143,7 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
             process = subprocess.Popen(command, stdout=log, stderr=log)
             try:
                 wait_until(lambda: _answers(socket, process, log.name), "the daemon answers", 120.0)
-                with Client(socket, limit_s=CALL_SECONDS) as client:
+                with Client(socket) as client:
                     running = Daemon(socket=socket, client=client)
                     try:
                         yield running

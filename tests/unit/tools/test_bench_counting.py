@@ -36,15 +36,21 @@ def test_more_work_is_more_instructions(counter: int) -> None:
 def test_creates_are_counted_and_written_as_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, size in (("WARM", 1), ("EACH", 3), ("STEPPED", 2), ("MANY", 2), ("SHELLS", 10)):
+    sizes = {"WARM": 1, "EACH": 3, "NAMED": 2, "STEPPED": 2, "MANY": 2, "SHELLS": 12}
+    for name, size in sizes.items():
         monkeypatch.setattr(counting, name, size)
     counting.count_in_memory(tmp_path)
     rows = read_rows(tmp_path)
     assert {row.unit for row in rows} == {"instructions"}
     kinds = {row.metric: row.number for row in rows if row.metric != "step"}
-    assert kinds == {"create": 2, "destroy": 2, "create of many": 0}
+    assert kinds == {
+        "create": 2,
+        "create, not as the one before": 1,
+        "destroy": 2,
+        "create of many": 0,
+    }
     assert all(row.value > 10_000 for row in rows if row.metric != "step")
     steps = {row.contender: row.value for row in rows if row.metric == "step"}
     assert len(steps) == len(STEPS) + 1
-    assert all(value > 1_000 for value in steps.values())
+    assert all(value > 500 for value in steps.values())
     assert [each.failure for each in read_run(tmp_path).outcomes] == [None]
