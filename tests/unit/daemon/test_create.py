@@ -283,3 +283,49 @@ async def test_too_many_at_once_are_refused(tmp_path: Path, threadless: None) ->
             await client.create_many([CreateRequest(image=lvm.noop)] * 4)
         assert caught.value.where == "requests"
         assert len(await client.list()) == 3
+
+
+# What is remembered of the last request
+
+
+async def test_the_same_request_again_takes_the_image_as_it_is_now(
+    lvm: InMemory, client: Client
+) -> None:
+    first = await client.create(lvm.noop)
+    Path(lvm.noop).write_bytes(make_kernel(size=8192))
+    second = await client.create(lvm.noop)
+    boots = [lvm.hypervisor.domains[each.domain.domid].boot for each in (first, second)]
+    assert boots[0] is not None
+    assert boots[1] is not None
+    assert boots[0].image.segments != boots[1].image.segments
+    Path(lvm.noop).unlink()
+    with pytest.raises(errors.BadImage):
+        await client.create(lvm.noop)
+    assert len(await client.list()) == 2
+
+
+async def test_a_wrong_request_is_refused_each_time(lvm: InMemory, client: Client) -> None:
+    for _ in range(2):
+        await client.create(lvm.noop)
+        for _ in range(2):
+            with pytest.raises(errors.BadRequest, match="multiple of 4"):
+                await client.create(lvm.noop, memory_kib=4097)
+
+
+async def test_requests_that_differ_in_one_thing_are_not_mixed_up(
+    lvm: InMemory, client: Client
+) -> None:
+    wanted = [
+        {"name": "a", "cmdline": "x"},
+        {"name": "b", "cmdline": "x"},
+        {"name": "c", "cmdline": "y"},
+        {"name": "d", "cmdline": "y", "memory_kib": 8192},
+        {"name": "e", "cmdline": "y", "cold": True},
+        {"name": "f", "cmdline": "y", "paused": True},
+    ]
+    for each in wanted * 2:
+        domain = (await client.create(lvm.noop, **each)).domain  # type: ignore[arg-type]
+        assert (domain.name, domain.cmdline) == (each["name"], each["cmdline"])
+        assert domain.memory_kib == each.get("memory_kib", 4096)
+        assert (domain.state is State.PAUSED) == each.get("paused", False)
+        await client.destroy(domain.uuid)
