@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
-TURN = 16
+TURN = 8
 """Calls that a client may have answered before others have their turn."""
 SEND_SECONDS = 30.0
 """A client that does not take its replies for this long is cut off."""
