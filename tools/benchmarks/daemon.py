@@ -113,6 +113,7 @@ class Daemon:
         for pool in pools:
             if self.fill_within(pool, Budget(FILL_SECONDS)) < pool.shells:
                 raise TimeoutError(f"the pool {pool.name} is not full after {FILL_SECONDS:.0f} s")
+        settle_host()
 
     def fill_within(self, pool: Pool, budget: Budget) -> int:
         """Wait until a pool is full, or as full as the time allows; return how many shells it has."""
@@ -153,6 +154,12 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
                 process.terminate()
                 process.wait(STOP_SECONDS)
                 subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
+
+
+def settle_host() -> None:
+    """Wait until the host is quiet: udev looks at each new device, and is long behind whoever makes many."""
+    subprocess.run(["udevadm", "settle", f"--timeout={FILL_SECONDS:.0f}"], check=False)
+    time.sleep(QUIET_SECONDS)
 
 
 def wait_until(reached: Callable[[], bool], what: str, seconds: float) -> None:

@@ -19,6 +19,7 @@ from benchmarks.daemon import (
     Pool,
     create_timed,
     open_daemon,
+    settle_host,
     timed,
     vif_address,
     warm_up,
@@ -130,6 +131,7 @@ def time_others(record: Record, daemon: Daemon, n: int) -> None:
         for contender, config in (("xl, no vif", plain), ("xl", vif)):
             record.add(contender, "create", xl.create(config))
             record.add(contender, "destroy", xl.destroy("bench-xl"))
+        settle_host()
         for contender, nets in ((POOLED, None), (POOLED_VIF, NET)):
             record.add(contender, "create", create_timed(daemon.client, nets=nets)[1])
         record.say(f"round {number + 1} of {n} with containers and xl")
