@@ -7,22 +7,15 @@ and the server are built on this module; it knows the types of every method from
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from lightvm import errors
-from lightvm.calls import CREATE, INTERFACE, METHODS, SERVICE, Method, P, R
+from lightvm.calls import INTERFACE, METHODS, SERVICE, Method, P, R
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """No message may be longer, in either direction."""
-
-REMEMBERED, REMEMBERED_BYTES = 256, 2048
-"""So many creates, no longer than this, are remembered: one that says the same again is not read a second time."""
-
-_CREATE = b'{"method":"%b",' % CREATE.name.encode()
-"""How a create begins that `encode_call` has written."""
 
 _EMPTY = msgspec.Raw(b"{}")
 
@@ -149,8 +142,6 @@ def encode_call(
 def decode_call(message: bytes) -> Call:
     """Return the call in a message; raises `ProtocolError` where it is none."""
     try:
-        if message.startswith(_CREATE) and len(message) <= REMEMBERED_BYTES:
-            return _recall_call(message)
         return _call_decoder.decode(message)
     except _NOT_JSON as exc:
         raise errors.ProtocolError(f"not a Varlink call: {exc}") from exc
@@ -159,24 +150,12 @@ def decode_call(message: bytes) -> Call:
 def decode_parameters(call: Call) -> msgspec.Struct:
     """Return the typed parameters of a call whose method is in `METHODS`; raises `BadRequest`."""
     try:
-        if call.method == CREATE.name and len(text := bytes(call.parameters)) <= REMEMBERED_BYTES:
-            return _recall_create(text)
         return _parameter_decoders[call.method].decode(call.parameters)
     except msgspec.ValidationError as exc:
         message, _, where = str(exc).partition(" - at ")
         raise errors.BadRequest(message, where.strip("`").removeprefix("$.") or None) from exc
     except _NOT_JSON as exc:
         raise errors.BadRequest(f"parameters are not JSON: {exc}", "parameters") from exc
-
-
-@lru_cache(REMEMBERED)
-def _recall_call(message: bytes) -> Call:
-    return _call_decoder.decode(message)
-
-
-@lru_cache(REMEMBERED)
-def _recall_create(text: bytes) -> msgspec.Struct:
-    return _parameter_decoders[CREATE.name].decode(text)
 
 
 def encode_reply(result: msgspec.Struct, *, continues: bool = False) -> bytes:

@@ -13,7 +13,7 @@ import time
 import trio
 
 PASSES = 20
-"""A moment is as long as so many passes through the event loop take: each that is saved pays for some of it."""
+"""A moment is as long as so many passes through the event loop take, of which an answer in time saves one."""
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 0.02
 """How long the event loop may stand still for it. Nothing is that urgent which is not watched here."""

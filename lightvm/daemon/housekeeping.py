@@ -21,7 +21,7 @@ QUIET_SECONDS = 0.05
 """How long no create must have come for the daemon to count as idle."""
 
 PATIENCE_SECONDS = 2.0
-"""After this long the work is done whether idle or not."""
+"""After this long the work that was there at its beginning is done, whether idle or not."""
 
 
 class Housekeeper:

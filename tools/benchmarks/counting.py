@@ -31,8 +31,8 @@ from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.model import CreateRequest, NetRequest, Source, WaitFor
 from lightvm.testing import FakeHypervisor, InMemory, default_config, serve_in_memory
 
-WARM, EACH, NAMED, STEPPED, MANY = 50, 200, 100, 100, 50
-SHELLS = WARM + EACH + NAMED + STEPPED + MANY + 10
+WARM, EACH, OTHERS, STEPPED, MANY = 50, 200, 100, 100, 50
+SHELLS = WARM + EACH + OTHERS + STEPPED + MANY + 10
 SECONDS = 300.0
 DAEMON = "in memory"
 
@@ -97,8 +97,10 @@ async def _count_served(record: Record, counter: int, served: InMemory) -> None:
         while any(p.shells < SHELLS for p in await client.pool_status()):  # noqa: ASYNC110
             await trio.sleep(0.1)
 
-        async def create(name: str | None = None) -> str:
-            created = await client.create(served.noop, name=name, nets=nets, wait=WaitFor.READY)
+        async def create(cmdline: str | None = None) -> str:
+            created = await client.create(
+                served.noop, cmdline=cmdline, nets=nets, wait=WaitFor.READY
+            )
             assert created.source is Source.POOL
             return created.domain.uuid
 
@@ -109,9 +111,9 @@ async def _count_served(record: Record, counter: int, served: InMemory) -> None:
             begun = read_counter(counter)
             made.append(await create())
             record.add(DAEMON, "create", read_counter(counter) - begun, unit="instructions")
-        for number in range(NAMED):
+        for number in range(OTHERS):
             begun = read_counter(counter)
-            await create(f"first-{number}")
+            await create(f"other={number}")
             spent = read_counter(counter) - begun
             record.add(DAEMON, "create, not as the one before", spent, unit="instructions")
         await _count_steps(record, counter, create)
@@ -134,7 +136,7 @@ async def _count_steps(
     with counted_steps(lambda: read_counter(counter)) as ledger:
         for number in range(STEPPED):
             begun = read_counter(counter)
-            await create(f"stepped-{number}")  # so that no step can be left out
+            await create(f"stepped={number}")  # so that no step can be left out
             whole = read_counter(counter) - begun
             rounds.append(ledger.take())
             rest.append(whole - sum(rounds[-1].values()) - ledger.cost)

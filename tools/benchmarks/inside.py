@@ -20,7 +20,10 @@ from benchmarks.record import Budget, Record
 from benchmarks.rows import Outcome, Run, write_run
 
 GRACE = 1.5
-"""An experiment that takes this many times its limit, and `GRACE_SECONDS`, is given up."""
+"""An experiment that takes this many times its limit, and `GRACE_SECONDS`, is given up.
+
+Its daemon's end, which gives back whatever is left in its pools, is not in the limit, and takes minutes on a slow host.
+"""
 GRACE_SECONDS = 600.0
 UNFINISHED = "the run ended before it did"
 
