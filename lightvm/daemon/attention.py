@@ -28,7 +28,8 @@ class Attention:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self.moment = SHORTEST_SECONDS
+        self.moment = 0.0
+        """How long to wait, in seconds, once `fit_moment` has set it."""
 
     async def fit_moment(self) -> None:
         """Measure how quick this machine is."""

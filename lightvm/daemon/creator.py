@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 import msgspec
 import structlog
 import trio
-from msgspec.structs import replace
 
 from lightvm import errors
 from lightvm.daemon.clock import WallClock
@@ -29,13 +28,14 @@ from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import NO_ADDRESS, Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
-from lightvm.daemon.scheduling import plan_scheduling
 from lightvm.daemon.shells import Pools, Shell, ShellMaker
 from lightvm.daemon.spinner import Spinner
-from lightvm.daemon.wish import Wish, check_request, make_wish
-from lightvm.model import Created, CreateRequest, EventKind, Mode, Phases, Source, Vif, WaitFor
+from lightvm.daemon.stopwatch import NO_PHASES, Stopwatch
+from lightvm.daemon.understanding import Understanding
+from lightvm.daemon.wish import Wish, check_request
+from lightvm.model import Created, CreateRequest, EventKind, Mode, Source, Vif, WaitFor
 from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling
-from lightvm.xen.image import Image, Segment
+from lightvm.xen.image import Segment
 
 log = structlog.get_logger()
 
@@ -45,7 +45,6 @@ POOL, COLD = Source.POOL, Source.COLD
 NOXS, XENSTORE = Mode.NOXS, Mode.XENSTORE
 
 _now = time.perf_counter_ns
-NO_PHASES = Phases(prepare_us=0, load_us=0, journal_us=0, unpause_us=0, total_us=0)
 
 Patiently = Callable[[Awaitable[None]], Awaitable[None]]
 """Awaits a long wait, but no longer than there is somebody who wants to know."""
@@ -54,40 +53,6 @@ Patiently = Callable[[Awaitable[None]], Awaitable[None]]
 async def in_any_case(wait: Awaitable[None]) -> None:
     """Await a long wait to its end."""
     await wait
-
-
-class Stopwatch(msgspec.Struct):
-    """Moments of one create, in nanoseconds.
-
-    On many Xen hosts a look at the clock is a system call, so most of them come with what the engine did.
-    """
-
-    begun: int
-    prepared: int
-    loaded: int = 0
-    journalled: int = 0
-    running: int = 0
-    ready: int = 0
-
-    def phases(self) -> Phases:
-        """Return the phases so far, in microseconds."""
-        return Phases(
-            prepare_us=(self.prepared - self.begun) // 1000,
-            load_us=(self.loaded - self.prepared) // 1000,
-            journal_us=(self.journalled - self.loaded) // 1000,
-            unpause_us=(self.running - self.journalled) // 1000,
-            ready_us=(self.ready - self.running) // 1000 if self.ready else None,
-            total_us=((self.ready or self.running) - self.begun) // 1000,
-        )
-
-
-class Understood(msgspec.Struct, frozen=True):
-    """What a request means, as long as its image is the same."""
-
-    request: CreateRequest
-    image: Image
-    wish: Wish
-    scheduling: Scheduling | None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,15 +104,14 @@ class Creator:
         self._pools = pools
         self._maker = maker
         self._devices = devices
-        self._images = ImageCache(
+        images = ImageCache(
             image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
         )
+        self._understanding = Understanding(images, pools, devices.networks, hypervisor)
         self._bus = bus
         self._lifecycle = lifecycle
         self._housekeeper = housekeeper
         self._clock = clock
-        self._last: Understood | None = None
-        """The last request: of one that says the same, this much is known."""
         self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
         self._background = background
 
@@ -196,14 +160,8 @@ class Creator:
         """
         begun = _now()
         watch = Stopwatch(begun, begun)
-        last = self._last
-        if last is None or request != last.request:
-            check_request(request)
-            last = None
-        image = self._images.get_nowait(request.image) or await self._images.get(request.image)
-        if last is None or image is not last.image:
-            last = self._last = self._understand(request, image)
-        wish = last.wish
+        meant = self._understanding.recall(request) or await self._understanding.find(request)
+        image, wish = meant.image, meant.wish
         shape, request = wish.shape, wish.request
         watched = request.wait is READY and self._spinner.pays()
         name = self._registry.reserve(request.name)
@@ -238,7 +196,7 @@ class Creator:
                 boot=boot,
                 vifs=assignment.vifs,
                 disks=disks,
-                scheduling=last.scheduling,
+                scheduling=meant.scheduling,
                 watched=watched,
                 restarts=restarts,
             )
@@ -251,19 +209,6 @@ class Creator:
             if domain is None:
                 self._devices.networks.release(assignment.vifs)
         return Begun(request=request, domain=domain, source=source, watch=watch, watched=watched)
-
-    def _understand(self, request: CreateRequest, image: Image) -> Understood:
-        """Find out what a checked request means; raises what `make_wish` raises."""
-        asked = request
-        if request.nets and not self._devices.networks.are_known(request.nets):
-            request = replace(request, nets=self._devices.networks.resolve(request.nets))
-        wish = make_wish(request, image, self._pools)
-        scheduling = None
-        if request.is_scheduled:
-            scheduling = plan_scheduling(request, wish.shape.vcpus, self._hypervisor)
-        if wish.pool is not None:
-            wish.pool.fit_window(image.end)
-        return Understood(asked, image, wish, scheduling)
 
     async def complete(self, begun: Begun, patiently: Patiently = in_any_case) -> Created:
         """Wait for what the request says; raises what `create` raises after the unpause."""

@@ -91,7 +91,7 @@ def check_request(request: CreateRequest) -> None:
 
 
 def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
-    """Return what a checked request asks for, with every default filled in.
+    """Return what a checked request asks for, with every default filled in; its pool's shells to come fit the image.
 
     Raises `BadRequest` with the field in `where`, `NoSuchFlavor`, and `BadImage` where the image is too large.
     """
@@ -103,10 +103,15 @@ def make_wish(request: CreateRequest, image: Image, pools: Pools) -> Wish:
         readonly = frozenset(i for i, disk in enumerate(request.disks) if disk.readonly)
         if readonly:  # its back-end tells the guest, and looks only once
             pool, shape = None, replace(shape, readonly_vbds=readonly)
+    if request.cold:
+        pool = None
+    if pool is not None:
+        pool.fit_window(image.end)
+        shape = pool.shape
     return Wish(
         request=request,
         flavor=flavor,
-        pool=None if request.cold else pool,
+        pool=pool,
         shape=shape,
         nets=nets,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -42,10 +43,13 @@ async def test_spinning_sees_a_guest_become_ready(rig: Rig) -> None:
 @pytest.mark.smoke
 async def test_a_watched_guest_is_ready_without_an_event(rig: Rig) -> None:
     handle = await rig.prepare()
-    rig.hypervisor.load(handle, rig.describe("noop"), watched=True)
+    moments = [time.perf_counter_ns()]
+    moments.append(rig.hypervisor.load(handle, rig.describe("noop"), watched=True))
     await rig.settle_events()
-    rig.hypervisor.unpause(handle)
-    assert rig.hypervisor.spin_control(handle, 2_000_000)
+    moments += rig.hypervisor.unpause(handle)
+    moments.append(rig.hypervisor.spin_control(handle, 2_000_000))
+    moments.append(time.perf_counter_ns())
+    assert moments == sorted(moments)
     assert rig.hypervisor.read_control(handle).ready == 1
     with trio.move_on_after(0.3):
         await rig.wait_event(handle.control_event)

@@ -17,11 +17,16 @@ from typing import Any
 
 STEPS = {
     "the call is decoded": ("lightvm.wire:decode_call", "lightvm.wire:decode_parameters"),
-    "the request is checked": ("lightvm.daemon.creator:check_request",),
+    "the request is checked": ("lightvm.daemon.understanding:check_request",),
     "the image is looked up, and its file looked at": (
+        "lightvm.daemon.images:ImageCache.get",
         "lightvm.daemon.images:ImageCache.get_nowait",
     ),
-    "a wish is made of the request": ("lightvm.daemon.creator:make_wish",),
+    "a wish is made of the request": (
+        "lightvm.daemon.understanding:Understanding.recall",
+        "lightvm.daemon.understanding:Understanding.find",
+        "lightvm.daemon.understanding:make_wish",
+    ),
     "a name": ("lightvm.daemon.domains:Registry.reserve",),
     "a shell and its addresses are taken": ("lightvm.daemon.creator:Creator._take",),
     "what is copied into the shell is put together, and undo": (
@@ -43,7 +48,7 @@ STEPS = {
     "the domain is described": (
         "lightvm.daemon.creator:Creator.complete",
         "lightvm.daemon.domains:LiveDomain.describe",
-        "lightvm.daemon.creator:Stopwatch.phases",
+        "lightvm.daemon.stopwatch:Stopwatch.phases",
     ),
     "the reply is encoded": ("lightvm.wire:encode_reply",),
     "the rest of the connection's task": ("lightvm.daemon.server:Connection._answer",),

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lightvm.daemon.attention import Attention
+from lightvm.daemon.attention import LONGEST_SECONDS, SHORTEST_SECONDS, Attention
+from lightvm.testing import InMemory
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -36,6 +37,10 @@ async def test_a_moment_fits_the_machine(
         monkeypatch.setattr("lightvm.daemon.attention._now", lambda moments=moments: next(moments))
         await attention.fit_moment()
         assert attention.moment == pytest.approx(moment)
+
+
+async def test_a_daemon_fits_its_moment(lvm: InMemory) -> None:
+    assert SHORTEST_SECONDS <= lvm.service.attention.moment <= LONGEST_SECONDS
 
 
 @pytest.mark.parametrize("ours", [False, True])

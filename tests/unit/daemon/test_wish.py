@@ -208,3 +208,13 @@ async def test_a_bad_module_is_refused_with_its_path(
 async def test_a_relative_module_is_refused(ask: Ask, threadless: None) -> None:
     with pytest.raises(BadImage, match="not absolute"):
         await ask(modules=("module",)).place_modules(parse(make_kernel(), "/k"), 1000)
+
+
+def test_the_shells_of_its_pool_are_to_fit_the_image_unless_it_wants_none(ask: Ask) -> None:
+    large = parse(make_kernel(size=1 << 20), "/large")
+    narrow = ask.pools["tiny"].shape.window_kib
+    make_wish(msgspec.structs.replace(REQUEST, cold=True), large, ask.pools)
+    assert ask.pools["tiny"].shape.window_kib == narrow
+    wish = make_wish(REQUEST, large, ask.pools)
+    assert wish.shape.window_kib * 1024 >= large.end
+    assert wish.shape == ask.pools["tiny"].shape

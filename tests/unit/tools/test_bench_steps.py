@@ -38,11 +38,11 @@ async def test_a_step_that_fails_is_charged_all_the_same():
 
 
 def test_all_functions_of_the_budget_are_there_and_are_themselves_again():
-    creator = importlib.import_module("lightvm.daemon.creator")
-    before = creator.make_wish
+    understanding = importlib.import_module("lightvm.daemon.understanding")
+    before = understanding.make_wish
     with counted_steps(lambda: 0):
-        assert creator.make_wish is not before
-    assert creator.make_wish is before
+        assert understanding.make_wish is not before
+    assert understanding.make_wish is before
 
 
 def test_a_step_that_did_not_happen_has_cost_nothing():
