@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lightvm.daemon.attention import LONGEST_SECONDS, SHORTEST_SECONDS, Attention
+from lightvm.daemon.attention import LONGEST_SECONDS, SHORTEST_SECONDS, Attention, Pace
 from lightvm.testing import InMemory
 
 Pair = tuple[socket.socket, socket.socket]
@@ -65,3 +65,15 @@ def test_whoever_has_closed_its_end_is_there(
     one, _ = pairs
     one[1].close()
     assert attention.wait_for(one[0].fileno()) == (True, True)
+
+
+@pytest.mark.parametrize(("gap", "quick"), [(0.0, True), (0.009, True), (0.011, False)])
+def test_whoever_calls_again_within_a_moment_is_quick(
+    gap: float, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter((100.0, 100.0 + gap))
+    monkeypatch.setattr("lightvm.daemon.attention._now", lambda: next(moments))
+    pace = Pace(0.01)
+    pace.start()
+    pace.stop()
+    assert pace.quick is quick

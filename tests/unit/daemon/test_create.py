@@ -10,6 +10,7 @@ import trio
 
 from lightvm import errors
 from lightvm.client import Client, open_client
+from lightvm.daemon import understanding
 from lightvm.model import CreateRequest, Source, State, WaitFor
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from tests.elf import make_kernel
@@ -303,6 +304,29 @@ async def test_the_same_request_again_takes_the_image_as_it_is_now(
     with pytest.raises(errors.BadImage):
         await client.create(lvm.noop)
     assert len(await client.list()) == 2
+
+
+async def test_an_image_that_another_request_has_read_anew_is_taken(
+    lvm: InMemory, client: Client
+) -> None:
+    await client.create(lvm.noop)
+    Path(lvm.noop).write_bytes(make_kernel(size=8192))
+    with pytest.raises(errors.NoSuchFlavor):
+        await client.create(lvm.noop, flavor="none")
+    again = (await client.create(lvm.noop)).domain
+    boot = lvm.hypervisor.domains[again.domid].boot
+    assert boot is not None
+    assert boot.image.end == 0x10000 + 8192
+
+
+async def test_the_same_request_again_is_not_checked_again(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = []
+    monkeypatch.setattr(understanding, "check_request", checked.append)
+    for cmdline in ("a", "a", "b", "b", "b", "a"):
+        await client.create(lvm.noop, cmdline=cmdline)
+    assert [request.cmdline for request in checked] == ["a", "b", "a"]
 
 
 async def test_a_wrong_request_is_refused_each_time(lvm: InMemory, client: Client) -> None:
