@@ -49,7 +49,7 @@ GONE_SECONDS = 10.0
 """How long a network device may take to go."""
 
 MEND_SECONDS = 5.0
-"""How long our tables may be missing before that is noticed."""
+"""How long our tables may be missing, or a loop device be too much, before that is noticed."""
 
 LATE_SECONDS = 0.02
 """How long addresses may wait to be told to the tables together with others."""
@@ -122,6 +122,15 @@ class Devices:
                     log.warning("filters-mended")
             except LinkFailed as exc:
                 log.error("filters-not-mended", error=str(exc))
+
+    async def mend_loops(self) -> None:
+        """Remove loop devices that came back after they were removed, for ever."""
+        while True:
+            await trio.sleep(MEND_SECONDS)
+            try:
+                await self._in_thread(self._loops.recheck)
+            except HostError as exc:
+                log.error("loops-not-removed", error=str(exc))
 
     async def bind_late(self) -> None:
         """Tell the tables of addresses that were not known when a port was made, for ever, some at a time."""

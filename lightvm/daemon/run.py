@@ -134,6 +134,7 @@ async def _serve(
         background.start_soon(housekeeper.settle_domains)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
+        background.start_soon(devices.mend_loops)
         background.start_soon(devices.bind_late)
         background.start_soon(collect_garbage, pools)
         filling = await background.start(_refill, pools)

@@ -149,13 +149,16 @@ LAYERS = (
         )
         for name, suite in (("guests", "bookworm"), ("guests-trixie", "trixie"))
     ),
-    Layer(
-        name="scale",
-        about="hundreds of guests on real Xen; takes minutes, and is run where it is named",
-        work=lab_layer(
-            "bookworm", "tests/lab", "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"
-        ),
-        named_only=True,
+    *(
+        Layer(
+            name=name,
+            about=f"hundreds of guests on real Xen: {suite}; takes minutes, and is run where it is named",
+            work=lab_layer(
+                suite, "tests/lab", "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"
+            ),
+            named_only=True,
+        )
+        for name, suite in (("scale", "bookworm"), ("scale-trixie", "trixie"))
     ),
 )
 

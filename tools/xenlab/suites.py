@@ -64,6 +64,7 @@ PACKAGES = (
     "lvm2",
     "crun",
     "podman",
+    "e2fsprogs",
 )
 
 # bootscrub=0: QEMU hands out zeroed memory already, and scrubbing it again would touch every

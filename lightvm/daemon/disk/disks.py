@@ -35,6 +35,10 @@ class LoopDevices(Protocol):
         """Remove one, once it is free."""
         ...
 
+    def recheck(self) -> None:
+        """Remove what has come back since it was removed."""
+        ...
+
     def sweep(self) -> None:
         """Remove those that nobody uses."""
         ...

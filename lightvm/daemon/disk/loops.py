@@ -25,6 +25,9 @@ CONTROL = "loop-control"
 FIRST_NUMBER = 1 << 16
 """Ours start here, since low ones are for people and their ``losetup -f``."""
 
+NUMBERS = 1 << 20
+"""So many there are (``MINORBITS``, linux/kdev_t.h)."""
+
 MAJOR = 7
 LOOP_CONFIGURE, LOOP_CTL_ADD, LOOP_CTL_REMOVE = 0x4C0A, 0x4C80, 0x4C81
 READ_ONLY, AUTOCLEAR, DIRECT_IO = 1, 4, 16
@@ -56,11 +59,15 @@ class Loops:
 
     def __init__(self) -> None:
         self._next = FIRST_NUMBER
+        self._removed: set[int] = set()
+        self._removed_before: set[int] = set()
 
     def add(self) -> int:
         """Make a loop device that is bound to nothing; returns its number."""
         while True:
             number, self._next = self._next, self._next + 1
+            if self._next == NUMBERS:
+                self._next = FIRST_NUMBER
             try:
                 _control(LOOP_CTL_ADD, number)
             except FileExistsError:
@@ -89,13 +96,25 @@ class Loops:
         """Remove a loop device as soon as its back-end has let go of it; none is none to remove."""
         end = time.monotonic() + REMOVE_SECONDS
         look = SHORTEST_LOOK
-        while not self._removed(number):
+        while not self._remove_free(number):
             if time.monotonic() > end:
                 raise DiskFailed("still in use", f"/dev/loop{number}")
             time.sleep(look)
             look = min(2 * look, LONGEST_LOOK)
+        self._removed.add(number)
 
-    def _removed(self, number: int) -> bool:
+    def recheck(self) -> None:
+        """Remove what has come back since it was removed; to be called from time to time.
+
+        udev looks into each device that changes. Where it opens one that is just being removed, Linux makes that anew
+        ("block device autoloading", block/bdev.c), and nobody would know of it.
+        """
+        back = {number for number in self._removed_before if (BLOCKS / f"loop{number}").exists()}
+        self._removed_before, self._removed = self._removed | back, set()
+        for number in back:
+            self._remove_free(number)
+
+    def _remove_free(self, number: int) -> bool:
         try:
             _control(LOOP_CTL_REMOVE, number)
         except OSError as exc:
@@ -110,7 +129,7 @@ class Loops:
         for path in BLOCKS.glob("loop*"):
             digits = path.name.removeprefix("loop")
             if digits.isdigit() and int(digits) >= FIRST_NUMBER:
-                self._removed(int(digits))
+                self._remove_free(int(digits))
 
 
 def _control(command: int, number: int) -> None:
@@ -173,6 +192,10 @@ class MemoryLoops:
         if number in self.bound and self._is_used(number):
             raise DiskFailed("still in use", f"/dev/loop{number}")
         self._bound.pop(number, None)
+
+    def recheck(self) -> None:
+        """Nothing comes back in memory."""
+        self._check()
 
     def sweep(self) -> None:
         """Forget those that no back-end has."""

@@ -74,6 +74,8 @@ class Kernel:
             self.busy[number] -= 1
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         self.there.discard(number)
+        (self.devices / f"loop{number}").unlink()
+        (self.blocks / f"loop{number}").rmdir()
 
 
 @pytest.fixture
@@ -134,7 +136,8 @@ def test_each_loop_device_has_a_number_of_its_own(kernel: Kernel) -> None:
 
 
 def test_numbers_that_are_in_use_are_passed_over(kernel: Kernel) -> None:
-    kernel.there = {FIRST, FIRST + 1}
+    for number in (FIRST, FIRST + 1):
+        kernel.make(number)
     assert Loops().add() == FIRST + 2
 
 
@@ -179,6 +182,39 @@ def test_a_sweep_removes_those_of_ours_that_nobody_uses(kernel: Kernel) -> None:
     kernel.busy[FIRST + 1] = 1000
     Loops().sweep()
     assert kernel.there == {0, 7, FIRST + 1}
+
+
+def test_a_loop_device_that_comes_back_is_removed_again(kernel: Kernel) -> None:
+    made = Loops()
+    number, kept = made.add(), made.add()
+    made.remove(number)
+    made.recheck()  # soon after: whoever makes it anew may still be at it
+    kernel.make(number)
+    kernel.busy[number] = 1
+    made.recheck()
+    assert kernel.there == {number, kept}
+    made.recheck()
+    assert kernel.there == {kept}
+    kernel.make(number)
+    made.recheck()
+    assert kernel.there == {kept}
+
+
+def test_a_loop_device_that_was_removed_for_good_is_not_ours_any_more(kernel: Kernel) -> None:
+    made = Loops()
+    made.remove(made.add())
+    made.recheck()
+    made.recheck()
+    kernel.make(FIRST)
+    made.recheck()
+    assert kernel.there == {FIRST}
+
+
+def test_numbers_begin_anew_after_the_last(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "NUMBERS", FIRST + 2)
+    made = Loops()
+    made.remove(made.add())
+    assert [made.add(), made.add()] == [FIRST + 1, FIRST]
 
 
 # Binding
