@@ -27,7 +27,8 @@ class Attention:
     """What the daemon may wait for without its event loop: calls, new clients and events of guests."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self.epoll = select.epoll()
+        """Watches all of them."""
         self.moment = 0.0
         """How long to wait, in seconds, once `fit_moment` has set it."""
 
@@ -40,18 +41,18 @@ class Attention:
 
     def watch(self, fd: int) -> None:
         """Note somebody who may want something, until the descriptor is closed."""
-        self._epoll.register(fd, select.EPOLLIN)
+        self.epoll.register(fd, select.EPOLLIN)
 
     def wait_for(self, fd: int) -> tuple[bool, bool]:
         """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""
-        ready = self._epoll.poll(self.moment, MOST_LOOKED_AT)
+        ready = self.epoll.poll(self.moment, MOST_LOOKED_AT)
         if len(ready) == 1:
             return ready[0][0] == fd, True
         return any(one == fd for one, _ in ready), not ready
 
     def close(self) -> None:
         """Close it."""
-        self._epoll.close()
+        self.epoll.close()
 
 
 class Pace:

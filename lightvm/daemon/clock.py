@@ -18,12 +18,13 @@ class WallClock:
     """Turns moments of `time.perf_counter_ns` into the time of day."""
 
     def __init__(self) -> None:
-        self._offset_ns = 0
+        self.offset_ns = 0
+        """What leads from a moment to the time of day."""
         self.adjust()
 
     def adjust(self) -> None:
         """Look at the time of day."""
-        self._offset_ns = time.time_ns() - time.perf_counter_ns()
+        self.offset_ns = time.time_ns() - time.perf_counter_ns()
 
     async def keep_adjusted(self) -> None:
         """Look at it again and again, for ever."""
@@ -32,5 +33,5 @@ class WallClock:
             await trio.sleep(ADJUST_SECONDS)
 
     def at(self, moment_ns: int) -> float:
-        """Return the time of day at a moment, in seconds since 1970."""
-        return (moment_ns + self._offset_ns) / 1e9
+        """Return the time of day at a moment, in seconds since 1970, to the microsecond."""
+        return (moment_ns + self.offset_ns) // 1000 / 1e6

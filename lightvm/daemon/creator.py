@@ -28,7 +28,7 @@ from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import NO_ADDRESS, Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
-from lightvm.daemon.shells import Pools, Shell, ShellMaker
+from lightvm.daemon.shells import Pools, Shell, ShellMaker, ShellPool
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.stopwatch import NO_PHASES, Stopwatch
 from lightvm.daemon.understanding import Understanding
@@ -107,12 +107,12 @@ class Creator:
         images = ImageCache(
             image_bytes=limits.image_mib << 20, cache_bytes=limits.image_cache_mib << 20
         )
-        self._understanding = Understanding(images, pools, devices.networks, hypervisor)
+        self.understanding = Understanding(images, pools, devices.networks, hypervisor)
         self._bus = bus
         self._lifecycle = lifecycle
         self._housekeeper = housekeeper
         self._clock = clock
-        self._spinner = Spinner(hypervisor, config.pool.ready_spin_us)
+        self.spinner = Spinner(hypervisor, config.pool.ready_spin_us)
         self._background = background
 
     async def create(
@@ -160,10 +160,10 @@ class Creator:
         """
         begun = _now()
         watch = Stopwatch(begun, begun)
-        meant = self._understanding.recall(request) or await self._understanding.find(request)
+        meant = self.understanding.recall(request) or await self.understanding.find(request)
         image, wish = meant.image, meant.wish
         shape, request = wish.shape, wish.request
-        watched = request.wait is READY and self._spinner.pays()
+        watched = request.wait is READY and self.spinner.pays()
         name = self._registry.reserve(request.name)
         self._pools.begin_request()
         assignment = NOTHING
@@ -215,7 +215,7 @@ class Creator:
         domain, request = begun.domain, begun.request
         watch = begun.watch
         if begun.watched and domain.handle is not None:
-            watch.ready = self._spinner.spin(domain.handle)
+            watch.ready = self.spinner.spin(domain.handle)
             if watch.ready:
                 self._lifecycle.hear_control(domain, watch.ready)
         if request.wait is READY:
@@ -315,48 +315,61 @@ class Creator:
 
     def _finish(self, shell: Shell, plan: Plan, watch: Stopwatch) -> LiveDomain:
         """Make a shell a running domain. Nothing else runs meanwhile, so there are no half-way states."""
-        handle, request = shell.handle, plan.wish.request
-        paused = request.paused is True
+        handle = shell.handle
         try:
             watch.loaded = self._hypervisor.load(handle, plan.boot, watched=plan.watched)
             if plan.scheduling is not None:
                 self._hypervisor.schedule(handle, plan.scheduling)
-            record = DomainRecord(
-                uuid=shell.uuid,
-                domid=handle.domid,
-                console_port=handle.console_port,
-                control_port=handle.control_port,
-                name=plan.name,
-                flavor=shell.flavor,
-                memory_kib=shell.shape.memory_kib,
-                vcpus=shell.shape.vcpus,
-                created=self._clock.at(watch.loaded),
-                request=request,
-                mode=XENSTORE if shell.shape.xenstore else NOXS,
-                paused=paused,
-                vifs=plan.vifs,
-                vbds=tuple([disk.describe() for disk in plan.disks]) if plan.disks else (),
-                restarts=plan.restarts,
-            )
-            domain = LiveDomain(
-                record, handle, ConsoleBuffer(self._limits.console_kib * 1024), shell.dashed
-            )
-            self._journal.append(record)
-            if paused:
+            domain = self.describe(shell, plan, self._clock.at(watch.loaded))
+            self._journal.append(domain.record)
+            if domain.record.paused:
                 watch.journalled = watch.running = _now()
             else:
                 watch.journalled, watch.running = self._hypervisor.unpause(handle)
         except BaseException:
-            if plan.wish.pool is not None:
-                plan.wish.pool.discarded += 1
-            self._background.start_soon(self._discard, shell)
+            self.give_up(shell, plan.wish.pool)
             raise
+        self.enter(domain)
+        return domain
+
+    def describe(self, shell: Shell, plan: Plan, created: float) -> LiveDomain:
+        """Return the domain that a shell is to become; nothing is changed by that."""
+        handle, request, shape = shell.handle, plan.wish.request, shell.shape
+        paused = request.paused is True
+        record = DomainRecord(
+            uuid=shell.uuid,
+            domid=handle.domid,
+            console_port=handle.console_port,
+            control_port=handle.control_port,
+            name=plan.name,
+            flavor=shell.flavor,
+            memory_kib=shape.memory_kib,
+            vcpus=shape.vcpus,
+            created=created,
+            request=request,
+            mode=XENSTORE if shape.xenstore else NOXS,
+            paused=paused,
+            vifs=plan.vifs,
+            vbds=tuple([disk.describe() for disk in plan.disks]) if plan.disks else (),
+            restarts=plan.restarts,
+        )
+        console = ConsoleBuffer(self._limits.console_kib * 1024)
+        domain = LiveDomain(record, handle, console, shell.dashed)
         domain.paused = paused
+        return domain
+
+    def enter(self, domain: LiveDomain) -> None:
+        """Enter a domain that runs, or is paused, into the tables, and tell of it."""
         self._lifecycle.enter(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.CREATED, domain.describe())
         self._housekeeper.settle_later(domain)
-        return domain
+
+    def give_up(self, shell: Shell, pool: ShellPool | None) -> None:
+        """Give a spoilt shell back, in the background."""
+        if pool is not None:
+            pool.discarded += 1
+        self._background.start_soon(self._discard, shell)
 
     async def _discard(self, shell: Shell) -> None:
         try:

@@ -208,6 +208,14 @@ class Registry:
         self._by_name[name] = None
         return name
 
+    def suggest(self) -> str:
+        """Return a name that nobody has, without taking it."""
+        return self._new_name()
+
+    def is_free(self, name: str) -> bool:
+        """Whether nobody has that name."""
+        return name not in self._by_name
+
     def _new_name(self) -> str:
         while True:
             self._last_name = (self._last_name + 1) % (1 << 40)

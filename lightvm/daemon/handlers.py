@@ -23,6 +23,7 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.doctor import examine
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
+from lightvm.daemon.express import Express
 from lightvm.daemon.foreign import Foreigners
 from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
@@ -63,6 +64,7 @@ class Service:
     bus: EventBus
     journal: Journal
     attention: Attention
+    express: Express
     stop: trio.Event
     started: float
     idle: set[socket.socket] = field(default_factory=set)

@@ -33,6 +33,11 @@ class ImageCache:
         self._images.move_to_end(path)
         return kept[1]
 
+    def identity(self, path: str) -> Identity | None:
+        """Return which file the image is that is here; None where there is none."""
+        kept = self._images.get(path)
+        return None if kept is None else kept[0]
+
     async def get(self, path: str) -> Image:
         """Return the image, reading and parsing it in a thread where needed. Raises `BadImage`."""
         if (kept := self.get_nowait(path)) is not None:

@@ -199,9 +199,24 @@ class Journal:
         self._map, self._end = mapped, len(data)
         self._compact_at = max(COMPACT_BYTES, 2 * len(data))
 
+    @staticmethod
+    def encode(record: Record) -> bytes:
+        """Return a record as it is written."""
+        return _encoder.encode(record) + b"\n"
+
+    def room(self, size: int) -> tuple[mmap.mmap, int] | None:
+        """Return where so many bytes may be written before `commit`, or None where they need `append`."""
+        mapped, end = self._map, self._end
+        return (mapped, end) if mapped is not None and end + size <= len(mapped) else None
+
+    def commit(self, record: DomainRecord, size: int) -> None:
+        """Note a record of so many bytes that somebody else has written into the `room`."""
+        self._end += size
+        self.past.note_domain(record)
+
     def append(self, record: Record) -> None:
         """Write one record. Raises `JournalFailed`, with nothing of it written."""
-        line = _encoder.encode(record) + b"\n"
+        line = self.encode(record)
         end = self._end + len(line)
         if self._map is None or end > len(self._map):
             self._extend(end)

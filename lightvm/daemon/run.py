@@ -18,6 +18,7 @@ from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.domains import Registry
 from lightvm.daemon.events import EventBus
+from lightvm.daemon.express import Express
 from lightvm.daemon.foreign import Foreigners
 from lightvm.daemon.garbage import collect_garbage
 from lightvm.daemon.handlers import Service
@@ -29,6 +30,7 @@ from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.pump import EventPump
 from lightvm.daemon.reaper import Reaper
 from lightvm.daemon.reconcile import Reconciliation
+from lightvm.daemon.rehearsal import Rehearser
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.terminals import Terminals
@@ -109,6 +111,27 @@ async def _serve(
             clock=clock,
             background=background,
         )
+        rehearser = Rehearser(
+            hypervisor=hypervisor,
+            journal=journal,
+            registry=registry,
+            pools=pools,
+            networks=devices.networks,
+            images=creator.understanding.images,
+            clock=clock,
+            creator=creator,
+        )
+        express = Express(
+            hypervisor=hypervisor,
+            journal=journal,
+            pools=pools,
+            rehearser=rehearser,
+            understanding=creator.understanding,
+            spinner=creator.spinner,
+            lifecycle=lifecycle,
+            clock=clock,
+            attention=attention,
+        )
         power = PowerKeeper(hypervisor, registry, lifecycle, creator, devices, background)
         lifecycle.on_end = power.note_end
         services = JitServices(config, registry, creator, lifecycle, devices, journal)
@@ -132,6 +155,7 @@ async def _serve(
         background.start_soon(reaper.hear_hints)
         background.start_soon(names.write_names)
         background.start_soon(housekeeper.settle_domains)
+        background.start_soon(express.make_tickets)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
         background.start_soon(devices.mend_loops)
@@ -161,6 +185,7 @@ async def _serve(
             bus=bus,
             journal=journal,
             attention=attention,
+            express=express,
             stop=stop,
             started=time.monotonic(),
         )

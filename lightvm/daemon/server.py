@@ -8,15 +8,18 @@ through the event loop.
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable
 
 import msgspec
 import structlog
 import trio
 
 from lightvm import errors, wire
-from lightvm.calls import METHODS, SERVICE
+from lightvm.calls import CREATE, METHODS, SERVICE, CreateCall, CreateReply
 from lightvm.daemon.attention import Pace
 from lightvm.daemon.caller import Caller, stopping
+from lightvm.daemon.creator import POOL, Begun
+from lightvm.daemon.express import Met
 from lightvm.daemon.handlers import HANDLERS, Service
 
 log = structlog.get_logger()
@@ -25,6 +28,8 @@ INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
 TURN = 8
 """Calls that a client may have answered before others have their turn."""
+PASSES_FOR_OTHERS = 4
+"""So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
 SEND_SECONDS = 30.0
 """A client that does not take its replies for this long is cut off."""
 
@@ -92,9 +97,12 @@ class Connection:
         """Answer calls, one after the other."""
         while (message := await self._next_message()) is not None:
             await self._answer(message)
-            self._answered += 1
-            if self._answered % TURN == 0:
-                await trio.lowlevel.checkpoint()
+            await self._take_turns()
+
+    async def _take_turns(self) -> None:
+        self._answered += 1
+        if self._answered % TURN == 0:
+            await trio.lowlevel.checkpoint()
 
     async def _next_message(self) -> bytes | None:
         """Return the next call, or None where the client has gone or the daemon stops.
@@ -103,41 +111,73 @@ class Connection:
         so nothing is looked for before it is waited for.
         """
         while (message := self._framer.next_message()) is None:
-            leaving = self._service.stop.is_set()
-            if not leaving and not await self._wait_call():
-                return None
-            try:
-                data = self._peer.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                if leaving:
-                    return None
-                continue
+            data = await self._receive()
             if not data:
                 return None
             self._framer.feed(data)
         return message
 
-    async def _wait_call(self) -> bool:
-        """Wait until the client says something; return False where `hang_up_idle` came first.
+    async def _receive(self) -> bytes:
+        """Return what the client says next: nothing where it has gone, or where `hang_up_idle` came first."""
+        while True:
+            leaving = self._service.stop.is_set()
+            data = None if leaving else await self._wait_call()
+            if data is not None:
+                return data
+            try:
+                return self._peer.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                if leaving:
+                    return b""
 
-        No checkpoint where it is quick.
+    async def _wait_call(self) -> bytes | None:
+        """Wait until the client says something; return that where it was read already.
+
+        Nothing is returned where `hang_up_idle` came first. No checkpoint where the client is quick and nobody else is.
         """
-        pace = self._pace
-        if pace.quick:
-            here, pace.quick = self._service.attention.wait_for(self._fd)
-            if here:
-                return True
+        pace, passes = self._pace, 0
+        while pace.quick:
+            met = self._meet()
+            if met.here:
+                pace.quick = met.alone
+                return met.data
+            if met.unsent is not None or met.begun is not None:
+                await self._end_create(met)
+            elif met.alone or passes == PASSES_FOR_OTHERS:
+                break
+            else:
+                await trio.lowlevel.checkpoint()
+                passes += 1
         idle = self._service.idle
         idle.add(self._peer)
         pace.start()
         try:
             await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
-            return False
+            return b""
         finally:
             idle.discard(self._peer)
         pace.stop()
-        return True
+        return None
+
+    def _meet(self) -> Met:
+        """Wait a moment for the client; its create may be carried out within that, where it has said nothing before."""
+        if self._framer.pending:
+            here, alone = self._service.attention.wait_for(self._fd)
+            return Met(here=here, alone=alone)
+        return self._service.express.meet(self._peer)
+
+    async def _end_create(self, met: Met) -> None:
+        """Send what is not sent yet of the reply to a create that was carried out."""
+        if met.unsent:
+            await self._send(met.unsent)
+        elif met.begun is not None:
+            await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
+        await self._take_turns()
+
+    async def _complete(self, begun: Begun) -> msgspec.Struct:
+        created = await self._service.creator.complete(begun, self._caller.until_hangup)
+        return CreateReply(created=created)
 
     async def _answer(self, message: bytes) -> None:
         call = wire.decode_call(message)
@@ -151,26 +191,37 @@ class Connection:
                 else wire.encode_service_error("InterfaceNotFound", "interface", interface)
             )
         else:
-            reply = await self._carry_out(call)
+            reply = await self._carry_out(call, message)
         if not call.oneway:
             await self._send(reply)
 
-    async def _carry_out(self, call: wire.Call) -> bytes:
+    async def _carry_out(self, call: wire.Call, message: bytes) -> bytes:
         """Return the last reply to a call, an error included; raises `ConnectionLost` where nobody reads it."""
+        return await self._reply(call.method, self._handle(call, message))
+
+    async def _handle(self, call: wire.Call, message: bytes) -> msgspec.Struct:
+        if self._service.stop.is_set():
+            raise stopping()
+        parameters = wire.decode_parameters(call)
+        caller = self._more_caller if call.more and not call.oneway else self._caller
+        result = await HANDLERS[call.method](self._service, parameters, caller)
+        if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
+            assert isinstance(result, CreateReply)
+            if result.created.source is POOL:
+                self._service.express.note(message, parameters.request)
+        return result
+
+    async def _reply(self, method: str, work: Awaitable[msgspec.Struct]) -> bytes:
+        """Return the reply that the outcome of some work is, an error included; raises `ConnectionLost`."""
         try:
-            if self._service.stop.is_set():
-                raise stopping()
-            parameters = wire.decode_parameters(call)
-            caller = self._more_caller if call.more and not call.oneway else self._caller
-            result = await HANDLERS[call.method](self._service, parameters, caller)
-            return wire.encode_reply(result)
+            return wire.encode_reply(await work)
         except errors.ConnectionLost:
             raise
         except errors.LightVMError as exc:
-            return _encode_error(call, exc)
+            return _encode_error(method, exc)
         except Exception:
             # The only place where an unforeseen error is caught: here it becomes a reply, and the daemon goes on.
-            log.exception("internal-error", method=call.method)
+            log.exception("internal-error", method=method)
             return wire.encode_error(errors.InternalError("a defect in the daemon; see its log"))
 
     async def _send_more(self, result: msgspec.Struct) -> None:
@@ -196,9 +247,9 @@ class Connection:
                     continue
 
 
-def _encode_error(call: wire.Call, error: errors.LightVMError) -> bytes:
+def _encode_error(method: str, error: errors.LightVMError) -> bytes:
     """Return the reply that says what went wrong; the service's own methods have errors of their own."""
-    if call.method.rpartition(".")[0] == SERVICE:
+    if method.rpartition(".")[0] == SERVICE:
         if isinstance(error, errors.BadRequest):
             parameter = error.where or "parameters"
             return wire.encode_service_error("InvalidParameter", "parameter", parameter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -193,6 +193,8 @@ class Pools:
         self._stirred = False
         """Whether a create was served since somebody last looked."""
         self._quiet_since = float("-inf")
+        self.on_added: Callable[[], None] = lambda: None
+        """Called when a shell has been added."""
 
     def __iter__(self) -> Iterator[ShellPool]:
         return iter(self._pools.values())
@@ -303,6 +305,7 @@ class Pools:
                 return False
             async with self._making:
                 pool.shells.append(await self._make(pool))
+                self.on_added()
         except LightVMError as exc:
             pool.discarded += 1
             self._note_failure(pool, f"{exc.code}: {exc}")

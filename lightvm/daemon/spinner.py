@@ -16,20 +16,30 @@ class Spinner:
 
     def __init__(self, hypervisor: Hypervisor, microseconds: int) -> None:
         self._hypervisor = hypervisor
-        self._microseconds = microseconds
+        self.microseconds = microseconds
+        """How long a moment is."""
         self._misses = 0
 
     def pays(self) -> bool:
         """Whether to look at the next guest; if so, `spin` is to follow."""
-        if not self._microseconds:
+        if not self.microseconds:
             return False
         if self._misses >= self.MISSES and self._misses % self.SPARSE:
             self._misses += 1
             return False
         return True
 
+    @property
+    def eager(self) -> bool:
+        """Whether guests were quick lately."""
+        return self.microseconds > 0 and self._misses < self.MISSES
+
     def spin(self, handle: Handle) -> int:
         """Look at a guest; return what `Hypervisor.spin_control` does."""
-        heard = self._hypervisor.spin_control(handle, self._microseconds)
-        self._misses = 0 if heard else self._misses + 1
+        heard = self._hypervisor.spin_control(handle, self.microseconds)
+        self.note(quick=heard > 0)
         return heard
+
+    def note(self, *, quick: bool) -> None:
+        """Note whether a guest was ready within the moment."""
+        self._misses = 0 if quick else self._misses + 1

@@ -30,7 +30,7 @@ class Understanding:
     def __init__(
         self, images: ImageCache, pools: Pools, networks: Networks, hypervisor: Hypervisor
     ) -> None:
-        self._images = images
+        self.images = images
         self._pools = pools
         self._networks = networks
         self._hypervisor = hypervisor
@@ -41,7 +41,7 @@ class Understanding:
         last = self._last
         if last is None or request != last.request:
             return None
-        return last if self._images.get_nowait(request.image) is last.image else None
+        return last if self.images.get_nowait(request.image) is last.image else None
 
     async def find(self, request: CreateRequest) -> Understood:
         """Check a request and find out what it means.
@@ -49,7 +49,7 @@ class Understanding:
         Raises `BadRequest`, `BadImage`, `NoSuchFlavor` and `NoSuchNetwork`. No checkpoint where the image is known.
         """
         check_request(request)
-        image = await self._images.get(request.image)
+        image = await self.images.get(request.image)
         asked = request
         if request.nets and not self._networks.are_known(request.nets):
             request = replace(request, nets=self._networks.resolve(request.nets))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import trio
 
-from lightvm.errors import HostError, HypercallError, OutOfMemory, UnsupportedXen
+from lightvm.errors import HostError, HypercallError, LightVMError, OutOfMemory, UnsupportedXen
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
+from lightvm.xen.express import BLANKS, Attended, Desk, Form, Stage, Ticket
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -34,6 +35,8 @@ assert lib.LVM_DEVICE_VERSION == DEVICE_PAGE_VERSION, (
 )
 
 _EVENTS_AT_ONCE = 64
+_MOST_OFFERS = 8
+_HEARD_BYTES = 65536
 _MAX_DOMAINS = 0x7FF0
 
 
@@ -64,6 +67,13 @@ class XenHandle:
         self.control_event: int = lib.lvm_control_local(pointer)
 
 
+class _Issued(NamedTuple):
+    """A ticket of the engine, and what it points into."""
+
+    native: Any
+    alive: list[Any]
+
+
 class XenHypervisor:
     """Xen through the native engine; see `lightvm.xen.hypervisor.Hypervisor` for the contract."""
 
@@ -84,6 +94,12 @@ class XenHypervisor:
         self._console = ffi.new("uint8_t[]", lib.LVM_CONSOLE_OUT_SIZE)
         self._console_view = ffi.buffer(self._console)
         self._control = ffi.new("struct lvm_control *")
+        self._desk = ffi.new("struct lvm_desk *")
+        self._offers = ffi.new("struct lvm_offer[]", _MOST_OFFERS)
+        self._heard = ffi.new("uint8_t[]", _HEARD_BYTES)
+        self._heard_view = ffi.buffer(self._heard)
+        self._desk.offers = self._offers
+        self._desk.buffer, self._desk.buffer_size = self._heard, _HEARD_BYTES
         # An image is described to the engine once, not once per create.
         self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
         self.events_fd: int = lib.lvm_events_fd(self._xen)
@@ -151,6 +167,11 @@ class XenHypervisor:
 
     def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> int:
         """Copy the image into a shell; return when that was done."""
+        _check(lib.lvm_load(_pointer(handle), self._fill_boot(boot, watched=watched)))
+        return int(self._moments.loaded)
+
+    def _fill_boot(self, boot: Boot, *, watched: bool) -> Any:
+        """Return the engine's description of a boot; it is the image's, and good until the next boot of that."""
         made = None if boot.modules else self._boots.get(boot.image)
         if made is None:
             made = _describe_boot(boot)
@@ -171,8 +192,7 @@ class XenHypervisor:
         native.nr_vbds = len(boot.vbds) // VBD_CONFIG.size
         if boot.vbds:
             native.vbds = ffi.from_buffer("struct lvm_vbd_config[]", boot.vbds)
-        _check(lib.lvm_load(_pointer(handle), native))
-        return int(self._moments.loaded)
+        return native
 
     def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
         """Say where and how much the vCPUs may run."""
@@ -285,6 +305,73 @@ class XenHypervisor:
         """Look at the control page for a moment; return when the guest was heard of, or 0."""
         return lib.lvm_control_spin(_pointer(handle), microseconds) and int(self._moments.heard)
 
+    def issue(self, ticket: Ticket) -> object:
+        """Describe a ticket to the engine."""
+        native = ffi.new("struct lvm_ticket *")
+        native.domain = _pointer(ticket.handle)
+        native.boot = self._fill_boot(ticket.boot, watched=True)[0]
+        path = ffi.new("char[]", os.fsencode(ticket.path))
+        native.path = path
+        native.device, native.inode, native.size, native.modified_ns = ticket.identity
+        forms = [
+            _fill_form(native.record, ticket.record),
+            _fill_form(native.reply, ticket.reply),
+        ]
+        return _Issued(native, [ticket, self._boots[ticket.boot.image], path, *forms])
+
+    def attend(self, desk: Desk) -> Attended:
+        """Wait for one client, and carry out its create where that is on offer."""
+        native, offers = self._desk, self._offers
+        native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
+        native.wait_ms = -int(-1000 * desk.seconds // 1)
+        native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
+        journal = ffi.from_buffer("uint8_t[]", desk.journal)
+        native.journal = journal + desk.end
+        calls = []
+        for slot, offer in zip(offers, desk.offers, strict=False):
+            call = ffi.from_buffer("uint8_t[]", offer.call)
+            calls.append(call)
+            slot.call, slot.size = call, len(call)
+            slot.ticket = cast("_Issued", offer.ticket).native
+        native.nr_offers = len(calls)
+        stage = lib.lvm_attend(native)
+        ffi.release(journal)
+        if stage <= lib.LVM_OTHERS:
+            return Attended(
+                stage=Stage(stage), client_here=stage == lib.LVM_OTHERS and bool(native.client_here)
+            )
+        return self._describe_attended(Stage(stage), desk)
+
+    def _describe_attended(self, stage: Stage, desk: Desk) -> Attended:
+        native, moments = self._desk, self._moments
+        received = native.received
+        if received == -errno.EAGAIN:
+            return Attended(stage=Stage.NOBODY)
+        if received < 0:
+            raise OSError(-received, os.strerror(-received))
+        data = bytes(self._heard_view[0:received])
+        if stage is Stage.SAID:
+            return Attended(stage=stage, client_here=True, data=data)
+        unsent = b""
+        if stage is Stage.ANSWERED:
+            reply = cast("_Issued", desk.offers[native.taken].ticket).native.reply
+            sent = 0 if native.sent == -errno.EAGAIN else native.sent
+            unsent = bytes(ffi.buffer(reply.data + sent, reply.size - sent)) if sent >= 0 else b""
+        return Attended(
+            stage=stage,
+            client_here=True,
+            data=data,
+            taken=native.taken,
+            journalled=native.journalled,
+            error=_error(native.error) if stage is Stage.SPOILT else None,
+            unsent=unsent,
+            begun=native.begun,
+            loaded=moments.loaded,
+            asked=moments.asked,
+            running=moments.running,
+            heard=moments.heard,
+        )
+
     def close(self) -> None:
         """Close the handles."""
         lib.lvm_close(self._xen)
@@ -331,13 +418,26 @@ def _describe(info: Any) -> DomainInfo:
     )
 
 
+def _fill_form(native: Any, form: Form) -> Any:
+    """Describe a form to the engine; returns the bytes that have to live as long."""
+    native.data = data = ffi.new("uint8_t[]", form.data)
+    native.size = len(form.data)
+    for blank in BLANKS:
+        setattr(native, blank, getattr(form, blank))
+    return data
+
+
 def _check(rc: int) -> int:
     if rc >= 0:
         return rc
+    raise _error(rc)
+
+
+def _error(rc: int) -> LightVMError:
     step = ffi.string(lib.lvm_failed_step()).decode()
     if rc == -errno.ENOMEM:
-        raise OutOfMemory("Xen has no memory left for this", step)
-    raise HypercallError(os.strerror(-rc), step, errno=-rc)
+        return OutOfMemory("Xen has no memory left for this", step)
+    return HypercallError(os.strerror(-rc), step, errno=-rc)
 
 
 def _unsupported(rc: int) -> HostError:

@@ -24,7 +24,9 @@ from lightvm.xen.device_page import (
     VBD_CONFIG,
     VIF_CONFIG,
 )
+from lightvm.xen.express import Attended, Desk, Ticket
 from lightvm.xen.fake_domain import FakeDomain, FakeHandle, describe, gone, is_good
+from lightvm.xen.fake_express import attend
 from lightvm.xen.fake_guests import FakeGuests
 from lightvm.xen.hypervisor import (
     Boot,
@@ -328,6 +330,16 @@ class FakeHypervisor:
         heard = bool(domain.control.ready or domain.control.exiting)
         domain.watched = domain.watched and heard
         return time.perf_counter_ns() if heard else 0
+
+    def issue(self, ticket: Ticket) -> object:
+        """Return the ticket."""
+        self._enter("issue")
+        return ticket
+
+    def attend(self, desk: Desk) -> Attended:
+        """Wait for one client, and carry out its create where that is on offer."""
+        self._enter("attend")
+        return attend(self, desk)
 
     def close(self) -> None:
         """Note that the handles are closed."""

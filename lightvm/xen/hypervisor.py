@@ -14,12 +14,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
 from lightvm.model import ExitReason, Mode, Power
 from lightvm.xen.image import Image, Segment
+
+if TYPE_CHECKING:
+    from lightvm.xen.express import Attended, Desk, Ticket
 
 FIRST_WINDOW_KIB = 256
 """Window of the first shells of a flavor; pools widen it when larger images come (`lightvm.daemon.shells`)."""
@@ -338,6 +341,18 @@ class Hypervisor(Protocol):
 
         Return when it was heard of, in nanoseconds of `time.perf_counter_ns`; else 0, and its event will tell.
         Fast, as long as `microseconds` is small: the event loop stands still meanwhile.
+        """
+        ...
+
+    def issue(self, ticket: Ticket) -> object:
+        """Return a ticket in the form that `attend` takes. Fast; nothing happens to the shell."""
+        ...
+
+    def attend(self, desk: Desk) -> Attended:
+        """Wait for one client, and carry out its create where that is on offer.
+
+        Fast, as long as the desk's `seconds` are few: the event loop stands still meanwhile. What failed is in the
+        result; raises `OSError` where the client's connection is broken.
         """
         ...
 

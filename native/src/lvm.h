@@ -221,4 +221,69 @@ int lvm_control_request(struct lvm_domain *domain, uint32_t request);
  */
 int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds);
 
+/*
+ * Bytes of JSON that are ready but for some moments. Blanks are offsets into `data`, 0 where there is none: of times of
+ * day, in seconds with six decimals, and of durations in microseconds, with leading blanks.
+ */
+struct lvm_form {
+    uint8_t *data;
+    uint32_t size;
+    uint32_t created, ready;
+    uint32_t load_us, journal_us, unpause_us, ready_us, total_us;
+};
+#define LVM_TIME_WIDTH 17u
+#define LVM_DURATION_WIDTH 10u
+
+/* A create that is ready but for somebody who asks for it: a shell, and all that is to be made of it and said of that. */
+struct lvm_ticket {
+    struct lvm_domain *domain;
+    struct lvm_boot boot; /* `watched` */
+    const char *path;     /* where the image was read, and what file that was */
+    uint64_t device, inode;
+    int64_t size, modified_ns;
+    struct lvm_form record; /* for the journal */
+    struct lvm_form reply;
+};
+
+/* The words of a call without its NUL, and a ticket for whoever says them. */
+struct lvm_offer {
+    const uint8_t *call;
+    uint64_t size;
+    const struct lvm_ticket *ticket;
+};
+
+struct lvm_desk {
+    int32_t epoll;  /* watches everybody whom the owner thread has to hear; data.fd says who it is */
+    int32_t client; /* its next call is waited for; a non-blocking socket */
+    int32_t wait_ms;
+    uint32_t spin_us;
+    int64_t offset_ns; /* from CLOCK_MONOTONIC to the time of day */
+    uint8_t *journal;  /* where the record goes; room for that of each ticket */
+    uint8_t *buffer;   /* what the client says */
+    uint32_t buffer_size;
+    uint32_t nr_offers;
+    const struct lvm_offer *offers;
+    /* What came of it. */
+    uint32_t client_here; /* LVM_OTHERS: whether the client is among those who have something */
+    int32_t received;     /* bytes in `buffer`, 0 where the client has gone, or -errno */
+    uint32_t taken;       /* from LVM_SPOILT on: which offer */
+    uint32_t journalled;  /* so many bytes of record were written */
+    int32_t error;        /* LVM_SPOILT: why */
+    int32_t sent;         /* LVM_ANSWERED: so many bytes of the reply, or -errno */
+    int64_t begun;        /* when the call was here, in nanoseconds of CLOCK_MONOTONIC */
+};
+
+#define LVM_NOBODY 0   /* nobody has anything */
+#define LVM_OTHERS 1   /* somebody else has something */
+#define LVM_SAID 2     /* the client says what there is no offer for */
+#define LVM_SPOILT 3   /* its offer was taken, and failed: the shell is to be destroyed */
+#define LVM_RUNNING 4  /* its domain runs, but is not ready yet; nothing was sent */
+#define LVM_ANSWERED 5 /* its domain is ready, the reply was written */
+
+/*
+ * Wait for one client, at most `wait_ms`, and where it asks for what is on offer, do that: load, journal, unpause, look,
+ * reply. Returns LVM_NOBODY to LVM_ANSWERED. The moments are those of lvm_moments. Owner thread.
+ */
+int lvm_attend(struct lvm_desk *desk);
+
 #endif

@@ -145,6 +145,25 @@ class Networks:
             self.take_back(*ahead)
         return Assignment(vifs=tuple(vifs), packed=packed)
 
+    def foresee(self, wanted: Sequence[NetRequest], ahead: Sequence[Lease]) -> Assignment | None:
+        """Return what `assign` would hand out of what a shell has ahead; None where it would have to draw others."""
+        if len(wanted) != len(ahead):
+            return None
+        for request, lease in zip(wanted, ahead, strict=True):
+            if not _is_meant(lease, request, self[request.network]):
+                return None
+        return Assignment(
+            vifs=tuple([lease.vif for lease in ahead]),
+            packed=b"".join([lease.packed for lease in ahead]),
+        )
+
+    def are_ahead(self, leases: Sequence[Lease]) -> bool:
+        """Whether nobody else has got any of these meanwhile. Part of the hot path."""
+        for lease in leases:  # noqa: SIM110 (a generator costs more than all of this)
+            if self._networks[lease.vif.network].ahead.get(lease.vif.mac) is not lease:
+                return False
+        return True
+
     def draw_ahead(self, names: Sequence[str]) -> tuple[Lease, ...]:
         """Draw addresses for a shell, one for each of its networks; none where one of them has none to give."""
         leases: list[Lease] = []

@@ -1,0 +1,216 @@
+"""Creates without a step of Python between call and reply.
+
+Who asks for the same twice is likely to ask for it again. So the shells of a pool are made ready, at a quiet time, for
+what was last asked of it: each gets a *ticket*, which holds a name, the boot that is to be copied, the record for the
+journal and the reply; they lack nothing but moments. While a quick client is waited for, the engine waits instead, and
+has the tickets of the shells that would be taken next. Says the client just those words, the engine does all of it, and
+Python enters the domain into its tables as soon as it is back, before anything else can run.
+
+Whatever does not fit, another call, another image, a guest that is not quick, goes the usual way
+(`lightvm.daemon.creator`). A ticket holds nothing that would have to be given back.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from itertools import islice
+
+import msgspec
+import trio
+
+from lightvm.daemon.attention import Attention
+from lightvm.daemon.clock import WallClock
+from lightvm.daemon.creator import Begun
+from lightvm.daemon.housekeeping import QUIET_SECONDS
+from lightvm.daemon.journal import Journal
+from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.rehearsal import Rehearsal, Rehearser
+from lightvm.daemon.shells import Pools, Shell, ShellPool
+from lightvm.daemon.spinner import Spinner
+from lightvm.daemon.understanding import Understanding, Understood
+from lightvm.model import CreateRequest
+from lightvm.xen.express import Attended, Desk, Offer, Stage
+from lightvm.xen.hypervisor import Hypervisor
+
+MOST_TICKETS = 256
+"""Of one pool: each costs some kilobytes."""
+
+MOST_CALLS = 8
+"""Calls on offer at once: the engine compares what it hears with each."""
+
+HEARD_LATELY = 4
+"""A call counts as one that is made often when it is among so many before it."""
+
+
+class Demand(msgspec.Struct, eq=False):
+    """What is asked of a pool, and the tickets for that, by the UUID of their shell."""
+
+    pool: ShellPool
+    meant: Understood
+    tickets: dict[str, Rehearsal] = msgspec.field(default_factory=dict)
+
+
+class Met(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of waiting for a client: whether it has something, and whether nobody else has.
+
+    What it has said is in `data` where that was read already. Where its create was carried out instead, `unsent` is
+    what is left of the reply; or `begun`, where its guest is not ready yet.
+    """
+
+    here: bool
+    alone: bool
+    data: bytes | None = None
+    unsent: bytes | None = None
+    begun: Begun | None = None
+
+
+class Express:
+    """Makes tickets, has them on offer, and does what is left to do once one was taken."""
+
+    def __init__(
+        self,
+        *,
+        hypervisor: Hypervisor,
+        journal: Journal,
+        pools: Pools,
+        rehearser: Rehearser,
+        understanding: Understanding,
+        spinner: Spinner,
+        lifecycle: Lifecycle,
+        clock: WallClock,
+        attention: Attention,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._journal = journal
+        self._pools = pools
+        self._rehearser = rehearser
+        self._understanding = understanding
+        self._spinner = spinner
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._attention = attention
+        self._lately: deque[bytes] = deque(maxlen=HEARD_LATELY)
+        self._demands: dict[bytes, Demand] = {}
+        """By the call that asks for it; several calls may ask for the same."""
+        self._wanted = trio.Event()
+        pools.on_added = self._want
+
+    # Making tickets
+
+    def note(self, call: bytes, request: CreateRequest) -> None:
+        """Note a call that has been answered with a domain from a pool. Part of the hot path."""
+        if call in self._demands:
+            self._want()
+        elif call in self._lately:
+            self._learn(call, request)
+        else:
+            self._lately.append(call)
+
+    def _want(self) -> None:
+        self._wanted.set()
+
+    def _learn(self, call: bytes, request: CreateRequest) -> None:
+        meant = self._understanding.recall(request)
+        if meant is None or meant.wish.pool is None or not self._rehearser.suits(meant):
+            return
+        pool = meant.wish.pool
+        before = next((d for d in self._demands.values() if d.pool is pool), None)
+        demand = before
+        if demand is None or demand.meant.request != request:
+            demand = Demand(pool, meant)
+            self._drop(before)
+        while len(self._demands) >= MOST_CALLS:
+            del self._demands[next(iter(self._demands))]
+        self._demands[call] = demand
+        self._want()
+
+    def _drop(self, demand: Demand | None) -> None:
+        self._demands = {call: d for call, d in self._demands.items() if d is not demand}
+
+    async def make_tickets(self) -> None:
+        """Make tickets for the shells that have none, for ever, whenever no create has come for a while."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            for demand in set(self._demands.values()):
+                await self._make_some(demand)
+
+    async def _make_some(self, demand: Demand) -> None:
+        for shell in list(islice(reversed(demand.pool.shells), MOST_TICKETS)):
+            if shell.uuid not in demand.tickets:
+                await self._pools.wait_quiet(QUIET_SECONDS)
+                self._make(demand, shell)
+        here = {shell.uuid for shell in demand.pool.shells}
+        for uuid in demand.tickets.keys() - here:
+            del demand.tickets[uuid]
+
+    def _make(self, demand: Demand, shell: Shell) -> None:
+        if not self._rehearser.suits(demand.meant):
+            self._drop(demand)  # its image is another by now
+            return
+        rehearsal = self._rehearser.rehearse(shell, demand.pool, demand.meant)
+        if rehearsal is not None:
+            demand.tickets[shell.uuid] = rehearsal
+
+    # Waiting with them
+
+    def meet(self, peer: socket.socket) -> Met:
+        """Wait a moment for anybody; where this client asks for what there is a ticket for, that is done.
+
+        Raises `OSError` where its connection is broken.
+        """
+        rehearsals = self._on_offer() if self._demands and self._spinner.eager else {}
+        room = None
+        if rehearsals:
+            room = self._journal.room(max(r.record_bytes for r in rehearsals.values()))
+        if room is None:
+            here, alone = self._attention.wait_for(peer.fileno())
+            return Met(here=here, alone=alone)
+        journal, end = room
+        attended = self._hypervisor.attend(
+            Desk(
+                epoll=self._attention.epoll,
+                peer=peer,
+                seconds=self._attention.moment,
+                spin_us=self._spinner.microseconds,
+                offset_ns=self._clock.offset_ns,
+                journal=journal,
+                end=end,
+                offers=[Offer(call, r.issued) for call, r in rehearsals.items()],
+            )
+        )
+        if attended.stage <= Stage.SAID:
+            return Met(
+                here=attended.client_here,
+                alone=attended.stage is not Stage.OTHERS,
+                data=attended.data,
+            )
+        return self._conclude(list(rehearsals.values())[attended.taken], attended)
+
+    def _on_offer(self) -> dict[bytes, Rehearsal]:
+        """Return what may be taken just now: of each pool what was rehearsed with the shell that is taken next."""
+        offers = {}
+        for call, demand in self._demands.items():
+            shells = demand.pool.shells
+            rehearsal = demand.tickets.get(shells[-1].uuid) if shells else None
+            if rehearsal is None:
+                continue
+            if self._rehearser.is_good(rehearsal):
+                offers[call] = rehearsal
+            else:
+                del demand.tickets[rehearsal.shell.uuid]
+        return offers
+
+    def _conclude(self, rehearsal: Rehearsal, attended: Attended) -> Met:
+        if attended.stage is Stage.SPOILT:
+            self._rehearser.take_back(rehearsal, attended)
+            return Met(here=True, alone=True, data=attended.data)
+        begun = self._rehearser.enter(rehearsal, attended)
+        self._want()
+        ready = attended.stage is Stage.ANSWERED
+        self._spinner.note(quick=ready)
+        if not ready:
+            return Met(here=False, alone=True, begun=begun)
+        self._lifecycle.hear_control(begun.domain, attended.heard)
+        return Met(here=False, alone=True, unsent=attended.unsent)

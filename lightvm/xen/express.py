@@ -1,0 +1,129 @@
+"""Creates that are ready but for somebody who asks for them: what is on offer, and what came of it.
+
+The values that `lightvm.xen.hypervisor.Hypervisor.attend` works with. What it does is in ``native/src/express.c``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import select
+import socket
+from collections.abc import Sequence
+from enum import IntEnum
+
+import msgspec
+
+from lightvm.errors import LightVMError
+from lightvm.xen.hypervisor import Boot, Handle
+
+SOME_TIME = 1111111111.111111
+"""Stands for a time of day that is not known yet: as text it takes as much room as any until the year 2286."""
+
+SOME_DURATION = 1111111111
+"""Stands for a duration in microseconds."""
+
+_TIMES = ("created", "ready")
+_DURATIONS = ("load_us", "journal_us", "unpause_us", "ready_us", "total_us")
+BLANKS = (*_TIMES, *_DURATIONS)
+"""The moments that a form can have, by name."""
+
+
+class Form(msgspec.Struct, frozen=True):
+    """Bytes of JSON that are ready but for some moments: where each of them goes, 0 for those that it does not have."""
+
+    data: bytes
+    created: int = 0
+    ready: int = 0
+    load_us: int = 0
+    journal_us: int = 0
+    unpause_us: int = 0
+    ready_us: int = 0
+    total_us: int = 0
+
+    @classmethod
+    def of(cls, data: bytes) -> Form:
+        """Return the form that these bytes are, with `SOME_TIME` and `SOME_DURATION` where moments go.
+
+        Within a string a quotation mark has a backslash before it, so that a key cannot be found there.
+        """
+        times = {name: _find(data, name, b"%.6f" % SOME_TIME) for name in _TIMES}
+        durations = {name: _find(data, name, b"%d" % SOME_DURATION) for name in _DURATIONS}
+        return cls(data, **times, **durations)
+
+
+def _find(data: bytes, key: str, value: bytes) -> int:
+    name = b'"%b":' % key.encode()
+    place = data.find(name + value)
+    return place + len(name) if place >= 0 else 0
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """A create that is ready but for somebody who asks for it.
+
+    `path` and `identity` (device, inode, size, time of modification in nanoseconds) are of the file that the image was
+    read from, and has to be still.
+    """
+
+    handle: Handle
+    boot: Boot
+    path: str
+    identity: tuple[int, int, int, int]
+    record: Form
+    reply: Form
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """The words of a call without its NUL, and the issued ticket for whoever says them."""
+
+    call: bytes
+    ticket: object
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """Where somebody is waited for: who, how long, and what is on offer.
+
+    `epoll` watches everybody who has to be heard. The record of what is taken goes into `journal` from `end` on, where
+    there is room for it. `offset_ns` leads from `time.perf_counter_ns` to the time of day.
+    """
+
+    epoll: select.epoll
+    peer: socket.socket
+    seconds: float
+    spin_us: int
+    offset_ns: int
+    journal: mmap.mmap
+    end: int
+    offers: Sequence[Offer]
+
+
+class Stage(IntEnum):
+    """How far it came (``native/src/lvm.h``)."""
+
+    NOBODY = 0
+    OTHERS = 1
+    SAID = 2
+    SPOILT = 3
+    RUNNING = 4
+    ANSWERED = 5
+
+
+class Attended(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of waiting for somebody.
+
+    From `Stage.SPOILT` on `taken` says which offer was taken, and the moments are in nanoseconds of
+    `time.perf_counter_ns`. Of the reply `unsent` could not be written yet. What was said is in `data`, empty where the
+    other side has gone, None where it has said nothing.
+    """
+
+    stage: Stage
+    client_here: bool = False
+    data: bytes | None = None
+    taken: int = 0
+    journalled: int = 0
+    error: LightVMError | None = None
+    unsent: bytes = b""
+    begun: int = 0
+    loaded: int = 0
+    asked: int = 0
+    running: int = 0
+    heard: int = 0

@@ -1,0 +1,127 @@
+/* Creates that are ready but for somebody who asks for them: from the call to the reply without a step of Python. */
+#include "engine.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define MOST_EVENTS 8
+#define MICROSECOND 1000
+
+/* The last `n` digits of a number, with leading zeros or, where `blank`, with leading blanks. */
+static void write_digits(uint8_t *at, uint32_t n, int64_t number, bool blank)
+{
+    bool first = true;
+    while (n > 0) {
+        n--;
+        at[n] = number || first || !blank ? (uint8_t)('0' + number % 10) : ' ';
+        number /= 10;
+        first = false;
+    }
+}
+
+static void write_time(const struct lvm_form *form, uint32_t blank, int64_t ns)
+{
+    if (blank) {
+        int64_t us = ns / MICROSECOND;
+        uint8_t *at = form->data + blank;
+        write_digits(at, 10, us / 1000000, false);
+        at[10] = '.';
+        write_digits(at + 11, 6, us % 1000000, false);
+    }
+}
+
+static void write_duration(const struct lvm_form *form, uint32_t blank, int64_t ns)
+{
+    if (blank) {
+        write_digits(form->data + blank, LVM_DURATION_WIDTH, ns / MICROSECOND, true);
+    }
+}
+
+static void fill_form(const struct lvm_form *form, const struct lvm_desk *desk,
+                      const struct lvm_moments *at)
+{
+    write_time(form, form->created, at->loaded + desk->offset_ns);
+    write_time(form, form->ready, at->heard + desk->offset_ns);
+    write_duration(form, form->load_us, at->loaded - desk->begun);
+    write_duration(form, form->journal_us, at->asked - at->loaded);
+    write_duration(form, form->unpause_us, at->running - at->asked);
+    write_duration(form, form->ready_us, at->heard - at->running);
+    write_duration(form, form->total_us, at->heard - desk->begun);
+}
+
+static bool is_same_file(const struct lvm_ticket *ticket)
+{
+    struct stat status;
+    return stat(ticket->path, &status) == 0 && status.st_dev == ticket->device
+           && status.st_ino == ticket->inode && status.st_size == ticket->size
+           && status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec == ticket->modified_ns;
+}
+
+/* Return whose call this is, with its image as it was; nr_offers where there is none. */
+static uint32_t find_offer(const struct lvm_desk *desk)
+{
+    for (uint32_t i = 0; i < desk->nr_offers; i++) {
+        const struct lvm_offer *offer = &desk->offers[i];
+        if ((uint64_t)desk->received == offer->size + 1 && desk->buffer[offer->size] == '\0'
+            && memcmp(desk->buffer, offer->call, offer->size) == 0) {
+            return is_same_file(offer->ticket) ? i : desk->nr_offers;
+        }
+    }
+    return desk->nr_offers;
+}
+
+static int spoil(struct lvm_desk *desk, int error)
+{
+    desk->error = error;
+    return LVM_SPOILT;
+}
+
+static int serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
+{
+    struct lvm_domain *domain = ticket->domain;
+    const struct lvm_moments *moments = &domain->xen->moments;
+    desk->begun = lvm_now();
+    int rc = lvm_load(domain, &ticket->boot);
+    if (rc) {
+        return spoil(desk, rc);
+    }
+    fill_form(&ticket->record, desk, moments); /* of its blanks only what is known by now */
+    memcpy(desk->journal, ticket->record.data, ticket->record.size);
+    desk->journalled = ticket->record.size;
+    rc = lvm_unpause(domain);
+    if (rc) {
+        return spoil(desk, rc);
+    }
+    if (!lvm_control_spin(domain, desk->spin_us) || !lvm_said_ready(domain)) {
+        return LVM_RUNNING;
+    }
+    fill_form(&ticket->reply, desk, moments);
+    ssize_t n = send(desk->client, ticket->reply.data, ticket->reply.size,
+                     MSG_DONTWAIT | MSG_NOSIGNAL);
+    desk->sent = n < 0 ? -errno : (int32_t)n;
+    return LVM_ANSWERED;
+}
+
+int lvm_attend(struct lvm_desk *desk)
+{
+    struct epoll_event events[MOST_EVENTS];
+    int n = epoll_wait(desk->epoll, events, MOST_EVENTS, desk->wait_ms);
+    if (n <= 0) {
+        return LVM_NOBODY;
+    }
+    desk->journalled = 0;
+    desk->client_here = 0;
+    for (int i = 0; i < n; i++) {
+        desk->client_here |= events[i].data.fd == desk->client;
+    }
+    if (n > 1 || !desk->client_here) {
+        return LVM_OTHERS;
+    }
+    ssize_t received = recv(desk->client, desk->buffer, desk->buffer_size, MSG_DONTWAIT);
+    desk->received = received < 0 ? -errno : (int32_t)received;
+    desk->taken = received > 0 ? find_offer(desk) : desk->nr_offers;
+    return desk->taken < desk->nr_offers ? serve(desk, desk->offers[desk->taken].ticket) : LVM_SAID;
+}

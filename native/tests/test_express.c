@@ -1,0 +1,200 @@
+/* A call that is on offer is carried out between two system calls; its moments are written where they belong. */
+#include "harness.h"
+
+#include <unistd.h>
+
+#include "../src/express.c"
+
+static int loads, unpauses, load_fails, unpause_fails, quick = 1;
+static struct lvm_xen xen;
+
+int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
+{
+    CHECK(boot->watched);
+    loads++;
+    domain->xen->moments.loaded = lvm_now();
+    return load_fails;
+}
+int lvm_unpause(struct lvm_domain *domain)
+{
+    unpauses++;
+    domain->xen->moments.asked = lvm_now();
+    domain->xen->moments.running = lvm_now();
+    return unpause_fails;
+}
+int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
+{
+    CHECK(microseconds == 77);
+    lvm_control_page(domain)->ready = (uint32_t)quick;
+    domain->xen->moments.heard = lvm_now();
+    return quick != 0;
+}
+
+static _Alignas(4096) uint8_t special[LVM_SPECIAL_PAGES * LVM_PAGE_SIZE];
+static char path[] = "/tmp/lvm-express-XXXXXX";
+static uint8_t record[] = "{\"created\":..........0.123456}\n";
+static uint8_t reply[] = "{\"created\":1111111111.111111,\"total_us\":1111111111}";
+static const char call[] = "create";
+static uint8_t heard[64], journal[64];
+
+struct scene {
+    int ends[2];
+    struct lvm_domain domain;
+    struct lvm_ticket ticket;
+    struct lvm_offer offer;
+    struct lvm_desk desk;
+};
+
+static void set(struct scene *scene)
+{
+    struct stat status;
+    loads = unpauses = load_fails = unpause_fails = 0;
+    quick = 1;
+    memset(special, 0, sizeof(special));
+    memset(journal, 0, sizeof(journal));
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, scene->ends) == 0);
+    CHECK(stat(path, &status) == 0);
+    scene->domain = (struct lvm_domain){.xen = &xen, .special = special};
+    scene->ticket = (struct lvm_ticket){
+        .domain = &scene->domain,
+        .boot.watched = 1,
+        .path = path,
+        .device = status.st_dev,
+        .inode = status.st_ino,
+        .size = status.st_size,
+        .modified_ns = status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec,
+        .record = {.data = record, .size = sizeof(record) - 1, .created = 11},
+        .reply = {.data = reply, .size = sizeof(reply) - 1, .created = 11, .total_us = 40},
+    };
+    scene->offer =
+        (struct lvm_offer){.call = (void *)call, .size = strlen(call), .ticket = &scene->ticket};
+    scene->desk = (struct lvm_desk){.epoll = epoll_create1(0),
+                                    .client = scene->ends[0],
+                                    .spin_us = 77,
+                                    .offset_ns = 1700000000LL * 1000000000 - lvm_now(),
+                                    .journal = journal,
+                                    .buffer = heard,
+                                    .buffer_size = sizeof(heard),
+                                    .nr_offers = 1,
+                                    .offers = &scene->offer};
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = scene->ends[0]};
+    CHECK(epoll_ctl(scene->desk.epoll, EPOLL_CTL_ADD, scene->ends[0], &event) == 0);
+}
+
+static void strike(struct scene *scene)
+{
+    close(scene->ends[0]);
+    close(scene->ends[1]);
+    close(scene->desk.epoll);
+}
+
+static void say(struct scene *scene, const char *words, size_t n)
+{
+    CHECK(write(scene->ends[1], words, n) == (ssize_t)n);
+}
+
+static void a_create_that_is_on_offer_is_carried_out(void)
+{
+    struct scene scene;
+    char answer[100];
+    set(&scene);
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_ANSWERED);
+    CHECK(loads == 1 && unpauses == 1);
+    CHECK(scene.desk.sent == (int)sizeof(reply) - 1);
+    CHECK(read(scene.ends[1], answer, sizeof(answer)) == (ssize_t)sizeof(reply) - 1);
+    CHECK(memcmp(answer, "{\"created\":1700000000.0", 23) == 0);
+    CHECK(memcmp(answer + 28, ",\"total_us\":         ", 21) == 0);
+    CHECK(scene.desk.journalled == sizeof(record) - 1);
+    CHECK(memcmp(journal, "{\"created\":1700000000.0", 23) == 0);
+    CHECK(memcmp(journal + 11, answer + 11, 17) == 0);
+    strike(&scene);
+}
+
+static void nothing_happens_to_what_nobody_asks_for(void)
+{
+    struct scene scene;
+    set(&scene);
+    CHECK(lvm_attend(&scene.desk) == LVM_NOBODY);
+    say(&scene, "creat", sizeof("creat"));
+    CHECK(lvm_attend(&scene.desk) == LVM_SAID);
+    CHECK(scene.desk.received == sizeof("creat"));
+    say(&scene, call, strlen(call)); /* its end is still to come */
+    CHECK(lvm_attend(&scene.desk) == LVM_SAID);
+    scene.ticket.size++;
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_SAID);
+    CHECK(loads == 0 && unpauses == 0 && !journal[0]);
+    strike(&scene);
+}
+
+static void what_fails_is_spoilt(void)
+{
+    struct scene scene;
+    set(&scene);
+    load_fails = -EIO;
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_SPOILT);
+    CHECK(scene.desk.error == -EIO && scene.desk.journalled == 0 && unpauses == 0);
+    load_fails = 0;
+    unpause_fails = -ESRCH;
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_SPOILT);
+    CHECK(scene.desk.error == -ESRCH && scene.desk.journalled == sizeof(record) - 1);
+    strike(&scene);
+}
+
+static void only_a_guest_that_says_so_is_ready(void)
+{
+    struct scene scene;
+    char answer[8];
+    set(&scene);
+    for (quick = 0; quick <= 2; quick += 2) {
+        say(&scene, call, sizeof(call));
+        CHECK(lvm_attend(&scene.desk) == LVM_RUNNING);
+        CHECK(read(scene.ends[1], answer, sizeof(answer)) < 0);
+    }
+    strike(&scene);
+}
+
+static void who_has_gone_is_told_from_who_has_something(void)
+{
+    struct scene scene;
+    set(&scene);
+    say(&scene, call, sizeof(call));
+    close(scene.ends[1]);
+    CHECK(lvm_attend(&scene.desk) == LVM_ANSWERED); /* it asked for it */
+    CHECK(scene.desk.sent == -EPIPE);
+    CHECK(lvm_attend(&scene.desk) == LVM_SAID);
+    CHECK(scene.desk.received <= 0);
+    scene.ends[1] = dup(0);
+    strike(&scene);
+}
+
+static void digits_fill_their_place(void)
+{
+    uint8_t text[6] = "xxxxx";
+    write_digits(text, 5, 0, true);
+    CHECK(memcmp(text, "    0", 5) == 0);
+    write_digits(text, 5, 42, true);
+    CHECK(memcmp(text, "   42", 5) == 0);
+    write_digits(text, 5, 10203, true);
+    CHECK(memcmp(text, "10203", 5) == 0);
+    write_digits(text, 5, 42, false);
+    CHECK(memcmp(text, "00042", 5) == 0);
+}
+
+int main(void)
+{
+    int fd = mkstemp(path);
+    CHECK(fd >= 0);
+    close(fd);
+    RUN(a_create_that_is_on_offer_is_carried_out);
+    RUN(nothing_happens_to_what_nobody_asks_for);
+    RUN(what_fails_is_spoilt);
+    RUN(only_a_guest_that_says_so_is_ready);
+    RUN(who_has_gone_is_told_from_who_has_something);
+    RUN(digits_fill_their_place);
+    unlink(path);
+    return 0;
+}

@@ -1,0 +1,247 @@
+"""Creates that are ready but for somebody who asks: the engine waits for the call, and does the rest."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightvm.xen.express import SOME_DURATION, SOME_TIME, Attended, Desk, Form, Offer, Stage, Ticket
+from lightvm.xen.hypervisor import Handle
+from tests.contract.rig import Rig
+
+CALL = b'{"method":"Create"}'
+OTHER_CALL = b'{"method":"Creat0"}'
+END = 64
+"""Where the journal of these tests ends."""
+
+RECORD = json.dumps({"op": "domain", "created": SOME_TIME}, separators=(",", ":")).encode()
+REPLY = json.dumps(
+    {
+        "of": '"created":1111111111.111111',
+        "created": SOME_TIME,
+        "ready": SOME_TIME,
+        "load_us": SOME_DURATION,
+        "journal_us": SOME_DURATION,
+        "unpause_us": SOME_DURATION,
+        "ready_us": SOME_DURATION,
+        "total_us": SOME_DURATION,
+    },
+    separators=(",", ":"),
+).encode()
+
+
+class Counter:
+    """One client at a desk, and somebody else."""
+
+    def __init__(self, rig: Rig, directory: Path) -> None:
+        self._rig = rig
+        self.image = directory / "image"
+        self.image.write_bytes(b"kernel")
+        self.client, self.peer = socket.socketpair()
+        self.other, self._others_peer = socket.socketpair()
+        self.peer.setblocking(False)
+        self.epoll = select.epoll()
+        self.journal = mmap.mmap(-1, 4096)
+        for fd in (self.peer, self._others_peer):
+            self.epoll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        for each in (self.client, self.peer, self.other, self._others_peer, self.epoll):
+            each.close()
+        self.journal.close()  # raises where somebody still points into it
+
+    def issue(self, handle: Handle, guest: str = "noop", cmdline: str = "") -> Offer:
+        """Put a create on offer."""
+        status = self.image.stat()
+        ticket = Ticket(
+            handle=handle,
+            boot=self._rig.describe(guest, cmdline),
+            path=str(self.image),
+            identity=(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns),
+            record=Form.of(RECORD),
+            reply=Form.of(REPLY),
+        )
+        return Offer(CALL, self._rig.hypervisor.issue(ticket))
+
+    def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Attended:
+        """Wait for the client a moment."""
+        return self._rig.hypervisor.attend(
+            Desk(
+                epoll=self.epoll,
+                peer=self.peer,
+                seconds=0.01,
+                spin_us=spin_us,
+                offset_ns=time.time_ns() - time.perf_counter_ns(),
+                journal=self.journal,
+                end=END,
+                offers=offers,
+            )
+        )
+
+
+@pytest.fixture
+def counter(rig: Rig, tmp_path: Path) -> Iterator[Counter]:
+    counter = Counter(rig, tmp_path)
+    yield counter
+    counter.close()
+
+
+@pytest.mark.smoke
+async def test_who_asks_for_what_is_on_offer_gets_it(rig: Rig, counter: Counter) -> None:
+    handle = await rig.prepare()
+    counter.client.send(CALL + b"\0")
+    before = time.time()
+    attended = counter.attend(counter.issue(handle))
+    assert (attended.stage, attended.taken, attended.unsent) == (Stage.ANSWERED, 0, b"")
+    assert attended.data == CALL + b"\0"
+    moments = [attended.begun, attended.loaded, attended.asked, attended.running, attended.heard]
+    assert moments == sorted(moments)
+    reply = json.loads(counter.client.recv(4096))
+    assert list(reply) == list(json.loads(REPLY))
+    assert reply["of"] == '"created":1111111111.111111'
+    assert before - 1 < reply["created"] <= reply["ready"] < time.time() + 1
+    assert reply["load_us"] == (attended.loaded - attended.begun) // 1000
+    assert reply["journal_us"] == (attended.asked - attended.loaded) // 1000
+    assert reply["unpause_us"] == (attended.running - attended.asked) // 1000
+    assert reply["ready_us"] == (attended.heard - attended.running) // 1000
+    assert reply["total_us"] == (attended.heard - attended.begun) // 1000
+    assert attended.journalled == len(RECORD)
+    record = json.loads(counter.journal[END : END + attended.journalled])
+    assert record["created"] == reply["created"]
+    assert rig.hypervisor.read_control(handle).ready == 1
+    found = await rig.listed(handle.domid)
+    assert found is not None
+    assert not found.paused
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        OTHER_CALL + b"\0",
+        CALL,
+        CALL[:-1] + b"\0",
+        CALL + b"\0" + CALL + b"\0",
+        CALL + b" \0",
+        b"\0",
+    ],
+    ids=["another", "half", "shorter", "two", "longer", "nothing"],
+)
+async def test_who_says_anything_else_is_only_heard(
+    rig: Rig, counter: Counter, said: bytes
+) -> None:
+    handle = await rig.prepare()
+    counter.client.send(said)
+    attended = counter.attend(counter.issue(handle))
+    assert (attended.stage, attended.data) == (Stage.SAID, said)
+    found = await rig.listed(handle.domid)
+    assert found is not None
+    assert found.paused
+    assert not any(counter.journal[:])
+
+
+async def test_of_several_offers_the_one_that_is_asked_for_is_taken(
+    rig: Rig, counter: Counter
+) -> None:
+    one, other = await rig.prepare(), await rig.prepare()
+    offers = [Offer(OTHER_CALL, counter.issue(one).ticket), counter.issue(other)]
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(*offers)
+    assert (attended.stage, attended.taken) == (Stage.ANSWERED, 1)
+    assert rig.hypervisor.read_control(one).ready == 0
+    assert rig.hypervisor.read_control(other).ready == 1
+
+
+async def test_nobody_and_others_are_told_apart(rig: Rig, counter: Counter) -> None:
+    offer = counter.issue(await rig.prepare())
+    assert counter.attend(offer).stage is Stage.NOBODY
+    counter.other.send(b"call")
+    attended = counter.attend(offer)
+    assert (attended.stage, attended.client_here) == (Stage.OTHERS, False)
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(offer)
+    assert (attended.stage, attended.client_here) == (Stage.OTHERS, True)
+    assert counter.peer.recv(100) == CALL + b"\0"  # it was left where it was
+
+
+async def test_who_has_gone_says_nothing(rig: Rig, counter: Counter) -> None:
+    offer = counter.issue(await rig.prepare())
+    counter.client.shutdown(socket.SHUT_WR)
+    attended = counter.attend(offer)
+    assert (attended.stage, attended.data) == (Stage.SAID, b"")
+
+
+@pytest.mark.parametrize("change", ["content", "time", "gone"])
+async def test_an_image_that_has_changed_is_not_taken(
+    rig: Rig, counter: Counter, change: str
+) -> None:
+    offer = counter.issue(await rig.prepare())
+    if change == "content":
+        counter.image.write_bytes(b"another kernel")
+    elif change == "time":
+        os.utime(counter.image, (1, 1))
+    else:
+        counter.image.unlink()
+    counter.client.send(CALL + b"\0")
+    assert counter.attend(offer).stage is Stage.SAID
+
+
+async def test_a_guest_that_is_not_quick_comes_with_an_event(rig: Rig, counter: Counter) -> None:
+    handle = await rig.prepare()
+    offer = counter.issue(handle, "misbehave", "loop")
+    await rig.settle_events()
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(offer, spin_us=1000)
+    assert attended.stage is Stage.RUNNING
+    assert attended.journalled == len(RECORD)
+    counter.client.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        counter.client.recv(1)
+
+
+async def test_a_guest_that_says_nonsense_is_not_called_ready(rig: Rig, counter: Counter) -> None:
+    handle = await rig.prepare()
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(counter.issue(handle, "misbehave", "control"))
+    assert attended.stage is Stage.RUNNING
+
+
+async def test_a_shell_that_is_gone_is_spoilt(rig: Rig, counter: Counter) -> None:
+    handle = await rig.prepare()
+    offer = counter.issue(handle)
+    await rig.hypervisor.destroy(handle.domid)
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(offer)
+    assert attended.stage is Stage.SPOILT
+    assert attended.error is not None
+    assert attended.data == CALL + b"\0"
+
+
+async def test_a_reply_that_finds_no_room_is_given_back(rig: Rig, counter: Counter) -> None:
+    offer = counter.issue(await rig.prepare())
+    with pytest.raises(BlockingIOError):
+        while True:
+            counter.peer.send(bytes(4096))
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(offer)
+    assert attended.stage is Stage.ANSWERED
+    assert list(json.loads(attended.unsent)) == list(json.loads(REPLY))
+
+
+async def test_who_does_not_wait_for_the_reply_has_a_domain_all_the_same(
+    rig: Rig, counter: Counter
+) -> None:
+    handle = await rig.prepare()
+    offer = counter.issue(handle)
+    counter.client.send(CALL + b"\0")
+    counter.client.close()
+    attended = counter.attend(offer)
+    assert (attended.stage, attended.unsent) == (Stage.ANSWERED, b"")
+    assert rig.hypervisor.read_control(handle).ready == 1
