@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+import trio
 
+from lightvm import calls, wire
 from lightvm.client import Client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
-from lightvm.errors import LightVMError
+from lightvm.errors import LightVMError, NoDaemon
 from lightvm.model import CreateRequest, DiskRequest, ExitReason, NetRequest, WaitFor
 from lightvm.testing import InMemory, default_config
 from tests.cancel.device_leftovers import DISK
@@ -28,6 +31,23 @@ def _old(lvm: InMemory) -> int:
 async def create_pooled(lvm: InMemory, client: Client) -> None:
     """Create a domain from the pool."""
     await client.create(lvm.noop, name="new", token="t", wait=WaitFor.READY)
+
+
+async def create_ready_made(lvm: InMemory, client: Client) -> None:
+    """Ask for the same until it is there before it is asked for."""
+    request = CreateRequest(image=lvm.noop, wait=WaitFor.READY)
+    words = wire.encode_call(calls.CREATE, calls.CreateCall(request=request))
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as caller:
+            try:
+                caller.connect(lvm.socket)
+                caller.send(words)
+            except OSError as exc:
+                raise NoDaemon("it was stopped", lvm.socket) from exc
+            caller.setblocking(False)
+            with trio.move_on_after(10):
+                await trio.lowlevel.wait_readable(caller)
+        await settle(1)
 
 
 async def create_cold(lvm: InMemory, client: Client) -> None:
@@ -149,6 +169,7 @@ async def somebody_kills_with_devices(lvm: InMemory, client: Client) -> None:
 
 
 PLAIN_ACTIONS: tuple[Action, ...] = (
+    create_ready_made,
     create_pooled,
     create_cold,
     create_more_than_the_pool_has,
