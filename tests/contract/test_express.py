@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from lightvm.errors import HypercallError
 from lightvm.xen.express import SOME_DURATION, SOME_TIME, Attended, Desk, Form, Offer, Stage, Ticket
 from lightvm.xen.hypervisor import Handle
+from lightvm.xen.image import CMDLINE_MAX
 from tests.contract.rig import Rig
 
 CALL = b'{"method":"Create"}'
@@ -213,15 +216,17 @@ async def test_a_guest_that_says_nonsense_is_not_called_ready(rig: Rig, counter:
     assert attended.stage is Stage.RUNNING
 
 
-async def test_a_shell_that_is_gone_is_spoilt(rig: Rig, counter: Counter) -> None:
+async def test_a_shell_that_cannot_be_loaded_is_spoilt(rig: Rig, counter: Counter) -> None:
     handle = await rig.prepare()
-    offer = counter.issue(handle)
-    await rig.hypervisor.destroy(handle.domid)
     counter.client.send(CALL + b"\0")
-    attended = counter.attend(offer)
-    assert attended.stage is Stage.SPOILT
-    assert attended.error is not None
+    attended = counter.attend(counter.issue(handle, "noop", "x" * (CMDLINE_MAX + 1)))
+    assert (attended.stage, attended.journalled) == (Stage.SPOILT, 0)
+    assert isinstance(attended.error, HypercallError)
+    assert attended.error.errno == errno.E2BIG
     assert attended.data == CALL + b"\0"
+    found = await rig.listed(handle.domid)
+    assert found is not None
+    assert found.paused
 
 
 async def test_a_reply_that_finds_no_room_is_given_back(rig: Rig, counter: Counter) -> None:
