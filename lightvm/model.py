@@ -282,13 +282,17 @@ class Flavor(_Value, frozen=True, kw_only=True):
 
 
 class Pool(_Value, frozen=True, kw_only=True):
-    """The state and the counters of one flavor's pool, since the daemon started."""
+    """The state and the counters of one flavor's pool, since the daemon started.
+
+    `instant` are those of the `hits` whose reply was ready before their call.
+    """
 
     flavor: str
     shells: int
     low: int
     high: int
     hits: int
+    instant: int
     misses: int
     prepared: int
     discarded: int

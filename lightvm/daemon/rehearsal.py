@@ -153,6 +153,7 @@ class Rehearser:
         domain, wish = rehearsal.domain, rehearsal.meant.wish
         self._pools.begin_request()
         self._pools.take(rehearsal.pool)
+        rehearsal.pool.instant += 1
         self._networks.assign(wish.nets, None, rehearsal.shell.leases)
         force_setattr(domain.record, "created", self._clock.at(attended.loaded))
         self._journal.commit(domain.record, attended.journalled)

@@ -60,7 +60,7 @@ class ShellPool:
         self.nets = tuple(NetRequest(network=name) for name in flavor.networks)
         """What a create in this flavor asks for that says nothing about networks."""
         self.shells: deque[Shell] = deque()
-        self.hits = self.misses = self.prepared = self.discarded = 0
+        self.hits = self.instant = self.misses = self.prepared = self.discarded = 0
         self.last_error: str | None = None
         self.filling = True
 
@@ -81,6 +81,7 @@ class ShellPool:
             low=flavor.low,
             high=flavor.high,
             hits=self.hits,
+            instant=self.instant,
             misses=self.misses,
             prepared=self.prepared,
             discarded=self.discarded,

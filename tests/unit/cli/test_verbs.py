@@ -279,6 +279,7 @@ POOL = Pool(
     low=2,
     high=8,
     hits=120,
+    instant=7,
     misses=3,
     prepared=127,
     discarded=1,
@@ -290,9 +291,9 @@ def test_pool_is_a_table(run: Run, start_daemon: StartDaemon) -> None:
     other = msgspec.structs.replace(POOL, flavor="big", last_error=None)
     daemon = start_daemon(answering(PoolStatus=calls.PoolStatusReply(pools=(POOL, other))))
     assert run("--socket", daemon.path, "pool").out == (
-        "FLAVOR  SHELLS  LOW  HIGH  HITS  MISSES  PREPARED  DISCARDED  LAST ERROR\n"
-        "tiny         4    2     8   120       3       127          1  no room\n"
-        "big          4    2     8   120       3       127          1\n"
+        "FLAVOR  SHELLS  LOW  HIGH  HITS  INSTANT  MISSES  PREPARED  DISCARDED  LAST ERROR\n"
+        "tiny         4    2     8   120        7       3       127          1  no room\n"
+        "big          4    2     8   120        7       3       127          1\n"
     )
 
 
