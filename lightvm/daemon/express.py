@@ -181,11 +181,7 @@ class Express:
             )
         )
         if attended.stage <= Stage.SAID:
-            return Met(
-                here=attended.client_here,
-                alone=attended.stage is not Stage.OTHERS,
-                data=attended.data,
-            )
+            return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
         return self._conclude(list(rehearsals.values())[attended.taken], attended)
 
     def _on_offer(self) -> dict[bytes, Rehearsal]:
@@ -203,14 +199,15 @@ class Express:
         return offers
 
     def _conclude(self, rehearsal: Rehearsal, attended: Attended) -> Met:
+        alone = attended.alone
         if attended.stage is Stage.SPOILT:
             self._rehearser.take_back(rehearsal, attended)
-            return Met(here=True, alone=True, data=attended.data)
+            return Met(here=True, alone=alone, data=attended.data)
         begun = self._rehearser.enter(rehearsal, attended)
         self._want()
         ready = attended.stage is Stage.ANSWERED
         self._spinner.note(quick=ready)
         if not ready:
-            return Met(here=False, alone=True, begun=begun)
+            return Met(here=False, alone=alone, begun=begun)
         self._lifecycle.hear_control(begun.domain, attended.heard)
-        return Met(here=False, alone=True, unsent=attended.unsent)
+        return Met(here=False, alone=alone, unsent=attended.unsent)

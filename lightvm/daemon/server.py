@@ -118,47 +118,43 @@ class Connection:
         return message
 
     async def _receive(self) -> bytes:
-        """Return what the client says next: nothing where it has gone, or where `hang_up_idle` came first."""
-        while True:
-            leaving = self._service.stop.is_set()
-            data = None if leaving else await self._wait_call()
-            if data is not None:
-                return data
-            try:
-                return self._peer.recv(RECEIVE_BYTES)
-            except BlockingIOError:
-                if leaving:
-                    return b""
+        """Return what the client says next: nothing where it has gone, or where `hang_up_idle` came first.
 
-    async def _wait_call(self) -> bytes | None:
-        """Wait until the client says something; return that where it was read already.
-
-        Nothing is returned where `hang_up_idle` came first. No checkpoint where the client is quick and nobody else is.
+        A create that is ready for it is done on the way. No checkpoint where the client is quick and nobody else is.
         """
         pace, passes = self._pace, 0
-        while pace.quick:
+        while not self._service.stop.is_set():
+            if not pace.quick and not await self._wait_readable():
+                return b""
             met = self._meet()
             if met.here:
-                pace.quick = met.alone
-                return met.data
+                pace.quick = pace.quick and met.alone
+                return self._peer.recv(RECEIVE_BYTES) if met.data is None else met.data
             if met.unsent is not None or met.begun is not None:
                 await self._end_create(met)
             elif met.alone or passes == PASSES_FOR_OTHERS:
-                break
+                pace.quick = False
             else:
                 await trio.lowlevel.checkpoint()
                 passes += 1
+        try:
+            return self._peer.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return b""
+
+    async def _wait_readable(self) -> bool:
+        """Wait as long as it takes; return False where `hang_up_idle` came first."""
         idle = self._service.idle
         idle.add(self._peer)
-        pace.start()
+        self._pace.start()
         try:
             await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
-            return b""
+            return False
         finally:
             idle.discard(self._peer)
-        pace.stop()
-        return None
+        self._pace.stop()
+        return True
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that, where it has said nothing before."""

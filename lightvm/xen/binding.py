@@ -337,21 +337,19 @@ class XenHypervisor:
         stage = lib.lvm_attend(native)
         ffi.release(journal)
         if stage <= lib.LVM_OTHERS:
-            return Attended(
-                stage=Stage(stage), client_here=stage == lib.LVM_OTHERS and bool(native.client_here)
-            )
+            return Attended(stage=Stage(stage), alone=stage == lib.LVM_NOBODY)
         return self._describe_attended(Stage(stage), desk)
 
     def _describe_attended(self, stage: Stage, desk: Desk) -> Attended:
         native, moments = self._desk, self._moments
         received = native.received
         if received == -errno.EAGAIN:
-            return Attended(stage=Stage.NOBODY)
+            return Attended(stage=Stage.NOBODY, alone=bool(native.alone))
         if received < 0:
             raise OSError(-received, os.strerror(-received))
         data = bytes(self._heard_view[0:received])
         if stage is Stage.SAID:
-            return Attended(stage=stage, client_here=True, data=data)
+            return Attended(stage=stage, alone=bool(native.alone), data=data)
         unsent = b""
         if stage is Stage.ANSWERED:
             reply = cast("_Issued", desk.offers[native.taken].ticket).native.reply
@@ -359,7 +357,7 @@ class XenHypervisor:
             unsent = bytes(ffi.buffer(reply.data + sent, reply.size - sent)) if sent >= 0 else b""
         return Attended(
             stage=stage,
-            client_here=True,
+            alone=bool(native.alone),
             data=data,
             taken=native.taken,
             journalled=native.journalled,

@@ -108,7 +108,7 @@ class Stage(IntEnum):
 
 
 class Attended(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of waiting for somebody.
+    """What came of waiting for somebody; `alone` where nobody else has anything.
 
     From `Stage.SPOILT` on `taken` says which offer was taken, and the moments are in nanoseconds of
     `time.perf_counter_ns`. Of the reply `unsent` could not be written yet. What was said is in `data`, empty where the
@@ -116,7 +116,7 @@ class Attended(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     stage: Stage
-    client_here: bool = False
+    alone: bool = False
     data: bytes | None = None
     taken: int = 0
     journalled: int = 0

@@ -6,6 +6,8 @@ import os
 import time
 from typing import cast
 
+from msgspec.structs import replace
+
 from lightvm.errors import LightVMError
 from lightvm.xen.express import BLANKS, Attended, Desk, Form, Stage, Ticket
 from lightvm.xen.hypervisor import Hypervisor
@@ -20,18 +22,19 @@ def attend(hypervisor: Hypervisor, desk: Desk) -> Attended:
     fds = [fd for fd, _ in ready]
     here = desk.peer.fileno() in fds
     if not ready:
-        return Attended(stage=Stage.NOBODY)
-    if len(fds) > 1 or not here:
-        return Attended(stage=Stage.OTHERS, client_here=here)
+        return Attended(stage=Stage.NOBODY, alone=True)
+    if not here:
+        return Attended(stage=Stage.OTHERS)
+    alone = len(fds) == 1
     try:
         data = desk.peer.recv(_RECEIVE_BYTES)
     except BlockingIOError:
-        return Attended(stage=Stage.NOBODY)
+        return Attended(stage=Stage.NOBODY, alone=alone)
     for taken, offer in enumerate(desk.offers):
         ticket = cast("Ticket", offer.ticket)
         if data == offer.call + b"\0" and _is_same_file(ticket):
-            return _serve(hypervisor, desk, ticket, data, taken)
-    return Attended(stage=Stage.SAID, client_here=True, data=data)
+            return replace(_serve(hypervisor, desk, ticket, data, taken), alone=alone)
+    return Attended(stage=Stage.SAID, alone=alone, data=data)
 
 
 def _is_same_file(ticket: Ticket) -> bool:
@@ -54,7 +57,6 @@ def _serve(hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, take
     except LightVMError as exc:
         return Attended(
             stage=Stage.SPOILT,
-            client_here=True,
             data=data,
             taken=taken,
             journalled=journalled,
@@ -77,7 +79,6 @@ def _serve(hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, take
         unsent = reply[_send(desk, reply) :]
     return Attended(
         stage=stage,
-        client_here=True,
         data=data,
         taken=taken,
         journalled=journalled,

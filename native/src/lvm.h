@@ -264,7 +264,8 @@ struct lvm_desk {
     uint32_t nr_offers;
     const struct lvm_offer *offers;
     /* What came of it. */
-    uint32_t client_here; /* LVM_OTHERS: whether the client is among those who have something */
+    uint32_t client_here; /* whether the client has something */
+    uint32_t alone;       /* whether nobody else has, as far as was looked */
     int32_t received;     /* bytes in `buffer`, 0 where the client has gone, or -errno */
     uint32_t taken;       /* from LVM_SPOILT on: which offer */
     uint32_t journalled;  /* so many bytes of record were written */
@@ -274,7 +275,7 @@ struct lvm_desk {
 };
 
 #define LVM_NOBODY 0   /* nobody has anything */
-#define LVM_OTHERS 1   /* somebody else has something */
+#define LVM_OTHERS 1   /* only somebody else has something */
 #define LVM_SAID 2     /* the client says what there is no offer for */
 #define LVM_SPOILT 3   /* its offer was taken, and failed: the shell is to be destroyed */
 #define LVM_RUNNING 4  /* its domain runs, but is not ready yet; nothing was sent */

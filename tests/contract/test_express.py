@@ -164,14 +164,24 @@ async def test_of_several_offers_the_one_that_is_asked_for_is_taken(
 
 async def test_nobody_and_others_are_told_apart(rig: Rig, counter: Counter) -> None:
     offer = counter.issue(await rig.prepare())
-    assert counter.attend(offer).stage is Stage.NOBODY
+    attended = counter.attend(offer)
+    assert (attended.stage, attended.alone, attended.data) == (Stage.NOBODY, True, None)
     counter.other.send(b"call")
     attended = counter.attend(offer)
-    assert (attended.stage, attended.client_here) == (Stage.OTHERS, False)
-    counter.client.send(CALL + b"\0")
-    attended = counter.attend(offer)
-    assert (attended.stage, attended.client_here) == (Stage.OTHERS, True)
-    assert counter.peer.recv(100) == CALL + b"\0"  # it was left where it was
+    assert (attended.stage, attended.alone, attended.data) == (Stage.OTHERS, False, None)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_who_is_here_is_served_whoever_else_is(
+    rig: Rig, counter: Counter, alone: bool
+) -> None:
+    offer = counter.issue(await rig.prepare())
+    if not alone:
+        counter.other.send(b"call")
+    for said, stage in ((OTHER_CALL, Stage.SAID), (CALL, Stage.ANSWERED)):
+        counter.client.send(said + b"\0")
+        attended = counter.attend(offer)
+        assert (attended.stage, attended.alone) == (stage, alone)
 
 
 async def test_who_has_gone_says_nothing(rig: Rig, counter: Counter) -> None:

@@ -175,6 +175,20 @@ async def test_who_connects_and_asks_at_once_is_served_at_once(
         assert decode(caller.recv(65536)).domain.state is State.READY
 
 
+async def test_who_takes_his_time_is_served_at_once(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    monkeypatch.setattr(lvm.service.creator, "begin", None)
+    async with await trio.open_unix_socket(lvm.socket) as stream:
+        for _ in range(2):
+            await settle(3)
+            await stream.send_all(encode(request))
+            with trio.fail_after(5):
+                assert decode(await stream.receive_some()).domain.state is State.READY
+
+
 @pytest.mark.parametrize(
     "what",
     [
