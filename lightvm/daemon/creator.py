@@ -85,6 +85,7 @@ class Creator:
         self,
         *,
         config: Config,
+        spin_us: int,
         hypervisor: Hypervisor,
         journal: Journal,
         registry: Registry,
@@ -112,7 +113,7 @@ class Creator:
         self._lifecycle = lifecycle
         self._housekeeper = housekeeper
         self._clock = clock
-        self.spinner = Spinner(hypervisor, config.pool.ready_spin_us)
+        self.spinner = Spinner(hypervisor, spin_us)
         self._background = background
 
     async def create(

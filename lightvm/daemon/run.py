@@ -33,6 +33,7 @@ from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.rehearsal import Rehearser
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
+from lightvm.daemon.spinner import fit_spin
 from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.xen.hypervisor import Hypervisor
@@ -99,6 +100,7 @@ async def _serve(
         housekeeper = Housekeeper(hypervisor, pools, names, terminals)
         creator = Creator(
             config=config,
+            spin_us=fit_spin(config.pool.ready_spin_us, attention.moment),
             hypervisor=hypervisor,
             journal=journal,
             registry=registry,

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from lightvm.xen.hypervisor import Handle, Hypervisor
 
+MOST_US = 5000
+PARTS_OF_A_MOMENT = 4
+
+
+def fit_spin(microseconds: int, moment: float) -> int:
+    """Return for how many microseconds to look at a guest, given how long that should be on a machine that is not slow.
+
+    On one where a moment of attention, in seconds, is long, guests take longer too.
+    """
+    if not microseconds:
+        return 0
+    return max(microseconds, min(int(moment * 1e6) // PARTS_OF_A_MOMENT, MOST_US))
+
 
 class Spinner:
     """Decides when it pays to look at a new guest's control page for a moment instead of waiting for its event.

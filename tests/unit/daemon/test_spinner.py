@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lightvm.daemon.spinner import Spinner
+import pytest
+
+from lightvm.daemon.spinner import Spinner, fit_spin
 from lightvm.testing import FakeHypervisor
 from lightvm.xen.hypervisor import Handle
 
@@ -56,3 +58,17 @@ def test_spinning_can_be_switched_off() -> None:
     guests = Guests()
     assert spin(Spinner(guests, 0)) == [False]
     assert guests.looks == 0
+
+
+@pytest.mark.parametrize(
+    ("configured", "moment", "fits"),
+    [
+        (1000, 0.001, 1000),
+        (1000, 0.008, 2000),
+        (1000, 1.0, 5000),
+        (0, 0.02, 0),
+        (3000, 0.008, 3000),
+    ],
+)
+def test_on_a_slow_machine_a_look_is_longer(configured: int, moment: float, fits: int) -> None:
+    assert fit_spin(configured, moment) == fits
