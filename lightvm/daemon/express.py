@@ -2,9 +2,9 @@
 
 Who asks for the same twice is likely to ask for it again. So the shells of a pool are made ready, at a quiet time, for
 what was last asked of it: each gets a *ticket*, which holds a name, the boot that is to be copied, the record for the
-journal and the reply; they lack nothing but moments. While a quick client is waited for, the engine waits instead, and
-has the tickets of the shells that would be taken next. Says the client just those words, the engine does all of it, and
-Python enters the domain into its tables as soon as it is back, before anything else can run.
+journal and the reply; they lack nothing but moments. The engine hears a client before Python does, with the tickets of
+the shells that would be taken next. Says the client just those words, the engine does all of it, and Python enters the
+domain into its tables as soon as it is back, before anything else can run.
 
 Whatever does not fit, another call, another image, a guest that is not quick, goes the usual way
 (`lightvm.daemon.creator`). A ticket holds nothing that would have to be given back.
