@@ -100,8 +100,8 @@ static int serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
         return LVM_RUNNING;
     }
     fill_form(&ticket->reply, desk, moments);
-    ssize_t n = send(desk->client, ticket->reply.data, ticket->reply.size,
-                     MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n =
+        send(desk->client, ticket->reply.data, ticket->reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
     desk->sent = n < 0 ? -errno : (int32_t)n;
     if (desk->alone) {
         sched_yield(); /* what is left to do has time; the client waits for nothing more */
