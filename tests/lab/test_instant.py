@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lightvm.blocking import Client
@@ -9,6 +11,10 @@ from lightvm.model import Domain, State, WaitFor
 from tests.lab.daemon import NOOP, DaemonProcess, assert_nothing_leaked, eventually, xl_list
 
 CREATES = 6
+QUIET_SECONDS = 3.0
+"""Shells are made ready at a quiet time; so long it takes for a full pool."""
+
+PATIENCE = 240.0
 
 
 def instant(client: Client) -> int:
@@ -23,12 +29,13 @@ def create_until_instant(client: Client, daemon: DaemonProcess) -> list[Domain]:
 
     def are_instant() -> bool:
         daemon.wait_full()
+        time.sleep(QUIET_SECONDS)
         with Client(daemon.socket) as caller:
             created = [caller.create(NOOP, wait=WaitFor.READY) for _ in range(CREATES)]
         made.extend(each.domain for each in created)
         return instant(client) - before >= CREATES // 2
 
-    eventually(are_instant, "creates are ready before they are asked for")
+    eventually(are_instant, "creates are ready before they are asked for", PATIENCE)
     return made
 
 
