@@ -40,6 +40,9 @@ MOST_TICKETS = 256
 MOST_CALLS = 8
 """Calls on offer at once: the engine compares what it hears with each."""
 
+LONGEST_CALL = 16384
+"""Bytes; a longer one may come in pieces, and takes room here."""
+
 HEARD_LATELY = 4
 """A call counts as one that is made often when it is among so many before it."""
 
@@ -105,6 +108,8 @@ class Express:
 
     def note(self, call: bytes, request: CreateRequest) -> None:
         """Note a call that has been answered with a domain from a pool. Part of the hot path."""
+        if request.name is not None or len(call) > LONGEST_CALL:
+            return
         if call in self._demands:
             self._want()
         elif call in self._lately:

@@ -12,7 +12,7 @@ import trio
 
 from lightvm import calls, wire
 from lightvm.client import Client
-from lightvm.daemon.express import MOST_CALLS, Met
+from lightvm.daemon.express import LONGEST_CALL, MOST_CALLS, Met
 from lightvm.daemon.journal import read_journal
 from lightvm.model import (
     Created,
@@ -222,6 +222,15 @@ async def test_what_is_asked_for_once_is_not_made_ready(lvm: InMemory, client: C
         request = CreateRequest(image=lvm.noop, wait=READY, cmdline=str(number))
         await client.destroy((await ask(lvm, encode(request))).domain.uuid)
     await settle()
+    assert lvm.hypervisor.calls["issue"] == 0
+
+
+async def test_a_very_long_call_is_not_remembered(
+    lvm: InMemory, client: Client, quick: Quick
+) -> None:
+    words = encode(CreateRequest(image=lvm.noop, wait=READY))
+    words = words.replace(b"{", b"{" + b" " * LONGEST_CALL, 1)
+    await ask_often(lvm, client, words)
     assert lvm.hypervisor.calls["issue"] == 0
 
 
