@@ -202,21 +202,18 @@ class Registry:
     def reserve(self, name: str | None) -> str:
         """Take a name for a domain to come, by default a new one, and return it; raises `NameTaken`."""
         if name is None:
-            name = self._new_name()
+            name = self.suggest()
         elif name in self._by_name:
             raise NameTaken("another domain has that name", name)
         self._by_name[name] = None
         return name
 
-    def suggest(self) -> str:
-        """Return a name that nobody has, without taking it."""
-        return self._new_name()
-
     def is_free(self, name: str) -> bool:
         """Whether nobody has that name."""
         return name not in self._by_name
 
-    def _new_name(self) -> str:
+    def suggest(self) -> str:
+        """Return a name that nobody has, without taking it."""
         while True:
             self._last_name = (self._last_name + 1) % (1 << 40)
             name = f"vm-{self._last_name:010x}"

@@ -46,7 +46,6 @@ LONGEST_CALL = 16384
 HEARD_LATELY = 4
 """A call counts as one that is made often when it is among so many before it."""
 
-
 REST = 9
 """After each ticket others have so many times as long: making them takes a tenth of the daemon's time."""
 

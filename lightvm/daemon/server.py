@@ -187,15 +187,12 @@ class Connection:
                 else wire.encode_service_error("InterfaceNotFound", "interface", interface)
             )
         else:
-            reply = await self._carry_out(call, message)
+            reply = await self._reply(call.method, self._handle(call, message))
         if not call.oneway:
             await self._send(reply)
 
-    async def _carry_out(self, call: wire.Call, message: bytes) -> bytes:
-        """Return the last reply to a call, an error included; raises `ConnectionLost` where nobody reads it."""
-        return await self._reply(call.method, self._handle(call, message))
-
     async def _handle(self, call: wire.Call, message: bytes) -> msgspec.Struct:
+        """Return the last result of a call whose method there is; raises what its handler raises."""
         if self._service.stop.is_set():
             raise stopping()
         parameters = wire.decode_parameters(call)

@@ -31,7 +31,7 @@ int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
 }
 
 static _Alignas(4096) uint8_t special[LVM_SPECIAL_PAGES * LVM_PAGE_SIZE];
-static char path[] = "/tmp/lvm-express-XXXXXX";
+static char path[] = "/tmp/lvm-express-XXXXXX"; /* for mkstemp; removed at the end */
 static uint8_t record[] = "{\"created\":..........0.123456}\n";
 static uint8_t reply[] = "{\"created\":1111111111.111111,\"total_us\":1111111111}";
 static const char call[] = "create";
