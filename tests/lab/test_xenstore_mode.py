@@ -80,6 +80,7 @@ def gone(domain: Domain) -> bool:
     return not any(parts & set(path.split("/")) for path in tree("/"))
 
 
+@pytest.mark.linux
 def test_debians_kernel_boots_answers_and_stops(
     client: Client, initrd: str, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_debians_kernel_boots_answers_and_stops(
     eventually(lambda: gone(created.domain) and gone(stopped), "its nodes are gone")
 
 
+@pytest.mark.linux
 def test_a_guest_that_reboots_is_made_anew(client: Client, initrd: str) -> None:
     client.create(
         KERNEL,

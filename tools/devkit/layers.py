@@ -118,8 +118,14 @@ LAYERS = (
             "tests/unit/daemon/net/test_quiet.py",
             "--hypervisor=xen",
             "-m",
-            "'not scale and not guests'",
+            "'not scale and not guests and not linux'",
         ),
+    ),
+    Layer(
+        name="lab-linux",
+        about="a Linux on real Xen: bookworm; in a lab of its own",
+        suite="bookworm",
+        work=lab_layer("bookworm", "tests/lab", "-m", "linux"),
     ),
     Layer(
         name="lab-trixie",
