@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from lightvm import errors
+from lightvm import errors, wire
 
 T = TypeVar("T")
 
@@ -18,14 +19,32 @@ Send = Callable[[msgspec.Struct], Awaitable[None]]
 
 
 class Caller:
-    """The other side of one connection; `send` is None where a call did not ask for `more`."""
+    """The other side of one connection; `send` is None where a call did not ask for `more`.
 
-    __slots__ = ("_peer", "_stop", "send")
+    One that is `deaf` wants no reply at all.
+    """
 
-    def __init__(self, peer: socket.socket, send: Send | None, stop: trio.Event) -> None:
+    __slots__ = ("_deaf", "_peer", "_stop", "send", "unsent")
+
+    def __init__(
+        self, peer: socket.socket, send: Send | None, stop: trio.Event, *, deaf: bool = False
+    ) -> None:
         self._peer = peer
         self._stop = stop
+        self._deaf = deaf
         self.send = send
+        self.unsent: bytes | None = None
+        """What is left of a reply that was sent by `tell`; None before that."""
+
+    def tell(self, result: msgspec.Struct) -> None:
+        """Reply before the handler is through, which then may not fail any more, and may not wait."""
+        reply = b"" if self._deaf else wire.encode_reply(result)
+        try:
+            sent = self._peer.send(reply)
+        except OSError:  # no room, or nobody there any more: whoever sends the rest finds out
+            sent = 0
+        self.unsent = reply[sent:]
+        os.sched_yield()  # the handler has time; who has waited for this has not
 
     async def until_hangup(self, work: Awaitable[T]) -> T:
         """Await something long, but not for a caller who has gone, and not when the daemon stops.

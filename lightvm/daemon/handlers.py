@@ -71,8 +71,8 @@ class Service:
     """Connections that wait for a call."""
 
 
-Handler = Callable[..., Awaitable[msgspec.Struct]]
-"""Takes service, parameters and caller."""
+Handler = Callable[..., Awaitable[msgspec.Struct | None]]
+"""Takes service, parameters and caller; returns the last result, or None where it has told the caller already."""
 
 
 async def _find(service: Service, key: str) -> LiveDomain:
@@ -100,15 +100,23 @@ async def create_many(
     return calls.CreateManyReply(results=results)
 
 
-async def destroy(service: Service, call: calls.DestroyCall, caller: Caller) -> msgspec.Struct:
-    """Destroy a domain and forget it."""
+async def destroy(
+    service: Service, call: calls.DestroyCall, caller: Caller
+) -> msgspec.Struct | None:
+    """Destroy a domain and forget it. A caller who does not wait is told before the tables are in order again."""
     try:
         domain = await _find(service, call.domain)
     except NoSuchDomain:
         if call.missing_ok:
             return calls.DestroyReply()
         raise
-    await service.lifecycle.destroy(domain, wait=bool(call.wait))
+
+    def tell() -> None:
+        caller.tell(calls.DestroyReply(domain=domain.describe()))
+
+    await service.lifecycle.destroy(domain, wait=bool(call.wait), noted=tell)
+    if caller.unsent is not None:
+        return None
     return calls.DestroyReply(domain=domain.describe())
 
 

@@ -149,18 +149,29 @@ class Lifecycle:
 
     # The end
 
-    def end(self, domain: LiveDomain, reason: ExitReason, status: int | None = None) -> None:
-        """Note that a domain has ended, once; whoever waits for it is told, and its resources go back."""
+    def end(
+        self,
+        domain: LiveDomain,
+        reason: ExitReason,
+        status: int | None = None,
+        noted: Callable[[], None] | None = None,
+    ) -> None:
+        """Note that a domain has ended, once; whoever waits for it is told, and its resources go back.
+
+        `noted` is called as soon as it is certain; who is told there has not to wait for the rest.
+        """
         if domain.exit is not None:
             return
-        self.drain_console(domain)
         domain.destroyed = reason is ExitReason.LOST
         domain.exit = Exit(reason=reason, at=time.time(), status=status)
-        self._registry.retire(domain)
         try:
             self._journal.append(ExitRecord(uuid=domain.record.uuid, exit=domain.exit))
         except errors.JournalFailed as exc:
             log.error("exit-not-journalled", domain=domain.record.name, error=str(exc))
+        if noted is not None:
+            noted()
+        self.drain_console(domain)
+        self._registry.retire(domain)
         self._publish(EventKind.EXITED, domain)
         self._see_off(domain)
 
@@ -286,14 +297,17 @@ class Lifecycle:
             domain.console.append(data)
             domain.changed()
 
-    async def destroy(self, domain: LiveDomain, *, wait: bool = True) -> None:
+    async def destroy(
+        self, domain: LiveDomain, *, wait: bool = True, noted: Callable[[], None] | None = None
+    ) -> None:
         """End a domain where it still runs, give its resources back, and forget it.
 
         Returns when Xen has destroyed it, and its addresses and the files of its disks are free. Raises
         `HypercallError` where that failed and `TimedOut` where it took too long; it can then be destroyed again.
 
         Without `wait` it returns when the domain stands still for good and its name is free; the rest is done in the
-        background, but for disks, whose files are free in any case.
+        background, but for disks, whose files are free in any case. Then `noted` is called where it ends by this: when
+        nothing can go wrong any more, and nothing but the daemon's own tables, in the same step, is left to do.
         """
         wait = wait or domain.stuck or bool(domain.record.vbds) or len(self.burials) >= MOST_BURIALS
         if (
@@ -303,7 +317,7 @@ class Lifecycle:
                 self._hypervisor.pause(domain.handle)  # it answers nobody who asks it from now on
             except errors.HypercallError:  # it may be gone
                 wait = True
-        self.end(domain, ExitReason.DESTROYED)
+        self.end(domain, ExitReason.DESTROYED, noted=None if wait else noted)
         if wait:
             async with domain.lock:
                 await self._give_back(domain)

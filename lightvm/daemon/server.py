@@ -187,16 +187,25 @@ class Connection:
                 else wire.encode_service_error("InterfaceNotFound", "interface", interface)
             )
         else:
-            reply = await self._reply(call.method, self._handle(call, message))
-        if not call.oneway:
+            caller = self._caller_of(call)
+            reply = await self._reply(call.method, self._handle(call, message, caller))
+            if caller.unsent is not None:
+                reply, caller.unsent = caller.unsent, None
+        if reply and not call.oneway:
             await self._send(reply)
 
-    async def _handle(self, call: wire.Call, message: bytes) -> msgspec.Struct:
+    def _caller_of(self, call: wire.Call) -> Caller:
+        if call.oneway:
+            return Caller(self._peer, None, self._service.stop, deaf=True)
+        return self._more_caller if call.more else self._caller
+
+    async def _handle(
+        self, call: wire.Call, message: bytes, caller: Caller
+    ) -> msgspec.Struct | None:
         """Return the last result of a call whose method there is; raises what its handler raises."""
         if self._service.stop.is_set():
             raise stopping()
         parameters = wire.decode_parameters(call)
-        caller = self._more_caller if call.more and not call.oneway else self._caller
         result = await HANDLERS[call.method](self._service, parameters, caller)
         if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
             assert isinstance(result, CreateReply)
@@ -204,10 +213,11 @@ class Connection:
                 self._service.express.note(message, parameters.request)
         return result
 
-    async def _reply(self, method: str, work: Awaitable[msgspec.Struct]) -> bytes:
+    async def _reply(self, method: str, work: Awaitable[msgspec.Struct | None]) -> bytes:
         """Return the reply that the outcome of some work is, an error included; raises `ConnectionLost`."""
         try:
-            return wire.encode_reply(await work)
+            result = await work
+            return b"" if result is None else wire.encode_reply(result)
         except errors.ConnectionLost:
             raise
         except errors.LightVMError as exc:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 
 from lightvm import wire
+from lightvm.daemon.domains import LiveDomain
 from lightvm.testing import InMemory
 from tests.unit.daemon.raw import Message, Raw, call, open_raw
 
@@ -169,6 +172,52 @@ async def test_a_oneway_call_is_carried_out_and_not_answered(raw: Raw, lvm: InMe
     await raw.send({**message, "oneway": True}, {**call("Nope"), "oneway": True})
     await assert_answers(raw)
     assert lvm.service.registry.find("web")
+
+
+async def test_who_does_not_wait_is_told_of_an_end_before_the_tables_are_in_order(
+    raw: Raw, lvm: InMemory
+) -> None:
+    await raw.call("Create", request={"image": lvm.noop, "name": "web"})
+    told = []
+
+    def look(domain: LiveDomain) -> None:
+        readable, _, _ = select.select([raw.stream.socket.fileno()], [], [], 0)
+        told.append(bool(readable))
+
+    lvm.service.lifecycle.on_end = look
+    reply = await raw.call("Destroy", domain="web")
+    assert told == [True]
+    assert reply["parameters"]["domain"]["exit"]["reason"] == "destroyed"
+    assert (await raw.call("Info", domain="web"))["error"] == f"{INTERFACE}.NoSuchDomain"
+
+
+async def test_a_oneway_destroy_is_not_answered(raw: Raw, lvm: InMemory) -> None:
+    await raw.call("Create", request={"image": lvm.noop, "name": "web"})
+    await raw.send({**call("Destroy", domain="web"), "oneway": True})
+    await assert_answers(raw)
+    assert not lvm.service.registry.live
+
+
+async def test_a_client_that_is_slow_to_listen_is_told_all_of_it(raw: Raw, lvm: InMemory) -> None:
+    """More is said than a socket holds."""
+    names = [f"web{n}" for n in range(150)]
+    for name in names:
+        await raw.call("Create", request={"image": lvm.noop, "name": name, "cmdline": "x" * 1000})
+    await raw.send(*(call("Destroy", domain=name) for name in names))
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert lvm.service.registry.live  # it has to wait
+    for name in names:
+        assert (await raw.receive())["parameters"]["domain"]["name"] == name
+
+
+async def test_who_hangs_up_has_destroyed_all_the_same(raw: Raw, lvm: InMemory) -> None:
+    async with open_raw(lvm.socket) as other:
+        await other.call("Create", request={"image": lvm.noop, "name": "web"})
+        await other.send(call("Destroy", domain="web"))
+    with trio.fail_after(60):
+        while lvm.service.registry.live:
+            await trio.sleep(0.01)
+    await assert_answers(raw)
 
 
 @pytest.mark.parametrize("name", ["Watch", "Console"])
