@@ -13,6 +13,7 @@ from lightvm import wire
 from lightvm.daemon.domains import LiveDomain
 from lightvm.testing import InMemory
 from tests.unit.daemon.raw import Message, Raw, call, open_raw
+from tests.waits import until
 
 INTERFACE = "io.github.lightvm"
 SERVICE = "org.varlink.service"
@@ -214,9 +215,7 @@ async def test_who_hangs_up_has_destroyed_all_the_same(raw: Raw, lvm: InMemory) 
     async with open_raw(lvm.socket) as other:
         await other.call("Create", request={"image": lvm.noop, "name": "web"})
         await other.send(call("Destroy", domain="web"))
-    with trio.fail_after(60):
-        while lvm.service.registry.live:
-            await trio.sleep(0.01)
+    await until(lambda: not lvm.service.registry.live)
     await assert_answers(raw)
 
 
