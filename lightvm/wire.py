@@ -7,6 +7,7 @@ and the server are built on this module; it knows the types of every method from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -163,6 +164,17 @@ def encode_reply(result: msgspec.Struct, *, continues: bool = False) -> bytes:
     if continues:
         return b'{"parameters":%b,"continues":true}\0' % _encoder.encode(result)
     return b'{"parameters":%b}\0' % _encoder.encode(result)
+
+
+_CREATED = b'{"parameters":{"created":'
+
+
+def join_created(replies: Sequence[bytes]) -> bytes:
+    """Return the reply to a `CreateMany` all of which has come about, made of the replies that a `Create` would get."""
+    results = b",".join(
+        [b'{"index":%d,"created":%b}' % (i, r[len(_CREATED) : -3]) for i, r in enumerate(replies)]
+    )
+    return b'{"parameters":{"results":[%b]}}\0' % results
 
 
 def encode_error(error: errors.LightVMError) -> bytes:

@@ -38,9 +38,12 @@ class Caller:
 
     def tell(self, result: msgspec.Struct) -> None:
         """Reply before the handler is through, which then may not fail any more, and may not wait."""
-        reply = b"" if self._deaf else wire.encode_reply(result)
+        self.tell_reply(wire.encode_reply(result))
+
+    def tell_reply(self, reply: bytes) -> None:
+        """Do as `tell` does with a reply that is encoded already."""
         try:
-            sent = self._peer.send(reply)
+            sent = len(reply) if self._deaf else self._peer.send(reply)
         except OSError:  # no room, or nobody there any more: whoever sends the rest finds out
             sent = 0
         self.unsent = reply[sent:]

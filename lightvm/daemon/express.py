@@ -15,11 +15,13 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import msgspec
 import trio
 
+from lightvm import wire
 from lightvm.daemon.attention import Attention
 from lightvm.daemon.clock import WallClock
 from lightvm.daemon.creator import Begun
@@ -31,7 +33,7 @@ from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.understanding import Understanding, Understood
 from lightvm.model import CreateRequest
-from lightvm.xen.express import Attended, Desk, Offer, Stage
+from lightvm.xen.express import Attended, Batch, Carried, Desk, Offer, Stage
 from lightvm.xen.hypervisor import Hypervisor
 
 MOST_TICKETS = 256
@@ -194,6 +196,68 @@ class Express:
         if attended.stage <= Stage.SAID:
             return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
         return self._conclude(list(rehearsals.values())[attended.taken], attended)
+
+    # Several at once
+
+    def create_together(
+        self, requests: Sequence[CreateRequest], tell: Callable[[bytes], None] | None
+    ) -> list[Begun]:
+        """Carry out those requests, from the first on, for which there are tickets, where all are the same.
+
+        Where all of them are ready, `tell` is called with the reply that says so, before anything else. What is
+        returned is entered already.
+        """
+        rehearsals = self._find_together(requests)
+        room = self._journal.room(sum(r.record_bytes for r in rehearsals)) if rehearsals else None
+        if room is None:
+            return []
+        journal, end = room
+        carried = self._hypervisor.carry_out(
+            Batch(
+                tickets=[r.issued for r in rehearsals],
+                spin_us=self._spinner.microseconds,
+                offset_ns=self._clock.offset_ns,
+                journal=journal,
+                end=end,
+            )
+        )
+        ready = [each.reply for each in carried if each.stage is Stage.ANSWERED]
+        if tell is not None and len(ready) == len(requests):
+            tell(wire.join_created(ready))
+        if carried:
+            self._spinner.note(quick=len(ready) == len(carried))
+            self._want()
+        return self._conclude_together(rehearsals, carried)
+
+    def _find_together(self, requests: Sequence[CreateRequest]) -> list[Rehearsal]:
+        """Return what was rehearsed with the shells that would be taken next, for as many as it was in a row."""
+        first = requests[0]
+        demand = next((d for d in self._demands.values() if d.meant.request == first), None)
+        if demand is None or not self._spinner.eager or any(r != first for r in requests):
+            return []
+        found: dict[str, Rehearsal] = {}
+        for shell in islice(reversed(demand.pool.shells), len(requests)):
+            rehearsal = demand.tickets.get(shell.uuid)
+            if rehearsal is None or not self._rehearser.is_good(rehearsal):
+                break
+            if rehearsal.domain.record.name in found:
+                break
+            found[rehearsal.domain.record.name] = rehearsal
+        return list(found.values())
+
+    def _conclude_together(
+        self, rehearsals: list[Rehearsal], carried: list[Carried]
+    ) -> list[Begun]:
+        done = []
+        for rehearsal, outcome in zip(rehearsals, carried, strict=False):
+            if outcome.stage is Stage.SPOILT:
+                self._rehearser.take_back(rehearsal, outcome)
+                break
+            begun = self._rehearser.enter(rehearsal, outcome)
+            if outcome.stage is Stage.ANSWERED:
+                self._lifecycle.hear_control(begun.domain, outcome.heard)
+            done.append(begun)
+        return done
 
     def _on_offer(self) -> dict[bytes, Rehearsal]:
         """Return what may be taken just now: of each pool what was rehearsed with the shell that is taken next."""

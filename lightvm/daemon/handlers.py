@@ -92,12 +92,12 @@ async def create(service: Service, call: calls.CreateCall, caller: Caller) -> ms
 
 async def create_many(
     service: Service, call: calls.CreateManyCall, caller: Caller
-) -> msgspec.Struct:
+) -> msgspec.Struct | None:
     """Create many."""
     if len(call.requests) > service.config.limits.batch:
         raise BadRequest(f"at most {service.config.limits.batch} requests", "requests")
-    results = await create_all(service.creator, call.requests, caller)
-    return calls.CreateManyReply(results=results)
+    results = await create_all(service.creator, service.express, call.requests, caller)
+    return None if results is None else calls.CreateManyReply(results=results)
 
 
 async def destroy(

@@ -17,7 +17,7 @@ from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.stopwatch import Stopwatch
 from lightvm.daemon.understanding import Understood
 from lightvm.model import Created, Phases
-from lightvm.xen.express import SOME_DURATION, SOME_TIME, Attended, Form, Ticket
+from lightvm.xen.express import SOME_DURATION, SOME_TIME, Form, Outcome, Ticket
 from lightvm.xen.hypervisor import Boot, Hypervisor
 
 log = structlog.get_logger()
@@ -140,31 +140,31 @@ class Rehearser:
             rehearsal.domain.record.name
         )
 
-    def take_back(self, rehearsal: Rehearsal, attended: Attended) -> None:
+    def take_back(self, rehearsal: Rehearsal, outcome: Outcome) -> None:
         """Do what is left to do where the engine has failed; the shell is spoilt."""
-        log.warning("ticket-spoilt", domid=rehearsal.shell.handle.domid, error=str(attended.error))
+        log.warning("ticket-spoilt", domid=rehearsal.shell.handle.domid, error=str(outcome.error))
         self._pools.take(rehearsal.pool)
-        if attended.journalled:
-            self._journal.commit(rehearsal.domain.record, attended.journalled)
+        if outcome.journalled:
+            self._journal.commit(rehearsal.domain.record, outcome.journalled)
         self._creator.give_up(rehearsal.shell, rehearsal.pool)
 
-    def enter(self, rehearsal: Rehearsal, attended: Attended) -> Begun:
+    def enter(self, rehearsal: Rehearsal, outcome: Outcome) -> Begun:
         """Enter the domain that a shell has become into the tables; returns what `Creator.complete` goes on with."""
         domain, wish = rehearsal.domain, rehearsal.meant.wish
         self._pools.begin_request()
         self._pools.take(rehearsal.pool)
         rehearsal.pool.instant += 1
         self._networks.assign(wish.nets, None, rehearsal.shell.leases)
-        force_setattr(domain.record, "created", self._clock.at(attended.loaded))
-        self._journal.commit(domain.record, attended.journalled)
+        force_setattr(domain.record, "created", self._clock.at(outcome.loaded))
+        self._journal.commit(domain.record, outcome.journalled)
         self._creator.enter(domain)
         self._pools.end_request()
         watch = Stopwatch(
-            attended.begun,
-            attended.begun,
-            attended.loaded,
-            attended.asked,
-            attended.running,
-            attended.heard,
+            outcome.begun,
+            outcome.begun,
+            outcome.loaded,
+            outcome.asked,
+            outcome.running,
+            outcome.heard,
         )
         return Begun(request=wish.request, domain=domain, source=POOL, watch=watch, watched=False)

@@ -13,7 +13,7 @@ import trio
 from lightvm.errors import HostError, HypercallError, LightVMError, OutOfMemory, UnsupportedXen
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
-from lightvm.xen.express import BLANKS, Attended, Desk, Form, Stage, Ticket
+from lightvm.xen.express import BLANKS, Attended, Batch, Carried, Desk, Form, Stage, Ticket
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -341,7 +341,7 @@ class XenHypervisor:
         return self._describe_attended(Stage(stage), desk)
 
     def _describe_attended(self, stage: Stage, desk: Desk) -> Attended:
-        native, moments = self._desk, self._moments
+        native = self._desk
         received = native.received
         if received == -errno.EAGAIN:
             return Attended(stage=Stage.NOBODY, alone=bool(native.alone))
@@ -356,19 +356,29 @@ class XenHypervisor:
             sent = 0 if native.sent == -errno.EAGAIN else native.sent
             unsent = bytes(ffi.buffer(reply.data + sent, reply.size - sent)) if sent >= 0 else b""
         return Attended(
-            stage=stage,
             alone=bool(native.alone),
             data=data,
             taken=native.taken,
-            journalled=native.journalled,
-            error=_error(native.error) if stage is Stage.SPOILT else None,
             unsent=unsent,
-            begun=native.begun,
-            loaded=moments.loaded,
-            asked=moments.asked,
-            running=moments.running,
-            heard=moments.heard,
+            **_describe_outcome(native.outcome),
         )
+
+    def carry_out(self, batch: Batch) -> list[Carried]:
+        """Carry out several creates, up to the first that fails."""
+        issued = [cast("_Issued", ticket).native for ticket in batch.tickets]
+        tickets = ffi.new("struct lvm_ticket *[]", issued)
+        outcomes = ffi.new("struct lvm_outcome[]", len(issued))
+        native = ffi.new("struct lvm_batch *")
+        native.tickets, native.outcomes, native.nr = tickets, outcomes, len(issued)
+        native.spin_us, native.offset_ns = batch.spin_us, batch.offset_ns
+        journal = ffi.from_buffer("uint8_t[]", batch.journal)
+        native.journal = journal + batch.end
+        begun = lib.lvm_carry_out(native)
+        ffi.release(journal)
+        return [
+            Carried(reply=_reply_of(ticket, outcome), **_describe_outcome(outcome))
+            for ticket, outcome in zip(issued[:begun], outcomes, strict=False)
+        ]
 
     def close(self) -> None:
         """Close the handles."""
@@ -414,6 +424,25 @@ def _describe(info: Any) -> DomainInfo:
         shutdown_code=info.shutdown_code,
         gone=info.shutdown_code == lib.LVM_CODE_GONE,
     )
+
+
+def _describe_outcome(outcome: Any) -> dict[str, Any]:
+    stage = Stage(outcome.stage)
+    return {
+        "stage": stage,
+        "journalled": outcome.journalled,
+        "error": _error(outcome.error) if stage is Stage.SPOILT else None,
+        "begun": outcome.begun,
+        "loaded": outcome.loaded,
+        "asked": outcome.asked,
+        "running": outcome.running,
+        "heard": outcome.heard,
+    }
+
+
+def _reply_of(ticket: Any, outcome: Any) -> bytes:
+    ready = outcome.stage == lib.LVM_ANSWERED
+    return bytes(ffi.buffer(ticket.reply.data, ticket.reply.size)) if ready else b""
 
 
 def _fill_form(native: Any, form: Form) -> Any:

@@ -107,23 +107,43 @@ class Stage(IntEnum):
     ANSWERED = 5
 
 
-class Attended(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of waiting for somebody; `alone` where nobody else has anything.
-
-    From `Stage.SPOILT` on `taken` says which offer was taken, and the moments are in nanoseconds of
-    `time.perf_counter_ns`. Of the reply `unsent` could not be written yet. What was said is in `data`, empty where the
-    other side has gone, None where it has said nothing.
-    """
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a ticket, from `Stage.SPOILT` on; moments in nanoseconds of `time.perf_counter_ns`."""
 
     stage: Stage
-    alone: bool = False
-    data: bytes | None = None
-    taken: int = 0
     journalled: int = 0
     error: LightVMError | None = None
-    unsent: bytes = b""
     begun: int = 0
     loaded: int = 0
     asked: int = 0
     running: int = 0
     heard: int = 0
+
+
+class Attended(Outcome, frozen=True, kw_only=True):
+    """What came of waiting for somebody; `alone` where nobody else has anything.
+
+    From `Stage.SPOILT` on `taken` says which offer was taken. Of the reply `unsent` could not be written yet. What was
+    said is in `data`, empty where the other side has gone, None where it has said nothing.
+    """
+
+    alone: bool = False
+    data: bytes | None = None
+    taken: int = 0
+    unsent: bytes = b""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Issued tickets of one image, for somebody who wants several domains; the rest is as in `Desk`."""
+
+    tickets: Sequence[object]
+    spin_us: int
+    offset_ns: int
+    journal: mmap.mmap
+    end: int
+
+
+class Carried(Outcome, frozen=True, kw_only=True):
+    """One of a batch; `reply` is filled in where it is ready (`Stage.ANSWERED`)."""
+
+    reply: bytes = b""

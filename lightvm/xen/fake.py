@@ -24,9 +24,9 @@ from lightvm.xen.device_page import (
     VBD_CONFIG,
     VIF_CONFIG,
 )
-from lightvm.xen.express import Attended, Desk, Ticket
+from lightvm.xen.express import Attended, Batch, Carried, Desk, Ticket
 from lightvm.xen.fake_domain import FakeDomain, FakeHandle, describe, gone, is_good
-from lightvm.xen.fake_express import attend
+from lightvm.xen.fake_express import attend, carry_out
 from lightvm.xen.fake_guests import FakeGuests
 from lightvm.xen.hypervisor import (
     Boot,
@@ -72,7 +72,7 @@ class FakeHypervisor:
         self._raised = trio.Event()
         self.events_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         weakref.finalize(self, os.close, self.events_fd)
-        self._failures: defaultdict[str, deque[Exception]] = defaultdict(deque)
+        self._failures: defaultdict[str, deque[Exception | None]] = defaultdict(deque)
         self._hangs: dict[str, trio.Event] = {}
         self._guests = FakeGuests(
             lambda domain: self._signal(domain, console=True),
@@ -81,8 +81,9 @@ class FakeHypervisor:
 
     # Faults
 
-    def fail(self, method: str, error: Exception | None = None) -> None:
-        """Make the next call of `method` raise `error`, by default a `HypercallError`."""
+    def fail(self, method: str, error: Exception | None = None, *, after: int = 0) -> None:
+        """Make the next call of `method`, after so many that succeed, raise `error`, by default a `HypercallError`."""
+        self._failures[method].extend([None] * after)
         self._failures[method].append(error or HypercallError("injected", method, errno=14))
 
     def hang(self, method: str) -> trio.Event:
@@ -114,8 +115,9 @@ class FakeHypervisor:
 
     def _enter(self, method: str) -> None:
         self.calls[method] += 1
-        if self._failures[method]:
-            raise self._failures[method].popleft()
+        error = self._failures[method].popleft() if self._failures[method] else None
+        if error is not None:
+            raise error
 
     async def _enter_slow(self, method: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -340,6 +342,11 @@ class FakeHypervisor:
         """Wait for one client, and carry out its create where that is on offer."""
         self._enter("attend")
         return attend(self, desk)
+
+    def carry_out(self, batch: Batch) -> list[Carried]:
+        """Carry out several creates, up to the first that fails."""
+        self._enter("carry_out")
+        return carry_out(self, batch)
 
     def close(self) -> None:
         """Note that the handles are closed."""

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from typing import cast
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from lightvm.errors import LightVMError
-from lightvm.xen.express import BLANKS, Attended, Desk, Form, Stage, Ticket
+from lightvm.xen.express import (
+    BLANKS,
+    Attended,
+    Batch,
+    Carried,
+    Desk,
+    Form,
+    Outcome,
+    Stage,
+    Ticket,
+)
 from lightvm.xen.hypervisor import Hypervisor
 
 _RECEIVE_BYTES = 65536
@@ -45,50 +56,80 @@ def _is_same_file(ticket: Ticket) -> bool:
     return ticket.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def carry_out(hypervisor: Hypervisor, batch: Batch) -> list[Carried]:
+    """Carry out several creates, up to the first that fails; look at their guests when all have begun."""
+    tickets = [cast("Ticket", ticket) for ticket in batch.tickets]
+    if not tickets or not _is_same_file(tickets[0]):
+        return []
+    begun: list[Outcome] = []
+    end = batch.end
+    for ticket in tickets:
+        begun.append(_start(hypervisor, batch.journal, end, batch.offset_ns, ticket))
+        end += begun[-1].journalled
+        if begun[-1].stage is Stage.SPOILT:
+            break
+    carried = []
+    spin_us = batch.spin_us
+    for ticket, outcome in zip(tickets, begun, strict=False):
+        now, reply = outcome, b""
+        if outcome.stage is Stage.RUNNING:
+            now, reply = _look(hypervisor, spin_us, batch.offset_ns, ticket, outcome)
+            if now.stage is Stage.RUNNING:
+                spin_us = 0
+        carried.append(Carried(reply=reply, **asdict(now)))
+    return carried
+
+
 def _serve(hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, taken: int) -> Attended:
+    outcome = _start(hypervisor, desk.journal, desk.end, desk.offset_ns, ticket)
+    unsent = b""
+    if outcome.stage is Stage.RUNNING:
+        outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
+        if outcome.stage is Stage.ANSWERED:
+            unsent = reply[_send(desk, reply) :]
+    return Attended(data=data, taken=taken, unsent=unsent, **asdict(outcome))
+
+
+def _start(
+    hypervisor: Hypervisor, journal: mmap.mmap, end: int, offset_ns: int, ticket: Ticket
+) -> Outcome:
     begun = time.perf_counter_ns()
-    handle, journalled = ticket.handle, 0
+    journalled = 0
     try:
-        loaded = hypervisor.load(handle, ticket.boot, watched=True)
-        record = fill(ticket.record, created=loaded + desk.offset_ns)
+        loaded = hypervisor.load(ticket.handle, ticket.boot, watched=True)
+        record = fill(ticket.record, created=loaded + offset_ns)
         journalled = len(record)
-        desk.journal[desk.end : desk.end + journalled] = record
-        asked, running = hypervisor.unpause(handle)
+        journal[end : end + journalled] = record
+        asked, running = hypervisor.unpause(ticket.handle)
     except LightVMError as exc:
-        return Attended(
-            stage=Stage.SPOILT,
-            data=data,
-            taken=taken,
-            journalled=journalled,
-            error=exc,
-        )
-    heard = hypervisor.spin_control(handle, desk.spin_us)
-    unsent, stage = b"", Stage.RUNNING
-    if heard and hypervisor.read_control(handle).ready == 1:
-        stage = Stage.ANSWERED
-        reply = fill(
-            ticket.reply,
-            created=loaded + desk.offset_ns,
-            ready=heard + desk.offset_ns,
-            load_us=loaded - begun,
-            journal_us=asked - loaded,
-            unpause_us=running - asked,
-            ready_us=heard - running,
-            total_us=heard - begun,
-        )
-        unsent = reply[_send(desk, reply) :]
-    return Attended(
-        stage=stage,
-        data=data,
-        taken=taken,
+        return Outcome(stage=Stage.SPOILT, journalled=journalled, error=exc, begun=begun)
+    return Outcome(
+        stage=Stage.RUNNING,
         journalled=journalled,
-        unsent=unsent,
         begun=begun,
         loaded=loaded,
         asked=asked,
         running=running,
-        heard=heard or time.perf_counter_ns(),
     )
+
+
+def _look(
+    hypervisor: Hypervisor, spin_us: int, offset_ns: int, ticket: Ticket, outcome: Outcome
+) -> tuple[Outcome, bytes]:
+    heard = hypervisor.spin_control(ticket.handle, spin_us)
+    if not heard or hypervisor.read_control(ticket.handle).ready != 1:
+        return replace(outcome, heard=heard or time.perf_counter_ns()), b""
+    reply = fill(
+        ticket.reply,
+        created=outcome.loaded + offset_ns,
+        ready=heard + offset_ns,
+        load_us=outcome.loaded - outcome.begun,
+        journal_us=outcome.asked - outcome.loaded,
+        unpause_us=outcome.running - outcome.asked,
+        ready_us=heard - outcome.running,
+        total_us=heard - outcome.begun,
+    )
+    return replace(outcome, stage=Stage.ANSWERED, heard=heard), reply
 
 
 def _send(desk: Desk, reply: bytes) -> int:

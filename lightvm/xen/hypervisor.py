@@ -22,7 +22,7 @@ from lightvm.model import ExitReason, Mode, Power
 from lightvm.xen.image import Image, Segment
 
 if TYPE_CHECKING:
-    from lightvm.xen.express import Attended, Desk, Ticket
+    from lightvm.xen.express import Attended, Batch, Carried, Desk, Ticket
 
 FIRST_WINDOW_KIB = 256
 """Window of the first shells of a flavor; pools widen it when larger images come (`lightvm.daemon.shells`)."""
@@ -353,6 +353,14 @@ class Hypervisor(Protocol):
 
         Fast, as long as the desk's `seconds` are few: the event loop stands still meanwhile. What failed is in the
         result; raises `OSError` where the client's connection is broken.
+        """
+        ...
+
+    def carry_out(self, batch: Batch) -> list[Carried]:
+        """Carry out several creates, up to the first that fails; their guests are looked at when all have begun.
+
+        Returns what came of each that was begun, of none where the image is another file by now. Takes as long as it
+        takes to load all; the event loop stands still meanwhile.
         """
         ...
 

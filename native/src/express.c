@@ -41,16 +41,16 @@ static void write_duration(const struct lvm_form *form, uint32_t blank, int64_t 
     }
 }
 
-static void fill_form(const struct lvm_form *form, const struct lvm_desk *desk,
-                      const struct lvm_moments *at)
+static void fill_form(const struct lvm_form *form, int64_t offset_ns,
+                      const struct lvm_outcome *at)
 {
-    write_time(form, form->created, at->loaded + desk->offset_ns);
-    write_time(form, form->ready, at->heard + desk->offset_ns);
-    write_duration(form, form->load_us, at->loaded - desk->begun);
+    write_time(form, form->created, at->loaded + offset_ns);
+    write_time(form, form->ready, at->heard + offset_ns);
+    write_duration(form, form->load_us, at->loaded - at->begun);
     write_duration(form, form->journal_us, at->asked - at->loaded);
     write_duration(form, form->unpause_us, at->running - at->asked);
     write_duration(form, form->ready_us, at->heard - at->running);
-    write_duration(form, form->total_us, at->heard - desk->begun);
+    write_duration(form, form->total_us, at->heard - at->begun);
 }
 
 static bool is_same_file(const struct lvm_ticket *ticket)
@@ -74,39 +74,83 @@ static uint32_t find_offer(const struct lvm_desk *desk)
     return desk->nr_offers;
 }
 
-static int spoil(struct lvm_desk *desk, int error)
-{
-    desk->error = error;
-    return LVM_SPOILT;
-}
-
-static int serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
+/* Load, journal, unpause. */
+static bool start(const struct lvm_ticket *ticket, uint8_t *journal, int64_t offset_ns,
+                  struct lvm_outcome *outcome)
 {
     struct lvm_domain *domain = ticket->domain;
     const struct lvm_moments *moments = &domain->xen->moments;
-    desk->begun = lvm_now();
-    int rc = lvm_load(domain, &ticket->boot);
-    if (rc) {
-        return spoil(desk, rc);
+    *outcome = (struct lvm_outcome){.stage = LVM_SPOILT, .begun = lvm_now()};
+    outcome->error = lvm_load(domain, &ticket->boot);
+    if (outcome->error) {
+        return false;
     }
-    fill_form(&ticket->record, desk, moments); /* of its blanks only what is known by now */
-    memcpy(desk->journal, ticket->record.data, ticket->record.size);
-    desk->journalled = ticket->record.size;
-    rc = lvm_unpause(domain);
-    if (rc) {
-        return spoil(desk, rc);
+    outcome->loaded = moments->loaded;
+    fill_form(&ticket->record, offset_ns, outcome); /* of its blanks only what is known by now */
+    memcpy(journal, ticket->record.data, ticket->record.size);
+    outcome->journalled = ticket->record.size;
+    outcome->error = lvm_unpause(domain);
+    if (outcome->error) {
+        return false;
     }
-    if (!lvm_control_spin(domain, desk->spin_us) || !lvm_said_ready(domain)) {
-        return LVM_RUNNING;
+    outcome->asked = moments->asked;
+    outcome->running = moments->running;
+    outcome->stage = LVM_RUNNING;
+    return true;
+}
+
+/* See whether its guest is ready; then the reply is, too. */
+static bool look(const struct lvm_ticket *ticket, uint32_t spin_us, int64_t offset_ns,
+                 struct lvm_outcome *outcome)
+{
+    bool heard = lvm_control_spin(ticket->domain, spin_us);
+    outcome->heard = ticket->domain->xen->moments.heard;
+    if (!heard || !lvm_said_ready(ticket->domain)) {
+        return false;
     }
-    fill_form(&ticket->reply, desk, moments);
+    fill_form(&ticket->reply, offset_ns, outcome);
+    outcome->stage = LVM_ANSWERED;
+    return true;
+}
+
+uint32_t lvm_carry_out(const struct lvm_batch *batch)
+{
+    const struct lvm_ticket *const *tickets = batch->tickets;
+    uint32_t begun = 0;
+    uint8_t *journal = batch->journal;
+    if (batch->nr == 0 || !is_same_file(tickets[0])) {
+        return 0;
+    }
+    bool fine = true;
+    while (begun < batch->nr && fine) {
+        fine = start(tickets[begun], journal, batch->offset_ns, &batch->outcomes[begun]);
+        journal += batch->outcomes[begun].journalled;
+        begun++;
+    }
+    uint32_t spin_us = batch->spin_us;
+    for (uint32_t i = 0; i < begun; i++) {
+        struct lvm_outcome *outcome = &batch->outcomes[i];
+        if (outcome->stage == LVM_RUNNING
+            && !look(tickets[i], spin_us, batch->offset_ns, outcome)) {
+            spin_us = 0; /* one that is late has kept all others long enough */
+        }
+    }
+    return begun;
+}
+
+static void serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
+{
+    struct lvm_outcome *outcome = &desk->outcome;
+    if (!start(ticket, desk->journal, desk->offset_ns, outcome)
+        || !look(ticket, desk->spin_us, desk->offset_ns, outcome)) {
+        return;
+    }
     ssize_t n =
         send(desk->client, ticket->reply.data, ticket->reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
     desk->sent = n < 0 ? -errno : (int32_t)n;
     if (desk->alone) {
         sched_yield(); /* what is left to do has time; the client waits for nothing more */
     }
-    return LVM_ANSWERED;
 }
 
 int lvm_attend(struct lvm_desk *desk)
@@ -116,7 +160,6 @@ int lvm_attend(struct lvm_desk *desk)
     if (n <= 0) {
         return LVM_NOBODY;
     }
-    desk->journalled = 0;
     desk->client_here = 0;
     for (int i = 0; i < n; i++) {
         desk->client_here |= events[i].data.fd == desk->client;
@@ -128,5 +171,9 @@ int lvm_attend(struct lvm_desk *desk)
     ssize_t received = recv(desk->client, desk->buffer, desk->buffer_size, MSG_DONTWAIT);
     desk->received = received < 0 ? -errno : (int32_t)received;
     desk->taken = received > 0 ? find_offer(desk) : desk->nr_offers;
-    return desk->taken < desk->nr_offers ? serve(desk, desk->offers[desk->taken].ticket) : LVM_SAID;
+    if (desk->taken == desk->nr_offers) {
+        return LVM_SAID;
+    }
+    serve(desk, desk->offers[desk->taken].ticket);
+    return desk->outcome.stage;
 }

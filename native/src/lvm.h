@@ -245,6 +245,15 @@ struct lvm_ticket {
     struct lvm_form reply;
 };
 
+/* What became of a ticket; moments are in nanoseconds of CLOCK_MONOTONIC. */
+struct lvm_outcome {
+    int32_t stage;       /* LVM_SPOILT, LVM_RUNNING or LVM_ANSWERED */
+    int32_t error;       /* LVM_SPOILT: why */
+    uint32_t journalled; /* so many bytes of record were written */
+    int64_t begun;
+    int64_t loaded, asked, running, heard; /* as in lvm_moments */
+};
+
 /* The words of a call without its NUL, and a ticket for whoever says them. */
 struct lvm_offer {
     const uint8_t *call;
@@ -268,10 +277,8 @@ struct lvm_desk {
     uint32_t alone;       /* whether nobody else has, as far as was looked */
     int32_t received;     /* bytes in `buffer`, 0 where the client has gone, or -errno */
     uint32_t taken;       /* from LVM_SPOILT on: which offer */
-    uint32_t journalled;  /* so many bytes of record were written */
-    int32_t error;        /* LVM_SPOILT: why */
     int32_t sent;         /* LVM_ANSWERED: so many bytes of the reply, or -errno */
-    int64_t begun;        /* when the call was here, in nanoseconds of CLOCK_MONOTONIC */
+    struct lvm_outcome outcome; /* from LVM_SPOILT on */
 };
 
 #define LVM_NOBODY 0   /* nobody has anything */
@@ -283,8 +290,25 @@ struct lvm_desk {
 
 /*
  * Wait for one client, at most `wait_ms`, and where it asks for what is on offer, do that: load, journal, unpause, look,
- * reply. Returns LVM_NOBODY to LVM_ANSWERED. The moments are those of lvm_moments. Owner thread.
+ * reply. Returns LVM_NOBODY to LVM_ANSWERED. Owner thread.
  */
 int lvm_attend(struct lvm_desk *desk);
+
+/* Tickets of one image, for somebody who wants several domains. */
+struct lvm_batch {
+    uint8_t *journal; /* where the records go, one behind the other */
+    int64_t offset_ns;
+    uint32_t spin_us; /* for each guest, until one is late */
+    uint32_t nr;
+    const struct lvm_ticket *const *tickets;
+    struct lvm_outcome *outcomes; /* what comes of each */
+};
+
+/*
+ * Carry the tickets out: load, journal and unpause one after the other, up to the first that fails, and only then look
+ * at their guests. The replies of those that are ready (LVM_ANSWERED) are filled in; nothing is sent. Returns how many
+ * were begun; none where the image is another file by now. Owner thread.
+ */
+uint32_t lvm_carry_out(const struct lvm_batch *batch);
 
 #endif

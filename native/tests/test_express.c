@@ -6,6 +6,7 @@
 #include "../src/express.c"
 
 static int loads, unpauses, load_fails, unpause_fails, quick = 1;
+static uint32_t spun;
 static struct lvm_xen xen;
 
 int lvm_load(struct lvm_domain *domain, const struct lvm_boot *boot)
@@ -24,7 +25,7 @@ int lvm_unpause(struct lvm_domain *domain)
 }
 int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
 {
-    CHECK(microseconds == 77);
+    spun = microseconds;
     lvm_control_page(domain)->ready = (uint32_t)quick;
     domain->xen->moments.heard = lvm_now();
     return quick != 0;
@@ -35,7 +36,7 @@ static char path[] = "/tmp/lvm-express-XXXXXX"; /* for mkstemp; removed at the e
 static uint8_t record[] = "{\"created\":..........0.123456}\n";
 static uint8_t reply[] = "{\"created\":1111111111.111111,\"total_us\":1111111111}";
 static const char call[] = "create";
-static uint8_t heard[64], journal[64];
+static uint8_t heard[64], journal[128];
 
 struct scene {
     int ends[2];
@@ -100,12 +101,12 @@ static void a_create_that_is_on_offer_is_carried_out(void)
     set(&scene);
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_ANSWERED);
-    CHECK(loads == 1 && unpauses == 1);
+    CHECK(loads == 1 && unpauses == 1 && spun == 77);
     CHECK(scene.desk.sent == (int)sizeof(reply) - 1);
     CHECK(read(scene.ends[1], answer, sizeof(answer)) == (ssize_t)sizeof(reply) - 1);
     CHECK(memcmp(answer, "{\"created\":1700000000.0", 23) == 0);
     CHECK(memcmp(answer + 28, ",\"total_us\":         ", 21) == 0);
-    CHECK(scene.desk.journalled == sizeof(record) - 1);
+    CHECK(scene.desk.outcome.journalled == sizeof(record) - 1);
     CHECK(memcmp(journal, "{\"created\":1700000000.0", 23) == 0);
     CHECK(memcmp(journal + 11, answer + 11, 17) == 0);
     strike(&scene);
@@ -135,12 +136,12 @@ static void what_fails_is_spoilt(void)
     load_fails = -EIO;
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_SPOILT);
-    CHECK(scene.desk.error == -EIO && scene.desk.journalled == 0 && unpauses == 0);
+    CHECK(scene.desk.outcome.error == -EIO && scene.desk.outcome.journalled == 0 && unpauses == 0);
     load_fails = 0;
     unpause_fails = -ESRCH;
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_SPOILT);
-    CHECK(scene.desk.error == -ESRCH && scene.desk.journalled == sizeof(record) - 1);
+    CHECK(scene.desk.outcome.error == -ESRCH && scene.desk.outcome.journalled == sizeof(record) - 1);
     strike(&scene);
 }
 
@@ -171,6 +172,42 @@ static void who_has_gone_is_told_from_who_has_something(void)
     strike(&scene);
 }
 
+static void several_are_carried_out_up_to_the_first_that_fails(void)
+{
+    struct scene scene;
+    set(&scene);
+    const struct lvm_ticket *tickets[] = {&scene.ticket, &scene.ticket};
+    struct lvm_outcome outcomes[2];
+    struct lvm_batch batch = {.journal = journal,
+                              .spin_us = 77,
+                              .nr = 2,
+                              .tickets = tickets,
+                              .outcomes = outcomes};
+    const uint32_t length = sizeof(record) - 1;
+    CHECK(lvm_carry_out(&batch) == 2);
+    CHECK(loads == 2 && unpauses == 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        CHECK(outcomes[i].stage == LVM_ANSWERED && outcomes[i].journalled == length);
+        CHECK(memcmp(journal + i * length, "{\"created\":", 11) == 0);
+    }
+    CHECK(outcomes[1].begun >= outcomes[0].running && outcomes[0].heard >= outcomes[1].running);
+    quick = 0;
+    CHECK(lvm_carry_out(&batch) == 2);
+    CHECK(outcomes[0].stage == LVM_RUNNING && outcomes[1].stage == LVM_RUNNING);
+    CHECK(spun == 0); /* the first was waited for */
+    unpause_fails = -ESRCH;
+    CHECK(lvm_carry_out(&batch) == 1);
+    CHECK(outcomes[0].stage == LVM_SPOILT && outcomes[0].journalled == length);
+    load_fails = -EIO;
+    CHECK(lvm_carry_out(&batch) == 1);
+    CHECK(outcomes[0].error == -EIO && outcomes[0].journalled == 0);
+    scene.ticket.size++;
+    CHECK(lvm_carry_out(&batch) == 0);
+    batch.nr = 0;
+    CHECK(lvm_carry_out(&batch) == 0);
+    strike(&scene);
+}
+
 static void digits_fill_their_place(void)
 {
     uint8_t text[6] = "xxxxx";
@@ -194,6 +231,7 @@ int main(void)
     RUN(what_fails_is_spoilt);
     RUN(only_a_guest_that_says_so_is_ready);
     RUN(who_has_gone_is_told_from_who_has_something);
+    RUN(several_are_carried_out_up_to_the_first_that_fails);
     RUN(digits_fill_their_place);
     unlink(path);
     return 0;

@@ -50,6 +50,17 @@ async def create_ready_made(lvm: InMemory, client: Client) -> None:
         await settle(1)
 
 
+async def create_many_ready_made(lvm: InMemory, client: Client) -> None:
+    """Ask for several at once until they are there before they are asked for."""
+    for _ in range(3):
+        for result in await client.create_many(
+            [CreateRequest(image=lvm.noop, wait=WaitFor.READY)] * 2
+        ):
+            if result.created is not None:
+                await client.destroy(result.created.domain.uuid)
+        await settle(1)
+
+
 async def create_cold(lvm: InMemory, client: Client) -> None:
     """Create a domain that no flavor has the shape of."""
     await client.create(lvm.noop, name="new", token="t", memory_kib=8192)
@@ -170,6 +181,7 @@ async def somebody_kills_with_devices(lvm: InMemory, client: Client) -> None:
 
 PLAIN_ACTIONS: tuple[Action, ...] = (
     create_ready_made,
+    create_many_ready_made,
     create_pooled,
     create_cold,
     create_more_than_the_pool_has,

@@ -15,7 +15,18 @@ from pathlib import Path
 import pytest
 
 from lightvm.errors import HypercallError
-from lightvm.xen.express import SOME_DURATION, SOME_TIME, Attended, Desk, Form, Offer, Stage, Ticket
+from lightvm.xen.express import (
+    SOME_DURATION,
+    SOME_TIME,
+    Attended,
+    Batch,
+    Carried,
+    Desk,
+    Form,
+    Offer,
+    Stage,
+    Ticket,
+)
 from lightvm.xen.hypervisor import Handle
 from lightvm.xen.image import CMDLINE_MAX
 from tests.contract.rig import Rig
@@ -73,6 +84,18 @@ class Counter:
             reply=Form.of(REPLY),
         )
         return Offer(CALL, self._rig.hypervisor.issue(ticket))
+
+    def carry_out(self, *offers: Offer, spin_us: int = 5_000_000) -> list[Carried]:
+        """Carry out all that is on offer."""
+        return self._rig.hypervisor.carry_out(
+            Batch(
+                tickets=[offer.ticket for offer in offers],
+                spin_us=spin_us,
+                offset_ns=time.time_ns() - time.perf_counter_ns(),
+                journal=self.journal,
+                end=END,
+            )
+        )
 
     def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Attended:
         """Wait for the client a moment."""
@@ -260,3 +283,60 @@ async def test_who_does_not_wait_for_the_reply_has_a_domain_all_the_same(
     attended = counter.attend(offer)
     assert (attended.stage, attended.unsent) == (Stage.ANSWERED, b"")
     assert rig.hypervisor.read_control(handle).ready == 1
+
+
+@pytest.mark.smoke
+async def test_several_are_carried_out_together(rig: Rig, counter: Counter) -> None:
+    handles = [await rig.prepare() for _ in range(3)]
+    carried = counter.carry_out(*[counter.issue(handle) for handle in handles])
+    assert [each.stage for each in carried] == [Stage.ANSWERED] * 3
+    moments = [moment for each in carried for moment in (each.begun, each.loaded, each.running)]
+    assert moments == sorted(moments)
+    assert carried[0].heard >= carried[-1].running
+    end = END
+    for each, handle in zip(carried, handles, strict=True):
+        assert each.journalled == len(RECORD)
+        record = json.loads(counter.journal[end : end + each.journalled])
+        end += each.journalled
+        reply = json.loads(each.reply)
+        assert record["created"] == reply["created"] <= reply["ready"]
+        assert reply["total_us"] == (each.heard - each.begun) // 1000
+        assert rig.hypervisor.read_control(handle).ready == 1
+    assert not any(counter.journal[end:])
+
+
+async def test_several_end_with_the_first_that_fails(rig: Rig, counter: Counter) -> None:
+    handles = [await rig.prepare() for _ in range(3)]
+    long = "x" * (CMDLINE_MAX + 1)
+    offers = [counter.issue(h, cmdline=c) for h, c in zip(handles, ("", long, ""), strict=True)]
+    good, bad = counter.carry_out(*offers)
+    assert (good.stage, bad.stage) == (Stage.ANSWERED, Stage.SPOILT)
+    assert (good.journalled, bad.journalled, bad.reply) == (len(RECORD), 0, b"")
+    assert isinstance(bad.error, HypercallError)
+    assert bad.error.errno == errno.E2BIG
+    for handle, paused in zip(handles, (False, True, True), strict=True):
+        found = await rig.listed(handle.domid)
+        assert found is not None
+        assert found.paused == paused
+
+
+async def test_several_do_not_wait_for_those_that_are_late(rig: Rig, counter: Counter) -> None:
+    late, quick = await rig.prepare(), await rig.prepare()
+    offers = [counter.issue(late, "misbehave", "loop"), counter.issue(quick)]
+    first, second = counter.carry_out(*offers, spin_us=200_000)
+    assert (first.stage, first.reply) == (Stage.RUNNING, b"")
+    assert second.stage in (Stage.RUNNING, Stage.ANSWERED)
+    assert first.journalled == second.journalled == len(RECORD)
+
+
+async def test_none_of_several_is_begun_with_an_image_that_has_changed(
+    rig: Rig, counter: Counter
+) -> None:
+    handle = await rig.prepare()
+    offer = counter.issue(handle)
+    counter.image.write_bytes(b"another kernel")
+    assert counter.carry_out(offer) == []
+    assert counter.carry_out() == []
+    found = await rig.listed(handle.domid)
+    assert found is not None
+    assert found.paused

@@ -89,9 +89,9 @@ class DaemonProcess:
         """Wait until the pool is full."""
         with Client(self.socket) as client:
             eventually(
-                lambda: all(p.last_error or p.shells == self.high for p in client.pool_status()),
+                lambda: all(p.last_error or p.shells == p.high for p in client.pool_status()),
                 "the pools are full",
-                180 + SHELL_SECONDS * self.high,
+                180 + SHELL_SECONDS * sum(p.high for p in client.pool_status()),
             )
 
     @property

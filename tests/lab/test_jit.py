@@ -41,7 +41,7 @@ def daemon(
     """A daemon with a service, and with some shells, beside the other one."""
     more = NETWORK.replace("= 4", f"= {request.param}") + SERVICE
     directory = tmp_path_factory.mktemp("jit")
-    with beside(daemon, directory, high=request.param, more=more, held=HELD) as process:
+    with beside(daemon, directory, high=FEW, more=more, held=HELD) as process:
         yield process
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
