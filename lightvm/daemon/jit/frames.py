@@ -13,15 +13,23 @@ _ETHERNET = struct.Struct(">6s6sH")
 _ARP = struct.Struct(">HHBBH6sI6sI")
 _IPV4 = struct.Struct(">BBHHHBBHII")
 _ARP_REQUEST = (1, IPV4, 6, 4, 1)
+TCP = 6
+_OFFSET = 0x1FFF
+_TCP_FLAGS = 13
+_FIN, _RST = 1, 4
 BROADCAST = b"\xff" * 6
 
 
 class Request(NamedTuple):
-    """A frame for an IPv4 address."""
+    """A frame for an IPv4 address.
+
+    `farewell` where it only ends what a domain would not know of: a TCP segment with FIN or RST.
+    """
 
     address: int
     to: bytes
     sender: bytes
+    farewell: bool = False
 
 
 def read_request(frame: bytes) -> Request | None:
@@ -35,13 +43,15 @@ def read_request(frame: bytes) -> Request | None:
     if sender[0] & 1:  # nobody's own
         return None
     address = None
+    farewell = False
     if kind == ARP:
         address = _read_arp(frame)
     elif kind == IPV4:
         address = _read_ipv4(frame)
+        farewell = address is not None and _is_farewell(frame)
     if address is None or not (to == mac_of(address) or (kind == ARP and to == BROADCAST)):
         return None
-    return Request(address, to, sender)
+    return Request(address, to, sender, farewell)
 
 
 def _read_arp(frame: bytes) -> int | None:
@@ -59,3 +69,15 @@ def _read_ipv4(frame: bytes) -> int | None:
     if first >> 4 != 4 or words < 5 or not 4 * words <= length <= len(frame) - HEADER:
         return None
     return int(target)
+
+
+def _is_farewell(frame: bytes) -> bool:
+    """Whether an IPv4 packet is a TCP segment with FIN or RST; a piece that has not the header is none."""
+    first, _, _, _, fragment, _, protocol, *_ = _IPV4.unpack_from(frame, HEADER)
+    flags = HEADER + 4 * (first & 0xF) + _TCP_FLAGS
+    return (
+        protocol == TCP
+        and not fragment & _OFFSET
+        and flags < len(frame)
+        and frame[flags] & (_FIN | _RST) != 0
+    )

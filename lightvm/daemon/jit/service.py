@@ -173,7 +173,7 @@ class JitService:
         """Do what a frame asks for.
 
         Where its domain runs the bridge delivers it, except an ARP request, of which only the host's filter may think
-        that it would find the domain.
+        that it would find the domain. The end of a connection to a domain that is no more makes no other.
         """
         request = read_request(frame)
         if request is None or request.sender == mac_of(request.address):
@@ -185,6 +185,8 @@ class JitService:
                     self._send(port, (frame,))
                 return
             instance = None  # its domain has ended since the last look
+        if request.farewell:
+            return
         if instance is None:
             instance = self._begin(request.address)
         if instance is not None and len(instance.frames) < MOST_FRAMES:

@@ -10,6 +10,10 @@ from lightvm.daemon.jit.frames import mac_of
 CALLER = bytes.fromhex("0200000000aa")
 
 
+FIN, SYN, RST, ACK = 0x11, 0x02, 0x04, 0x10
+"""Flags of TCP; an end is acknowledgement too."""
+
+
 def number(text: str) -> int:
     return int(IPv4Address(text))
 
@@ -33,12 +37,25 @@ def arp(
     return ethernet(0x0806, payload, to=to, sender=sender)
 
 
-def ipv4(target: str, data: bytes = b"", *, to: bytes | None = None) -> bytes:
+def ipv4(
+    target: str,
+    data: bytes = b"",
+    *,
+    to: bytes | None = None,
+    protocol: int = 6,
+    fragment: int = 0,
+) -> bytes:
     """Return an IPv4 packet: a kernel looks at its checksum."""
+    length, asks = 20 + len(data), number("10.77.0.1")
     header = struct.pack(
-        ">BBHHHBBHII", 0x45, 0, 20 + len(data), 0, 0, 64, 6, 0, number("10.77.0.1"), number(target)
+        ">BBHHHBBHII", 0x45, 0, length, 0, fragment, 64, protocol, 0, asks, number(target)
     )
     total = sum(struct.unpack(">10H", header))
     total = (total & 0xFFFF) + (total >> 16)
     header = header[:10] + (0xFFFF - total).to_bytes(2) + header[12:]
     return ethernet(0x0800, header + data, to=to or mac_of(number(target)))
+
+
+def segment(flags: int) -> bytes:
+    """Return a TCP header, as far as anybody looks at it."""
+    return bytes(12) + bytes([0x50, flags]) + bytes(6)

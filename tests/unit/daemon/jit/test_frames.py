@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightvm.daemon.jit.frames import Request, mac_of, read_request
-from tests.unit.daemon.jit.samples import CALLER, arp, ipv4, number
+from tests.unit.daemon.jit.samples import (
+    ACK,
+    CALLER,
+    FIN,
+    RST,
+    SYN,
+    arp,
+    ipv4,
+    number,
+    segment,
+)
 
 TARGET = "10.77.0.17"
 MAC = bytes.fromhex("024c0a4d0011")
@@ -44,6 +54,27 @@ def test_a_request_says_for_whom_it_is(frame: bytes) -> None:
 )
 def test_all_else_is_none(frame: bytes) -> None:
     assert read_request(frame) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "farewell"),
+    [
+        (ipv4(TARGET, segment(SYN)), False),
+        (ipv4(TARGET, segment(ACK)), False),
+        (ipv4(TARGET, segment(FIN)), True),
+        (ipv4(TARGET, segment(RST)), True),
+        (ipv4(TARGET, segment(FIN)[:13]), False),
+        (ipv4(TARGET, segment(FIN)[:14]), True),
+        (ipv4(TARGET, segment(FIN), protocol=17), False),
+        (ipv4(TARGET, segment(FIN), fragment=1), False),
+        (ipv4(TARGET, segment(FIN), fragment=0x2000), True),
+        (arp(TARGET), False),
+    ],
+)
+def test_the_end_of_a_connection_is_told_from_all_else(frame: bytes, farewell: bool) -> None:
+    request = read_request(frame)
+    assert request is not None
+    assert request.farewell == farewell
 
 
 @pytest.mark.parametrize("frame", [arp(TARGET), ipv4(TARGET, b"data")])

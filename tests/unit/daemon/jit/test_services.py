@@ -20,7 +20,7 @@ from lightvm.daemon.net.filters import ServiceRange
 from lightvm.errors import AddressTaken, OutOfMemory
 from lightvm.model import NetRequest, ServiceStatus
 from lightvm.testing import InMemory, default_config, serve_in_memory
-from tests.unit.daemon.jit.samples import arp, ipv4, number
+from tests.unit.daemon.jit.samples import ACK, FIN, arp, ipv4, number, segment
 from tests.waits import settle, until
 
 IDLE = 10.0
@@ -194,6 +194,21 @@ async def test_a_frame_during_the_end_makes_another(lvm: InMemory) -> None:
     await wait_live(lvm, 1)
     assert sent(lvm)[-1][1] == ipv4("10.77.0.17")
     assert status(lvm).requests == 2
+
+
+async def test_the_end_of_an_old_connection_makes_no_domain(lvm: InMemory) -> None:
+    wire(lvm).deliver(ipv4("10.77.0.17", segment(FIN)))
+    await settle(1)
+    wire(lvm).deliver(ipv4("10.77.0.17", segment(ACK)))
+    await wait_live(lvm, 1)
+    go_on = lvm.hypervisor.hang("destroy")
+    await until(lambda: status(lvm).live == 0)
+    wire(lvm).deliver(ipv4("10.77.0.17", segment(FIN)))
+    await settle(1)
+    go_on.set()
+    await settle()
+    assert status(lvm).requests == status(lvm).created == 1
+    assert [frame for _, frame in sent(lvm)] == [ipv4("10.77.0.17", segment(ACK))]
 
 
 @pytest.mark.parametrize("way", ["destroy", "crash", "stop"])
