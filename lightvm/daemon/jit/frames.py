@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lightvm.daemon.jit.bpf import ARP, IPV4
@@ -12,6 +13,7 @@ HEADER = 14
 _ETHERNET = struct.Struct(">6s6sH")
 _ARP = struct.Struct(">HHBBH6sI6sI")
 _IPV4 = struct.Struct(">BBHHHBBHII")
+_ARP_KIND = ARP.to_bytes(2)
 _ARP_REQUEST = (1, IPV4, 6, 4, 1)
 TCP = 6
 _OFFSET = 0x1FFF
@@ -52,6 +54,17 @@ def read_request(frame: bytes) -> Request | None:
     if address is None or not (to == mac_of(address) or (kind == ARP and to == BROADCAST)):
         return None
     return Request(address, to, sender, farewell)
+
+
+def skip_repeats(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Leave out those ARP requests that say the same as one before: who is not answered asks every second."""
+    said = set()
+    for frame in frames:
+        if frame[12:HEADER] == _ARP_KIND:
+            if frame in said:
+                continue
+            said.add(frame)
+        yield frame
 
 
 def _read_arp(frame: bytes) -> int | None:

@@ -12,7 +12,7 @@ import trio
 from lightvm.daemon.config import ServiceSection
 from lightvm.daemon.creator import Creator
 from lightvm.daemon.domains import LiveDomain, Registry
-from lightvm.daemon.jit.frames import BROADCAST, read_request
+from lightvm.daemon.jit.frames import BROADCAST, read_request, skip_repeats
 from lightvm.daemon.jit.listener import Wire
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.lifecycle import Lifecycle
@@ -30,6 +30,12 @@ from lightvm.model import (
 )
 
 log = structlog.get_logger()
+
+FRAMES_AT_ONCE = 64
+"""Frames that are taken before others have their turn."""
+
+HELD = 3
+"""An idle domain is kept so many times as long at most, while others are being made."""
 
 MOST_FRAMES = 16
 """Frames that are kept for a domain that is being made."""
@@ -99,6 +105,7 @@ class JitService:
         self._instances: dict[int, Instance] = {}
         self._resting: dict[int, float] = {}
         """Addresses for which nothing is done until some moment."""
+        self._making = 0
         self.requests = self.created = self.failed = self.destroyed = 0
 
     async def serve(self, wire: Wire, reopen: Callable[[], Awaitable[Wire]]) -> None:
@@ -133,7 +140,13 @@ class JitService:
         """Take frames until the wire fails."""
         try:
             while True:
-                self.note(await self._wire.receive())
+                frames = [await self._wire.receive()]
+                while len(frames) < FRAMES_AT_ONCE:
+                    if (more := self._wire.receive_nowait()) is None:
+                        break
+                    frames.append(more)
+                for frame in skip_repeats(frames):
+                    self.note(frame)
         except LinkFailed as exc:
             log.warning("not-listening", service=self.name, error=str(exc))
 
@@ -190,7 +203,7 @@ class JitService:
         if instance is None:
             instance = self._begin(request.address)
         if instance is not None and len(instance.frames) < MOST_FRAMES:
-            instance.frames.append(frame)
+            instance.frames = [*skip_repeats([*instance.frames, frame])]
 
     def _begin(self, address: int) -> Instance | None:
         """Begin to make a domain, unless this is not the moment."""
@@ -213,12 +226,15 @@ class JitService:
 
     async def _instantiate(self, instance: Instance) -> None:
         """Make a domain, and give it the frames that have come meanwhile."""
+        self._making += 1
         try:
             domain = await self._create(instance.address)
         except LightVMError as exc:
             del self._instances[instance.address]
             self._fail(instance.address, str(exc))
             return
+        finally:
+            self._making -= 1
         instance.domain = domain
         instance.since = trio.current_time()
         frames, instance.frames = instance.frames, []
@@ -273,9 +289,13 @@ class JitService:
     def look(self, sent: Mapping[str, int | None]) -> None:
         """Begin to destroy idle domains; `sent` is how many packets the guest at each port has sent by now.
 
-        One that is paused is not idle: it cannot send.
+        One that is paused is not idle: it cannot send. While others are being made, idle ones stay for longer: who
+        waits for an answer comes first.
         """
         now = trio.current_time()
+        limit = self._section.idle_seconds
+        if self._making and len(self._instances) < self._section.most:
+            limit *= HELD
         self._resting = {address: end for address, end in self._resting.items() if end > now}
         for instance in list(self._instances.values()):
             domain = instance.domain
@@ -285,7 +305,7 @@ class JitService:
                 del self._instances[instance.address]
             elif domain.paused or sent.get(port) != instance.sent:
                 instance.sent, instance.since = sent.get(port), now
-            elif now - instance.since >= self._section.idle_seconds:
+            elif now - instance.since >= limit:
                 instance.domain = None
                 self._nursery.start_soon(self._retire, instance, domain)
 

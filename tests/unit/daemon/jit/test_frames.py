@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightvm.daemon.jit.frames import Request, mac_of, read_request
+from lightvm.daemon.jit.frames import Request, mac_of, read_request, skip_repeats
 from tests.unit.daemon.jit.samples import (
     ACK,
     CALLER,
@@ -75,6 +75,12 @@ def test_the_end_of_a_connection_is_told_from_all_else(frame: bytes, farewell: b
     request = read_request(frame)
     assert request is not None
     assert request.farewell == farewell
+
+
+def test_who_asks_again_and_again_is_heard_once() -> None:
+    other, data = arp("10.77.0.18"), ipv4(TARGET, b"data")
+    heard = [arp(TARGET), data, arp(TARGET), other, data, arp(TARGET), b""]
+    assert list(skip_repeats(heard)) == [arp(TARGET), data, other, data, b""]
 
 
 @pytest.mark.parametrize("frame", [arp(TARGET), ipv4(TARGET, b"data")])

@@ -15,7 +15,7 @@ from lightvm.client import Client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection, ServiceSection
 from lightvm.daemon.jit.frames import mac_of
 from lightvm.daemon.jit.listener import MemoryWire
-from lightvm.daemon.jit.service import MOST_FRAMES
+from lightvm.daemon.jit.service import HELD, MOST_FRAMES
 from lightvm.daemon.net.filters import ServiceRange
 from lightvm.errors import AddressTaken, OutOfMemory
 from lightvm.model import NetRequest, ServiceStatus
@@ -93,6 +93,34 @@ async def test_frames_that_come_meanwhile_follow_in_order_up_to_a_bound(lvm: InM
     await until(lambda: bool(sent(lvm)))
     assert [frame for _, frame in sent(lvm)] == frames[:MOST_FRAMES]
     assert status(lvm).requests == 1
+
+
+async def test_who_asks_again_and_again_meanwhile_is_heard_once(lvm: InMemory) -> None:
+    go_on = lvm.hypervisor.hang("prepare")
+    lvm.service.pools["net"].shells.clear()
+    for _ in range(3):
+        for _ in range(MOST_FRAMES):
+            wire(lvm).deliver(arp("10.77.0.17"))
+        await settle(1)
+    wire(lvm).deliver(ipv4("10.77.0.17"))
+    await settle(1)
+    go_on.set()
+    await wait_live(lvm, 1)
+    assert [frame for _, frame in sent(lvm)] == [arp("10.77.0.17"), ipv4("10.77.0.17")]
+
+
+async def test_who_is_idle_stays_while_others_wait(lvm: InMemory) -> None:
+    wire(lvm).deliver(arp("10.77.0.17"))
+    await wait_live(lvm, 1)
+    go_on = lvm.hypervisor.hang("prepare")
+    lvm.service.pools["net"].shells.clear()
+    wire(lvm).deliver(arp("10.77.0.18"))
+    await settle((HELD - 1) * IDLE)
+    assert status(lvm).live == 1
+    await settle(2 * IDLE)
+    assert status(lvm).live == 0
+    go_on.set()
+    await wait_live(lvm, 1)
 
 
 async def test_each_address_has_a_domain_of_its_own(lvm: InMemory) -> None:
