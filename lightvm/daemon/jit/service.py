@@ -34,6 +34,9 @@ log = structlog.get_logger()
 FRAMES_AT_ONCE = 64
 """Frames that are taken before others have their turn."""
 
+DESTROYED_AT_ONCE = 4
+"""Domains of a service that are destroyed at the same time: each has its time only from then on."""
+
 HELD = 3
 """An idle domain is kept so many times as long at most, while others are being made."""
 
@@ -105,7 +108,7 @@ class JitService:
         self._instances: dict[int, Instance] = {}
         self._resting: dict[int, float] = {}
         """Addresses for which nothing is done until some moment."""
-        self._making = 0
+        self._making = self._retiring = 0
         self.requests = self.created = self.failed = self.destroyed = 0
 
     async def serve(self, wire: Wire, reopen: Callable[[], Awaitable[Wire]]) -> None:
@@ -305,8 +308,9 @@ class JitService:
                 del self._instances[instance.address]
             elif domain.paused or sent.get(port) != instance.sent:
                 instance.sent, instance.since = sent.get(port), now
-            elif now - instance.since >= limit:
+            elif now - instance.since >= limit and self._retiring < DESTROYED_AT_ONCE:
                 instance.domain = None
+                self._retiring += 1
                 self._nursery.start_soon(self._retire, instance, domain)
 
     async def _retire(self, instance: Instance, domain: LiveDomain) -> None:
@@ -316,6 +320,7 @@ class JitService:
         except LightVMError as exc:
             log.error("not-destroyed", domain=domain.record.name, error=str(exc))
         self.destroyed += 1
+        self._retiring -= 1
         del self._instances[instance.address]
         if instance.frames and (another := self._begin(instance.address)) is not None:
             another.frames = instance.frames

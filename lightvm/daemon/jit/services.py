@@ -15,7 +15,7 @@ from lightvm.daemon.creator import Creator
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.jit.listener import Wire, Wires
-from lightvm.daemon.jit.service import JitService, served_address
+from lightvm.daemon.jit.service import DESTROYED_AT_ONCE, JitService, served_address
 from lightvm.daemon.journal import Journal, ServiceGoneRecord, ServiceRecord
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.filters import ServiceRange
@@ -34,9 +34,6 @@ from lightvm.model import ExitReason, ServiceStatus
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-
-MOST_AT_ONCE = 4
-"""Domains of a removed service that are destroyed at the same time: each has its time only from then on."""
 
 
 class JitServices:
@@ -249,7 +246,7 @@ class JitServices:
 
     async def _destroy_all(self, name: str) -> None:
         """Destroy the domains of a service; one with which that fails is Doctor's."""
-        limiter = trio.CapacityLimiter(MOST_AT_ONCE)
+        limiter = trio.CapacityLimiter(DESTROYED_AT_ONCE)
         async with trio.open_nursery() as nursery:
             for domain in self._domains(name):
                 nursery.start_soon(self._destroy, domain, limiter)

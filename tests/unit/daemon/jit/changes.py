@@ -9,7 +9,7 @@ import msgspec
 from lightvm.client import Client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection, ServiceSection
 from lightvm.daemon.jit.listener import MemoryWire
-from lightvm.daemon.jit.services import MOST_AT_ONCE
+from lightvm.daemon.jit.service import DESTROYED_AT_ONCE
 from lightvm.model import ServiceRequest
 from lightvm.testing import InMemory, default_config
 from tests.unit.daemon.jit.samples import arp, number
@@ -89,7 +89,7 @@ def state(lvm: InMemory) -> object:
 
 
 async def make_more_than_are_destroyed_at_once(lvm: InMemory) -> None:
-    targets = [f"10.77.0.{64 + number}" for number in range(MOST_AT_ONCE + 1)]
+    targets = [f"10.77.0.{64 + number}" for number in range(DESTROYED_AT_ONCE + 1)]
     for target in targets:
         deliver(lvm, target)
     await wait_live(lvm, *(f"web-{target}" for target in targets))

@@ -123,6 +123,21 @@ async def test_who_is_idle_stays_while_others_wait(lvm: InMemory) -> None:
     await wait_live(lvm, 1)
 
 
+async def test_those_who_are_idle_go_a_few_at_a_time(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightvm.daemon.jit.service.DESTROYED_AT_ONCE", 1)
+    for target in ("10.77.0.17", "10.77.0.18"):
+        wire(lvm).deliver(arp(target))
+    await wait_live(lvm, 2)
+    go_on = lvm.hypervisor.hang("destroy")
+    await settle(2 * IDLE)
+    assert status(lvm).live == 1
+    go_on.set()
+    await wait_live(lvm, 0)
+    await until(lambda: status(lvm).destroyed == 2)
+
+
 async def test_each_address_has_a_domain_of_its_own(lvm: InMemory) -> None:
     for target in ("10.77.0.17", "10.77.0.18"):
         wire(lvm).deliver(arp(target))
