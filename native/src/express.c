@@ -41,8 +41,7 @@ static void write_duration(const struct lvm_form *form, uint32_t blank, int64_t 
     }
 }
 
-static void fill_form(const struct lvm_form *form, int64_t offset_ns,
-                      const struct lvm_outcome *at)
+static void fill_form(const struct lvm_form *form, int64_t offset_ns, const struct lvm_outcome *at)
 {
     write_time(form, form->created, at->loaded + offset_ns);
     write_time(form, form->ready, at->heard + offset_ns);

@@ -273,11 +273,11 @@ struct lvm_desk {
     uint32_t nr_offers;
     const struct lvm_offer *offers;
     /* What came of it. */
-    uint32_t client_here; /* whether the client has something */
-    uint32_t alone;       /* whether nobody else has, as far as was looked */
-    int32_t received;     /* bytes in `buffer`, 0 where the client has gone, or -errno */
-    uint32_t taken;       /* from LVM_SPOILT on: which offer */
-    int32_t sent;         /* LVM_ANSWERED: so many bytes of the reply, or -errno */
+    uint32_t client_here;       /* whether the client has something */
+    uint32_t alone;             /* whether nobody else has, as far as was looked */
+    int32_t received;           /* bytes in `buffer`, 0 where the client has gone, or -errno */
+    uint32_t taken;             /* from LVM_SPOILT on: which offer */
+    int32_t sent;               /* LVM_ANSWERED: so many bytes of the reply, or -errno */
     struct lvm_outcome outcome; /* from LVM_SPOILT on */
 };
 

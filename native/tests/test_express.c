@@ -141,7 +141,8 @@ static void what_fails_is_spoilt(void)
     unpause_fails = -ESRCH;
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_SPOILT);
-    CHECK(scene.desk.outcome.error == -ESRCH && scene.desk.outcome.journalled == sizeof(record) - 1);
+    CHECK(scene.desk.outcome.error == -ESRCH
+          && scene.desk.outcome.journalled == sizeof(record) - 1);
     strike(&scene);
 }
 
@@ -178,11 +179,8 @@ static void several_are_carried_out_up_to_the_first_that_fails(void)
     set(&scene);
     const struct lvm_ticket *tickets[] = {&scene.ticket, &scene.ticket};
     struct lvm_outcome outcomes[2];
-    struct lvm_batch batch = {.journal = journal,
-                              .spin_us = 77,
-                              .nr = 2,
-                              .tickets = tickets,
-                              .outcomes = outcomes};
+    struct lvm_batch batch = {
+        .journal = journal, .spin_us = 77, .nr = 2, .tickets = tickets, .outcomes = outcomes};
     const uint32_t length = sizeof(record) - 1;
     CHECK(lvm_carry_out(&batch) == 2);
     CHECK(loads == 2 && unpauses == 2);
