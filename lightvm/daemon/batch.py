@@ -17,7 +17,7 @@ TOGETHER = 16
 """So many guests start before the first of them is waited for, and before others have their turn."""
 
 READY_TOGETHER = 128
-"""The same of those that are ready to be carried out, and take a tenth of the time."""
+"""The same of those that there are tickets for, which take less of it."""
 
 
 async def create_all(

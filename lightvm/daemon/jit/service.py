@@ -108,7 +108,7 @@ class JitService:
         self._instances: dict[int, Instance] = {}
         self._resting: dict[int, float] = {}
         """Addresses for which nothing is done until some moment."""
-        self._making = self._retiring = 0
+        self._retiring = 0
         self.requests = self.created = self.failed = self.destroyed = 0
 
     async def serve(self, wire: Wire, reopen: Callable[[], Awaitable[Wire]]) -> None:
@@ -229,15 +229,12 @@ class JitService:
 
     async def _instantiate(self, instance: Instance) -> None:
         """Make a domain, and give it the frames that have come meanwhile."""
-        self._making += 1
         try:
             domain = await self._create(instance.address)
         except LightVMError as exc:
             del self._instances[instance.address]
             self._fail(instance.address, str(exc))
             return
-        finally:
-            self._making -= 1
         instance.domain = domain
         instance.since = trio.current_time()
         frames, instance.frames = instance.frames, []
@@ -297,7 +294,8 @@ class JitService:
         """
         now = trio.current_time()
         limit = self._section.idle_seconds
-        if self._making and len(self._instances) < self._section.most:
+        unfinished = sum(instance.domain is None for instance in self._instances.values())
+        if unfinished > self._retiring and len(self._instances) < self._section.most:
             limit *= HELD
         self._resting = {address: end for address, end in self._resting.items() if end > now}
         for instance in list(self._instances.values()):

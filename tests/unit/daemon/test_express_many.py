@@ -16,6 +16,7 @@ from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.journal import read_journal
 from lightvm.model import Created, CreateRequest, CreateResult, Source, State, WaitFor
 from lightvm.testing import InMemory
+from lightvm.xen.fake_domain import FakeDomain
 from tests.cancel.leftovers import assert_nothing_left
 from tests.unit.daemon.raw import call, open_raw
 from tests.waits import settle, until
@@ -162,7 +163,7 @@ async def test_guests_that_are_not_quick_are_waited_for(
     await make_ready(client, request_of)
     guests = lvm.hypervisor._guests
     run = guests.run
-    late: list[object] = []
+    late: list[FakeDomain] = []
     monkeypatch.setattr(guests, "run", late.append)
     results: list[CreateResult] = []
 
@@ -175,5 +176,5 @@ async def test_guests_that_are_not_quick_are_waited_for(
         await settle(1)
         assert not results
         for each in late:
-            run(each)  # type: ignore[arg-type]
+            run(each)
     assert {each.domain.state for each in created(results)} == {State.READY}
