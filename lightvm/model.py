@@ -282,13 +282,15 @@ class Flavor(_Value, frozen=True, kw_only=True):
 
 
 class Pool(_Value, frozen=True, kw_only=True):
-    """The state and the counters of one flavor's pool, since the daemon started.
+    """The state of one flavor's pool, and its counters since the daemon started.
 
-    `instant` are those of the `hits` whose reply was ready before their call.
+    `tickets` are those of the `shells` that are ready for what is asked most; `instant` those of the `hits` whose
+    reply was ready before their call.
     """
 
     flavor: str
     shells: int
+    tickets: int
     low: int
     high: int
     hits: int

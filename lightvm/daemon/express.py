@@ -48,8 +48,11 @@ LONGEST_CALL = 16384
 HEARD_LATELY = 4
 """A call counts as one that is made often when it is among so many before it."""
 
+FIRST_TICKETS = 16
+"""Of one pool: those of the shells that are taken next. They are made without a rest."""
+
 REST = 9
-"""After each ticket others have so many times as long: making them takes a tenth of the daemon's time."""
+"""After each further ticket others have so many times as long: making them takes a tenth of the daemon's time."""
 
 
 class Demand(msgspec.Struct, eq=False):
@@ -126,7 +129,7 @@ class Express:
         if meant is None or meant.wish.pool is None or not self._rehearser.suits(meant):
             return
         pool = meant.wish.pool
-        before = next((d for d in self._demands.values() if d.pool is pool), None)
+        before = self._demand_for(pool)
         demand = before
         if demand is None or demand.meant.request != request:
             demand = Demand(pool, meant)
@@ -135,6 +138,9 @@ class Express:
             del self._demands[next(iter(self._demands))]
         self._demands[call] = demand
         self._want()
+
+    def _demand_for(self, pool: ShellPool) -> Demand | None:
+        return next((d for d in self._demands.values() if d.pool is pool), None)
 
     def _drop(self, demand: Demand | None) -> None:
         self._demands = {call: d for call, d in self._demands.items() if d is not demand}
@@ -148,12 +154,13 @@ class Express:
                 await self._make_some(demand)
 
     async def _make_some(self, demand: Demand) -> None:
-        for shell in list(islice(reversed(demand.pool.shells), MOST_TICKETS)):
+        for number, shell in enumerate(list(islice(reversed(demand.pool.shells), MOST_TICKETS))):
             if shell.uuid not in demand.tickets:
                 await self._pools.wait_quiet(QUIET_SECONDS)
                 begun = time.perf_counter()
                 self._make(demand, shell)
-                await trio.sleep(REST * (time.perf_counter() - begun))
+                rest = REST if number >= FIRST_TICKETS else 0
+                await trio.sleep(rest * (time.perf_counter() - begun))
         here = {shell.uuid for shell in demand.pool.shells}
         for uuid in demand.tickets.keys() - here:
             del demand.tickets[uuid]
@@ -165,6 +172,11 @@ class Express:
         rehearsal = self._rehearser.rehearse(shell, demand.pool, demand.meant)
         if rehearsal is not None:
             demand.tickets[shell.uuid] = rehearsal
+
+    def count_tickets(self, pool: ShellPool) -> int:
+        """Return how many of a pool's shells have a ticket."""
+        demand = self._demand_for(pool)
+        return sum(shell.uuid in demand.tickets for shell in pool.shells) if demand else 0
 
     # Waiting with them
 

@@ -267,7 +267,8 @@ async def flavors(service: Service, call: calls.Nothing, caller: Caller) -> msgs
 
 async def pool_status(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Describe the pools."""
-    return calls.PoolStatusReply(pools=tuple(pool.describe() for pool in service.pools))
+    count = service.express.count_tickets
+    return calls.PoolStatusReply(pools=tuple(pool.describe(count(pool)) for pool in service.pools))
 
 
 async def services(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:

@@ -72,12 +72,13 @@ class ShellPool:
                 self.shape, window_kib=min(needed, self.shape.memory_kib, MAX_WINDOW_KIB)
             )
 
-    def describe(self) -> Pool:
-        """Return state and counters as a value."""
+    def describe(self, tickets: int) -> Pool:
+        """Return state and counters as a value; how many shells have a ticket is the caller's to know."""
         flavor = self.flavor
         return Pool(
             flavor=flavor.name,
             shells=len(self.shells),
+            tickets=tickets,
             low=flavor.low,
             high=flavor.high,
             hits=self.hits,

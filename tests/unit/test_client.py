@@ -75,7 +75,16 @@ async def test_every_plain_verb_calls_its_method(start_daemon: StartDaemon) -> N
         name="tiny", memory_kib=4096, vcpus=1, low=2, high=4, networks=(), disks=0, mode=Mode.NOXS
     )
     pool = Pool(
-        flavor="tiny", shells=4, low=2, high=4, hits=1, instant=0, misses=0, prepared=5, discarded=0
+        flavor="tiny",
+        shells=4,
+        tickets=1,
+        low=2,
+        high=4,
+        hits=1,
+        instant=0,
+        misses=0,
+        prepared=5,
+        discarded=0,
     )
     finding = Finding(kind="domain", verdict=Verdict.OK, what="12", detail="web-1")
     daemon = start_daemon(

@@ -15,6 +15,7 @@ from typing import ParamSpec
 import lightvm
 from benchmarks.record import Budget
 from lightvm.blocking import Client
+from lightvm.daemon.express import MOST_TICKETS
 from lightvm.errors import LightVMError, NoDaemon
 from lightvm.model import Created, Mode, NetRequest, Source, WaitFor
 
@@ -25,6 +26,7 @@ NOOP, DAYTIME, ECHO = (str(GUESTS / name) for name in ("noop", "daytime", "echo"
 BRIDGE, HOST = "lvbench0", "10.79.0.1"
 NET = [NetRequest(network="bench")]
 STOP_SECONDS = FILL_SECONDS = 600.0
+TICKETS_SECONDS = 120.0
 WARM_UP = 40
 """Creates before the first that counts: they pay for what is done once."""
 QUIET_SECONDS = 3.0
@@ -200,12 +202,18 @@ def create_timed(
 
 
 def warm_up(client: Client, n: int = WARM_UP, *, vif: bool = False, mode: Mode = Mode.NOXS) -> None:
-    """Create from the pool, and destroy again, without counting."""
+    """Create from the pool, and destroy again, without counting; then the pool is ready for more of the same."""
     nets = NET if vif else None
-    made = [create_timed(client, nets=nets, mode=mode, wait=None)[0] for _ in range(n)]
+    wait = WaitFor.READY if mode is Mode.NOXS else None
+    made = [create_timed(client, nets=nets, mode=mode, wait=wait)[0] for _ in range(n)]
     for each in made:
         client.destroy(each.domain.uuid)
     time.sleep(QUIET_SECONDS)
+    budget = Budget(TICKETS_SECONDS)
+    while any(0 < p.tickets < min(p.shells, MOST_TICKETS) for p in client.pool_status()):
+        if budget.is_over:
+            raise TimeoutError(f"not every shell has its ticket after {TICKETS_SECONDS:.0f} s")
+        time.sleep(0.5)
 
 
 def vif_address(created: Created) -> str:

@@ -8,7 +8,10 @@ from lightvm.blocking import Client
 from lightvm.cli.output import print_json, print_table
 from lightvm.cli.parser import add_format
 
-_COUNTS = ("shells", "low", "high", "hits", "instant", "misses", "prepared", "discarded")
+_COUNTS = (
+    *("shells", "tickets", "low", "high"),
+    *("hits", "instant", "misses", "prepared", "discarded"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -276,6 +276,7 @@ def test_events_in_json_are_one_line_each(run: Run, watched: str) -> None:
 POOL = Pool(
     flavor="tiny",
     shells=4,
+    tickets=1,
     low=2,
     high=8,
     hits=120,
@@ -291,9 +292,9 @@ def test_pool_is_a_table(run: Run, start_daemon: StartDaemon) -> None:
     other = msgspec.structs.replace(POOL, flavor="big", last_error=None)
     daemon = start_daemon(answering(PoolStatus=calls.PoolStatusReply(pools=(POOL, other))))
     assert run("--socket", daemon.path, "pool").out == (
-        "FLAVOR  SHELLS  LOW  HIGH  HITS  INSTANT  MISSES  PREPARED  DISCARDED  LAST ERROR\n"
-        "tiny         4    2     8   120        7       3       127          1  no room\n"
-        "big          4    2     8   120        7       3       127          1\n"
+        "FLAVOR  SHELLS  TICKETS  LOW  HIGH  HITS  INSTANT  MISSES  PREPARED  DISCARDED  LAST ERROR\n"
+        "tiny         4        1    2     8   120        7       3       127          1  no room\n"
+        "big          4        1    2     8   120        7       3       127          1\n"
     )
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from lightvm import calls, wire
 from lightvm.client import Client
+from lightvm.daemon import express
 from lightvm.daemon.express import LONGEST_CALL, MOST_CALLS, Met
 from lightvm.daemon.journal import read_journal
 from lightvm.model import (
@@ -144,6 +145,22 @@ async def test_each_time_there_is_another(lvm: InMemory, client: Client, quick: 
         await settle(0.01)  # its guest has said something
     assert len({d.uuid for d in made} | {d.name for d in made}) == 4
     assert {d.uuid for d in await client.list()} == {d.uuid for d in made}
+
+
+@pytest.mark.parametrize(("without_rest", "made"), [(0, 1), (1, 2)])
+async def test_the_shells_that_are_next_are_made_ready_first_and_without_a_rest(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch, without_rest: int, made: int
+) -> None:
+    monkeypatch.setattr(express, "REST", 1e9)
+    monkeypatch.setattr(express, "FIRST_TICKETS", without_rest)
+    await ask_often(lvm, client, CreateRequest(image=lvm.noop, wait=READY))
+    await settle()
+    shells = lvm.service.pools["tiny"].shells
+    assert len(shells) == 2
+    (demand,) = lvm.service.express._demands.values()
+    assert demand.tickets.keys() == {shell.uuid for shell in list(shells)[-made:]}
+    status = {each.flavor: each.tickets for each in await client.pool_status()}
+    assert (status["tiny"], status["net"]) == (made, 0)
 
 
 async def test_those_who_say_the_same_in_other_words_share(
