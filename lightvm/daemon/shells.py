@@ -72,7 +72,7 @@ class ShellPool:
                 self.shape, window_kib=min(needed, self.shape.memory_kib, MAX_WINDOW_KIB)
             )
 
-    def describe(self, tickets: int) -> Pool:
+    def describe(self, tickets: int = 0) -> Pool:
         """Return state and counters as a value; how many shells have a ticket is the caller's to know."""
         flavor = self.flavor
         return Pool(
