@@ -13,7 +13,7 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.model import ServiceStatus
-from tests.lab.daemon import DAYTIME, DaemonProcess, beside, eventually
+from tests.lab.daemon import DAYTIME, SHELL_SECONDS, DaemonProcess, beside, eventually
 from tests.lab.network import BRIDGE, HELD, NETWORK
 
 CLIENTS, EVERY_SECONDS, IDLE_SECONDS = 100, 0.05, 10
@@ -99,7 +99,10 @@ def test_a_hundred_clients_get_a_domain_each(client: Client, daemon: DaemonProce
     # A guest may answer before the daemon has heard that it is ready.
     eventually(lambda: status(client).created - before.created >= CLIENTS, "all are counted")
     assert status(client).failed == before.failed
-    eventually(lambda: not client.list(), "all are idle, and go", 120)
+    gone = eventually(
+        lambda: not client.list(), "all are idle, and go", 120 + CLIENTS * SHELL_SECONDS
+    )
+    print(f"all gone after {gone:.1f} s more")
 
 
 def test_the_next_daemon_takes_its_domains_over(client: Client, daemon: DaemonProcess) -> None:

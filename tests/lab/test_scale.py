@@ -12,26 +12,34 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.model import Source, WaitFor
-from tests.lab.daemon import DAYTIME, DaemonProcess, assert_nothing_leaked, eventually, nodes
+from tests.lab.daemon import (
+    DAYTIME,
+    SHELL_SECONDS,
+    DaemonProcess,
+    assert_nothing_leaked,
+    eventually,
+    nodes,
+)
 from tests.lab.network import BRIDGE, HELD, NET, NETWORK, address, ports
 
 pytestmark = pytest.mark.scale
 
 GUESTS_AT_ONCE = 500
+SHELLS = GUESTS_AT_ONCE + 8
 PATIENCE = 1200.0
 
 
 @pytest.fixture
 def crowd(tmp_path: Path) -> Iterator[DaemonProcess]:
     """A daemon with a pool for all."""
-    more = NETWORK.replace("high = 4", f"high = {GUESTS_AT_ONCE + 8}").replace("/24", "/16")
+    more = NETWORK.replace("high = 4", f"high = {SHELLS}").replace("/24", "/16")
     process = DaemonProcess(tmp_path, low=0, high=0, more=more)
     process.start()
     with Client(process.socket) as client:
         eventually(
-            lambda: max(pool.shells for pool in client.pool_status()) >= GUESTS_AT_ONCE + 8,
+            lambda: max(pool.shells for pool in client.pool_status()) >= SHELLS,
             "the pool is full",
-            PATIENCE,
+            SHELLS * SHELL_SECONDS,
         )
     yield process
     process.stop()
