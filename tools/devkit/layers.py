@@ -157,14 +157,20 @@ LAYERS = (
     ),
     *(
         Layer(
-            name=name,
-            about=f"hundreds of guests on real Xen: {suite}; takes minutes, and is run where it is named",
-            work=lab_layer(
-                suite, "tests/lab", "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"
-            ),
+            name=f"{name}{'' if suite == 'bookworm' else f'-{suite}'}",
+            about=f"{about} on real Xen: {suite}; takes long, and is run where it is named",
+            work=lab_layer(suite, *files, "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"),
             named_only=True,
         )
-        for name, suite in (("scale", "bookworm"), ("scale-trixie", "trixie"))
+        for name, about, files in (
+            ("scale", "hundreds of guests", ("tests/lab/test_jit.py", "tests/lab/test_scale.py")),
+            (
+                "beside-xl",
+                "the same from LightVM and xl",
+                ("tests/lab/test_neighbours.py", "tests/lab/test_same_configurations.py"),
+            ),
+        )
+        for suite in ("bookworm", "trixie")
     ),
 )
 
@@ -183,7 +189,7 @@ def run_layers(names: list[str]) -> int:
             outcomes[layer.name] = f"FAILED ({exc})"
     print("=== layers")
     for layer in LAYERS:
-        print(f"{layer.name:12} {outcomes.get(layer.name, 'skipped: not asked for')}")
+        print(f"{layer.name:16} {outcomes.get(layer.name, 'skipped: not asked for')}")
     failed = sum(outcome != "passed" for outcome in outcomes.values())
     print(f"layers: {len(outcomes) - failed} passed, {failed} failed")
     return 1 if failed else 0
