@@ -18,6 +18,7 @@ from xenlab.suites import DEFAULT_SUITE, SUITES
 from benchmarks.comparison import compare, render
 from benchmarks.counting import count_in_memory
 from benchmarks.experiments import EXPERIMENTS
+from benchmarks.joining import join_runs
 from benchmarks.report import render_verdicts, write_report
 from benchmarks.revisions import compare_revisions
 from benchmarks.rows import BadRows, read_rows
@@ -75,6 +76,13 @@ def report(options: argparse.Namespace) -> None:
     """Write report and pictures again, from the files of a run."""
     print(write_report(options.directory))
     print(render_verdicts(read_rows(options.directory)))
+
+
+def join(options: argparse.Namespace) -> None:
+    """Make one run of several, each of which has some of the experiments, and write its report."""
+    join_runs(options.directories, options.to)
+    if finish(options.to):
+        print(render_verdicts(read_rows(options.to)))
 
 
 def compare_runs(options: argparse.Namespace) -> None:
@@ -165,6 +173,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--to", type=Path, help="directory for the results; a new one of the cache"
     )
     add("report", report).add_argument("directory", type=Path, help="of a run")
+    parts = add("join", join)
+    parts.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="of a run")
+    parts.add_argument("--to", type=Path, required=True, help="directory for the whole")
     two = add("compare", compare_runs)
     two.add_argument("a", help="directory of a run, or a revision")
     two.add_argument("b", help="another")
