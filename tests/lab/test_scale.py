@@ -42,6 +42,9 @@ def crowd(tmp_path: Path) -> Iterator[DaemonProcess]:
             SHELLS * SHELL_SECONDS,
         )
     yield process
+    with Client(process.socket, limit_s=PATIENCE) as client:
+        for domain in client.list(all=True):  # where the test has failed
+            client.destroy(domain.uuid, missing_ok=True, wait=True)
     process.stop()
     assert not [things for count in HELD if (things := count())]
     subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
