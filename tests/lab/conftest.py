@@ -15,9 +15,14 @@ from tests.lab.emulator import run_test
 from tests.lab.network import BRIDGE, HELD, NETWORK
 
 
+def in_dom0() -> bool:
+    """Whether this is a dom0 of Xen."""
+    return Path("/proc/xen/capabilities").exists()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip where there is no Xen: these tests are for a dom0."""
-    if Path("/proc/xen/capabilities").exists():
+    if in_dom0():
         return
     skip = pytest.mark.skip(reason="not in a Xen dom0: run tools/test lab")
     for item in items:
@@ -28,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test again that has failed because the emulator has lost a guest."""
-    if not item.path.is_relative_to(Path(__file__).parent):
+    if not item.path.is_relative_to(Path(__file__).parent) or not in_dom0():
         return None
     run_test(item, nextitem)
     return True
@@ -37,7 +42,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.fixture(scope="session", autouse=True)
 def patient_neighbours() -> None:
     """Let this host ask for an address twenty times, and not three: emulated guests answer late where much goes on."""
-    if Path("/proc/xen/capabilities").exists():
+    if in_dom0():
         Path("/proc/sys/net/ipv4/neigh/default/mcast_solicit").write_text("20")
 
 

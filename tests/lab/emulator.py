@@ -1,8 +1,8 @@
 """Guests that the emulated processor loses.
 
 Now and then a guest ends in a triple fault, as it comes back from an exit to Xen. The state that Xen then dumps as the
-guest's is mostly Xen's own, and sometimes the guest's (docs/lab.md). It was seen with QEMU's emulation of SVM, with
-guests of xl as well, most of all while they exit to Xen often.
+guest's is Xen's own or the guest's (docs/lab.md). It was seen with QEMU's emulation of SVM, with guests of xl as well,
+most of all while they exit to Xen often.
 
 A toolstack that starts guests in a wrong state would cause the same, but each time.
 """
@@ -19,33 +19,27 @@ MOST_RUNS = 3
 
 _LOST = re.compile(r"^\(XEN\) d(\d+)v\d+ Triple fault", re.MULTILINE)
 
-_known: set[int] = set()
-"""Domids of those that were lost, as far as anybody has looked."""
-
 
 def find_lost(log: str) -> set[int]:
     """Return the domids of lost guests in a log of Xen."""
     return {int(domid) for domid in _LOST.findall(log)}
 
 
-def is_excused() -> bool:
-    """Whether guests were lost since the last look."""
-    log = subprocess.run(["xl", "dmesg"], capture_output=True, text=True, check=False).stdout
-    lost = find_lost(log) - _known
-    _known.update(lost)
-    if lost:
-        print(f"\nthe emulator has lost domain {', '.join(map(str, sorted(lost)))}: once more")
-    return bool(lost)
+def read_log() -> str:
+    """Return what Xen has logged."""
+    return subprocess.run(["xl", "dmesg"], capture_output=True, text=True, check=False).stdout
 
 
 def run_test(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Run a test; once more where it fails after the emulator has lost a guest, and as often as that happens."""
+    """Run a test; once more where it fails while the emulator loses a guest, and as often as that happens."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for run in range(MOST_RUNS):
+        before = find_lost(read_log())
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         failed = any(report.failed for report in reports)
-        if not failed or run == MOST_RUNS - 1 or not is_excused():
+        if not failed or run == MOST_RUNS - 1 or not (lost := find_lost(read_log()) - before):
             break
+        print(f"\nthe emulator has lost domain {', '.join(map(str, sorted(lost)))}: once more")
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

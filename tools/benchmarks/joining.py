@@ -1,4 +1,4 @@
-"""Experiments that ran one by one, as one run: on an emulated machine all of them together take hours.
+"""Experiments that ran one by one, as one run: where all of them together take longer than there is.
 
 What is compared was still measured side by side, since each experiment has its own contenders and its own yardstick.
 """

@@ -8,10 +8,7 @@ from lightvm.blocking import Client
 from lightvm.cli.output import print_json, print_table
 from lightvm.cli.parser import add_format
 
-_COUNTS = (
-    *("shells", "tickets", "low", "high"),
-    *("hits", "instant", "misses", "prepared", "discarded"),
-)
+_COUNTS = ["shells", "tickets", "low", "high", "hits", "instant", "misses", "prepared", "discarded"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
