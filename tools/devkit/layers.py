@@ -58,16 +58,18 @@ def pytest_layer(*paths: str) -> Callable[[], int]:
     return work
 
 
-def lab_layer(suite: str, *arguments: str, guests: bool = False) -> Callable[[], int]:
+def lab_layer(
+    suite: str, *arguments: str, guests: bool = False, steady: bool = False
+) -> Callable[[], int]:
     """Return a layer that runs pytest in the dom0 of a lab of that suite, in one interpreter.
 
-    With `guests` there is a drive with unmodified guests.
+    With `guests` there is a drive with unmodified guests. A `steady` lab loses none of those that run.
     """
 
     def work() -> int:
         name = f"test-{suite}"
         drive = open_guests(find_suite(suite)) if guests else None
-        with Lab(name, suite=suite) as lab:
+        with Lab(name, suite=suite, steady=steady) as lab:
             if drive is not None:
                 lab.attach(drive)
             return run_in_dom0(lab, *arguments)
@@ -125,7 +127,7 @@ LAYERS = (
         name="lab-linux",
         about="a Linux on real Xen: bookworm; in a lab of its own",
         suite="bookworm",
-        work=lab_layer("bookworm", "tests/lab", "-m", "linux"),
+        work=lab_layer("bookworm", "tests/lab", "-m", "linux", steady=True),
     ),
     Layer(
         name="lab-trixie",
@@ -150,7 +152,7 @@ LAYERS = (
         Layer(
             name=name,
             about=f"Debian's guests under LightVM and xl: {suite}; takes minutes, and is run where it is named",
-            work=lab_layer(suite, "tests/lab", "-m", "guests", "-s", guests=True),
+            work=lab_layer(suite, "tests/lab", "-m", "guests", "-s", guests=True, steady=True),
             named_only=True,
         )
         for name, suite in (("guests", "bookworm"), ("guests-trixie", "trixie"))
@@ -159,7 +161,9 @@ LAYERS = (
         Layer(
             name=f"{name}{'' if suite == 'bookworm' else f'-{suite}'}",
             about=f"{about} on real Xen: {suite}; takes long, and is run where it is named",
-            work=lab_layer(suite, *files, "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"),
+            work=lab_layer(
+                suite, *files, "-m", "scale", "-s", "-o", "faulthandler_timeout=3600", steady=True
+            ),
             named_only=True,
         )
         for name, about, files in (

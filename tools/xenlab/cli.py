@@ -54,6 +54,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_build_options(up)
     up.add_argument("--memory", default=DEFAULT_MEMORY, help="of the whole host (%(default)s)")
     up.add_argument("--cpus", type=positive, default=DEFAULT_CPUS, help="of the host (%(default)s)")
+    up.add_argument(
+        "--steady", action="store_true", help="slower, but loses no guest: one thread runs all cpus"
+    )
     up.add_argument("--fresh", action="store_true", help="boot from power-on, not from a snapshot")
 
     down = add("down", verbs.down, "end a lab and remove its disk")

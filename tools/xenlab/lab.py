@@ -59,6 +59,7 @@ class Lab:
         cpus: int = DEFAULT_CPUS,
         fresh: bool = False,
         instructions: bool = False,
+        steady: bool = False,
     ) -> None:
         self.name = name
         self.directory = lab_directory(name)
@@ -67,6 +68,7 @@ class Lab:
             memory=parse_memory(memory),
             cpus=cpus,
             instructions=instructions,
+            steady=steady,
         )
         self.fresh = fresh
 

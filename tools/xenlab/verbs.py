@@ -26,6 +26,7 @@ def up(options: argparse.Namespace) -> int:
         memory=options.memory,
         cpus=options.cpus,
         fresh=options.fresh,
+        steady=options.steady,
     )
     lab.up(mirror=options.mirror, assume_yes=options.yes)
     state = lab.require_state()
