@@ -118,6 +118,7 @@ def open_lab(options: argparse.Namespace) -> Lab:
         suite=options.suite,
         cpus=1 if options.instructions else 2,
         instructions=options.instructions,
+        one_thread=options.one_thread,
     )
 
 
@@ -205,6 +206,11 @@ def add_host_options(command: argparse.ArgumentParser) -> None:
         "--instructions",
         action="store_true",
         help="count instructions: slower, and the same each time",
+    )
+    command.add_argument(
+        "--one-thread",
+        action="store_true",
+        help="run all processors of the lab in turn; for unikernels, not Linux",
     )
 
 

@@ -33,6 +33,8 @@ def measure_in_lab(lab: Lab, names: Sequence[str], scale: str, directory: Path) 
     machine = {"project": describe_revision(PROJECT), "host": qemu_version()}
     if lab.shape.instructions:
         machine["instruction count"] = "yes"
+    if lab.shape.one_thread:
+        machine["processors"] = "run by one thread, in turn"
     directory.mkdir(parents=True, exist_ok=True)
     # A lab has programs at fixed addresses; what is measured is a dom0 as Debian has it.
     lab.run("sysctl -q kernel.randomize_va_space=2", check=True)

@@ -59,17 +59,19 @@ def pytest_layer(*paths: str) -> Callable[[], int]:
 
 
 def lab_layer(
-    suite: str, *arguments: str, guests: bool = False, steady: bool = False
+    suite: str, *arguments: str, guests: bool = False, linux: bool = False
 ) -> Callable[[], int]:
     """Return a layer that runs pytest in the dom0 of a lab of that suite, in one interpreter.
 
-    With `guests` there is a drive with unmodified guests. A `steady` lab loses none of those that run.
+    With `guests` there is a drive with unmodified guests. A `linux` guest needs a thread for each processor, and
+    unikernels one for all (`docs/lab.md`).
     """
+    one_thread = not (linux or guests)
 
     def work() -> int:
         name = f"test-{suite}"
         drive = open_guests(find_suite(suite)) if guests else None
-        with Lab(name, suite=suite, steady=steady) as lab:
+        with Lab(name, suite=suite, one_thread=one_thread) as lab:
             if drive is not None:
                 lab.attach(drive)
             return run_in_dom0(lab, *arguments)
@@ -127,7 +129,7 @@ LAYERS = (
         name="lab-linux",
         about="a Linux on real Xen: bookworm; in a lab of its own",
         suite="bookworm",
-        work=lab_layer("bookworm", "tests/lab", "-m", "linux", steady=True),
+        work=lab_layer("bookworm", "tests/lab", "-m", "linux", linux=True),
     ),
     Layer(
         name="lab-trixie",
@@ -152,7 +154,7 @@ LAYERS = (
         Layer(
             name=name,
             about=f"Debian's guests under LightVM and xl: {suite}; takes minutes, and is run where it is named",
-            work=lab_layer(suite, "tests/lab", "-m", "guests", "-s", guests=True, steady=True),
+            work=lab_layer(suite, "tests/lab", "-m", "guests", "-s", guests=True),
             named_only=True,
         )
         for name, suite in (("guests", "bookworm"), ("guests-trixie", "trixie"))
@@ -161,9 +163,7 @@ LAYERS = (
         Layer(
             name=f"{name}{'' if suite == 'bookworm' else f'-{suite}'}",
             about=f"{about} on real Xen: {suite}; takes long, and is run where it is named",
-            work=lab_layer(
-                suite, *files, "-m", "scale", "-s", "-o", "faulthandler_timeout=3600", steady=True
-            ),
+            work=lab_layer(suite, *files, "-m", "scale", "-s", "-o", "faulthandler_timeout=3600"),
             named_only=True,
         )
         for name, about, files in (

@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     up.add_argument("--memory", default=DEFAULT_MEMORY, help="of the whole host (%(default)s)")
     up.add_argument("--cpus", type=positive, default=DEFAULT_CPUS, help="of the host (%(default)s)")
     up.add_argument(
-        "--steady", action="store_true", help="slower, but loses no guest: one thread runs all cpus"
+        "--one-thread", action="store_true", help="run all cpus in turn; for unikernels, not Linux"
     )
     up.add_argument("--fresh", action="store_true", help="boot from power-on, not from a snapshot")
 

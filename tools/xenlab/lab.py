@@ -59,7 +59,7 @@ class Lab:
         cpus: int = DEFAULT_CPUS,
         fresh: bool = False,
         instructions: bool = False,
-        steady: bool = False,
+        one_thread: bool = False,
     ) -> None:
         self.name = name
         self.directory = lab_directory(name)
@@ -68,7 +68,7 @@ class Lab:
             memory=parse_memory(memory),
             cpus=cpus,
             instructions=instructions,
-            steady=steady,
+            one_thread=one_thread,
         )
         self.fresh = fresh
 

@@ -22,14 +22,14 @@ START_PATIENCE = 30.0
 class Shape:
     """What sort of host a lab is.
 
-    With `instructions` its clock counts them. With `steady` one thread runs all its processors in turn.
+    With `instructions` its clock counts them. With `one_thread` one thread runs all its processors in turn.
     """
 
     suite: Suite
     memory: str
     cpus: int
     instructions: bool = False
-    steady: bool = False
+    one_thread: bool = False
 
 
 class Start(enum.Enum):
@@ -77,7 +77,7 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
     # thread=multi: one host thread per virtual CPU, under which a guest is lost now and then
     # (docs/lab.md).  What is saved is the same for both.  qemu64 because richer models (max, EPYC)
     # make dom0 crash early; svm and npt are what HVM and PVH guests need.
-    one_thread = shape.instructions or (shape.steady and start is not Start.SAVE)
+    one_thread = shape.instructions or (shape.one_thread and start is not Start.SAVE)
     threads = "single" if one_thread else "multi"
     command += ["-accel", f"tcg,thread={threads},tb-size=1024", "-cpu", "qemu64,+svm,+npt"]
     if shape.instructions:

@@ -26,7 +26,7 @@ def up(options: argparse.Namespace) -> int:
         memory=options.memory,
         cpus=options.cpus,
         fresh=options.fresh,
-        steady=options.steady,
+        one_thread=options.one_thread,
     )
     lab.up(mirror=options.mirror, assume_yes=options.yes)
     state = lab.require_state()

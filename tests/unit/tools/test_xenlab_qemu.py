@@ -53,12 +53,12 @@ def test_a_clock_that_counts_instructions_has_one_thread_that_executes_them():
     assert "-icount" not in qemu_command(SHAPE, Start.FRESH)
 
 
-def test_a_steady_lab_has_one_thread_and_starts_from_what_others_start_from():
-    steady = replace(SHAPE, steady=True)
+def test_a_lab_of_one_thread_starts_from_what_others_start_from():
+    one_thread = replace(SHAPE, one_thread=True)
     for start in (Start.FRESH, Start.RESUME):
-        assert "thread=single" in " ".join(qemu_command(steady, start))
+        assert "thread=single" in " ".join(qemu_command(one_thread, start))
         assert "thread=multi" in " ".join(qemu_command(SHAPE, start))
-    assert qemu_command(steady, Start.SAVE) == qemu_command(SHAPE, Start.SAVE)
+    assert qemu_command(one_thread, Start.SAVE) == qemu_command(SHAPE, Start.SAVE)
 
 
 def test_the_ssh_server_is_forwarded_to_loopback_alone():
