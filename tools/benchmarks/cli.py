@@ -103,11 +103,11 @@ def measure(options: argparse.Namespace, names: list[str] | tuple[str, ...], to:
     """Run experiments where the options say."""
     say(f"results go to {to}")
     if options.real_host:
-        measure_here(options.python, names, options.scale, to)
+        measure_here(options.python, names, options.scale, to, options.patience)
         return
     with open_lab(options) as lab:
         lab.install()
-        measure_in_lab(lab, names, options.scale, to)
+        measure_in_lab(lab, names, options.scale, to, options.patience)
 
 
 def open_lab(options: argparse.Namespace) -> Lab:
@@ -164,6 +164,13 @@ def make_parser() -> argparse.ArgumentParser:
     whole.add_argument("--scale", choices=["small", "paper"], default="paper")
     for command in (some, whole):
         add_host_options(command)
+        command.add_argument(
+            "--patience",
+            type=float,
+            default=1.0,
+            metavar="N",
+            help="make the time limits N times as long, for a slow machine",
+        )
         command.add_argument(
             "--real-host", action="store_true", help="run on this machine's Xen, as root"
         )

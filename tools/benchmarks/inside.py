@@ -32,22 +32,33 @@ class GivenUp(Exception):
     """An experiment took far longer than it may."""
 
 
-def run_experiments(directory: Path, names: list[str], scale: str, machine: dict[str, str]) -> Run:
-    """Run experiments one after the other; one that fails does not keep the others from their turn."""
+def run_experiments(
+    directory: Path,
+    names: list[str],
+    scale: str,
+    machine: dict[str, str],
+    patience: float = 1.0,
+) -> Run:
+    """Run experiments one after the other; one that fails does not keep the others from their turn.
+
+    Their limits are `patience` times as long.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     run = Run(scale=scale, machine=describe_machine(**machine))
     for name in names:
         outcome = Outcome(experiment=name, failure=UNFINISHED)
         run.outcomes.append(outcome)
         write_run(directory, run)
-        run_one(directory, find_experiment(name), outcome, scale)
+        run_one(directory, find_experiment(name), outcome, scale, patience)
         write_run(directory, run)
     return run
 
 
-def run_one(directory: Path, experiment: Experiment, outcome: Outcome, scale: str) -> None:
+def run_one(
+    directory: Path, experiment: Experiment, outcome: Outcome, scale: str, patience: float = 1.0
+) -> None:
     """Run one experiment; its failure is part of its outcome."""
-    seconds = experiment.seconds(scale)
+    seconds = experiment.seconds(scale, patience)
     record = Record(directory, outcome, scale=scale, budget=Budget(seconds))
     record.say(experiment.about)
     begun = time.monotonic()
@@ -75,11 +86,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--scale", choices=["small", "paper"], default="small")
+    parser.add_argument("--patience", type=float, default=1.0)
     parser.add_argument("--machine", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("experiments", nargs="+")
     options = parser.parse_args()
     machine = dict(pair.split("=", 1) for pair in options.machine)
-    run = run_experiments(options.to, options.experiments, options.scale, machine)
+    run = run_experiments(options.to, options.experiments, options.scale, machine, options.patience)
     return 1 if any(outcome.failure for outcome in run.outcomes) else 0
 
 

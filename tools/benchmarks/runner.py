@@ -25,7 +25,9 @@ RESULTS = f"{IN_DOM0}/results"
 PYTHON = "/opt/lightvm/bin/python"
 
 
-def measure_in_lab(lab: Lab, names: Sequence[str], scale: str, directory: Path) -> None:
+def measure_in_lab(
+    lab: Lab, names: Sequence[str], scale: str, directory: Path, patience: float = 1.0
+) -> None:
     """Run experiments in a lab that has the project installed; their files are then in `directory`.
 
     Raises `LabError` where one has failed, and then too the files are there.
@@ -41,7 +43,7 @@ def measure_in_lab(lab: Lab, names: Sequence[str], scale: str, directory: Path) 
     lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
     lab.push(HERE, to=f"{IN_DOM0}/benchmarks")
     ssh = lab.ssh
-    line = shlex.join(command(PYTHON, names, scale, RESULTS, machine))
+    line = shlex.join(command(PYTHON, names, scale, RESULTS, machine, patience))
     try:
         status = subprocess.run(
             ssh.command(f"cd {IN_DOM0} && {line}"),
@@ -49,7 +51,7 @@ def measure_in_lab(lab: Lab, names: Sequence[str], scale: str, directory: Path) 
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             check=False,
-            timeout=patience(names, scale),
+            timeout=time_limit(names, scale, patience),
         ).returncode
     except subprocess.TimeoutExpired:
         status = -1
@@ -59,14 +61,16 @@ def measure_in_lab(lab: Lab, names: Sequence[str], scale: str, directory: Path) 
     check(status, directory)
 
 
-def measure_here(python: str, names: Sequence[str], scale: str, directory: Path) -> None:
+def measure_here(
+    python: str, names: Sequence[str], scale: str, directory: Path, patience: float = 1.0
+) -> None:
     """Run experiments on this machine, under root and a Python that has the project; raises `LabError`."""
     if shutil.which("xl") is None:
         raise LabError("no-xen", "there is no xl here: this is no Xen host")
     machine = {"project": describe_revision(PROJECT), "host": "the machine itself"}
     directory.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        command(python, names, scale, str(directory.resolve()), machine),
+        command(python, names, scale, str(directory.resolve()), machine, patience),
         cwd=HERE.parent,
         env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
         stdout=sys.stderr,
@@ -76,16 +80,23 @@ def measure_here(python: str, names: Sequence[str], scale: str, directory: Path)
 
 
 def command(
-    python: str, names: Sequence[str], scale: str, results: str, machine: dict[str, str]
+    python: str,
+    names: Sequence[str],
+    scale: str,
+    results: str,
+    machine: dict[str, str],
+    patience: float = 1.0,
 ) -> list[str]:
     """Return the command that runs experiments."""
     facts = [word for key, value in machine.items() for word in ("--machine", f"{key}={value}")]
-    return [python, "-m", "benchmarks.inside", "--to", results, "--scale", scale, *facts, *names]
+    extent = ["--scale", scale, "--patience", str(patience)]
+    return [python, "-m", "benchmarks.inside", "--to", results, *extent, *facts, *names]
 
 
-def patience(names: Sequence[str], scale: str) -> float:
+def time_limit(names: Sequence[str], scale: str, patience: float) -> float:
     """Return after how many seconds a run is given up: long after its experiments give up by themselves."""
-    return sum(GRACE * find_experiment(n).seconds(scale) + 2 * GRACE_SECONDS for n in names)
+    limits = (find_experiment(name).seconds(scale, patience) for name in names)
+    return sum(GRACE * limit + 2 * GRACE_SECONDS for limit in limits)
 
 
 def check(status: int, directory: Path) -> None:

@@ -9,7 +9,7 @@ import types
 
 import pytest
 from benchmarks import inside, machine
-from benchmarks.experiments import EXPERIMENTS, Experiment
+from benchmarks.experiments import EXPERIMENTS, Experiment, find_experiment
 from benchmarks.experiments.jit import internet_checksum, make_ping
 from benchmarks.experiments.phases import split_ours, split_xl
 from benchmarks.experiments.requests import count_between
@@ -141,6 +141,17 @@ def test_each_experiment_is_a_module_that_measures(name):
 def test_the_command_of_a_run_carries_what_only_the_host_knows():
     line = command("python", ["echo"], "paper", "/results", {"project": "12 34"})
     assert line[-3:] == ["--machine", "project=12 34", "echo"]
+
+
+def test_patience_makes_limits_longer(stubs, tmp_path, monkeypatch):
+    budgets = []
+    notes = types.SimpleNamespace(measure=lambda record: budgets.append(record.budget.left))
+    monkeypatch.setattr(inside.importlib, "import_module", lambda _: notes)
+    inside.run_experiments(tmp_path, ["echo"], "small", {})
+    inside.run_experiments(tmp_path, ["echo"], "small", {}, 10.0)
+    limit = find_experiment("echo").seconds("small")
+    assert [round(each / limit) for each in budgets] == [1, 10]
+    assert "--patience 10.0" in " ".join(command("python", ["echo"], "paper", "/r", {}, 10.0))
 
 
 def test_a_ping_has_a_right_checksum():

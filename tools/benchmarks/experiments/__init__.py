@@ -14,9 +14,9 @@ class Experiment:
     small_s: float
     paper_s: float
 
-    def seconds(self, scale: str) -> float:
-        """Return the limit at a scale."""
-        return self.small_s if scale == "small" else self.paper_s
+    def seconds(self, scale: str, patience: float = 1.0) -> float:
+        """Return the limit at a scale, `patience` times as long."""
+        return patience * (self.small_s if scale == "small" else self.paper_s)
 
 
 EXPERIMENTS = (
