@@ -38,22 +38,25 @@ class Bundle:
         return ["crun", "run", "--detach", "--bundle", str(self.directory), container]
 
 
+@functools.cache
+def open_bundle(name: str, *arguments: str) -> Bundle:
+    """Return the bundle of that name, made once."""
+    return Bundle(name, *arguments)
+
+
 def time_crun(n: int) -> list[float]:
     """Time `crun run`, from fork to the end of a container that ends at once."""
-    return [took for _ in range(n) for took in spawn(1, *_once().crun("bench-once"))]
+    once = open_bundle("once")
+    return [took for _ in range(n) for took in spawn(1, *once.crun("bench-once"))]
 
 
 def time_podman(n: int) -> list[float]:
     """Time `podman run` of the same container."""
-    command = ["podman", "run", "--rm", "--network=none", "--rootfs", str(_once().root)]
+    root = open_bundle("once").root
+    command = ["podman", "run", "--rm", "--network=none", "--rootfs", str(root)]
     return spawn(n, *command, PROGRAM)
 
 
 def destroy_container(name: str) -> None:
     """End a container of crun."""
     subprocess.run(["crun", "delete", "--force", name], check=True)
-
-
-@functools.cache
-def _once() -> Bundle:
-    return Bundle("once")

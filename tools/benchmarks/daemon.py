@@ -158,6 +158,15 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
                 subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
 
 
+@contextmanager
+def open_bridge() -> Iterator[None]:
+    """Have the network's bridge for others: a daemon makes it for the first shell in it."""
+    pool = Pool(name="bridge", shells=1, vif=True)
+    with open_daemon(pool) as daemon:
+        daemon.fill(pool)
+        yield
+
+
 def settle_host() -> None:
     """Wait until the host is quiet: udev looks at each new device, and is long behind whoever makes many."""
     subprocess.run(["udevadm", "settle", f"--timeout={FILL_SECONDS:.0f}"], check=False)

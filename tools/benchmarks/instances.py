@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from benchmarks import xl
-from benchmarks.containers import Bundle, destroy_container
+from benchmarks.containers import destroy_container, open_bundle
 from benchmarks.daemon import (
     DAYTIME,
     HOST,
@@ -136,7 +136,7 @@ class Containers(Instances):
 
     def __init__(self) -> None:
         super().__init__("container, crun")
-        self._bundle = Bundle("stay", "stay")
+        self._bundle = open_bundle("stay", "stay")
         self._said = Said()
 
     def start(self, number: int) -> dict[str, float]:

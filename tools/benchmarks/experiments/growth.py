@@ -6,7 +6,7 @@ network arrives, containers and processes when the first byte of their program d
 
 from __future__ import annotations
 
-from benchmarks.daemon import Pool, open_daemon, warm_up
+from benchmarks.daemon import Pool, open_bridge, open_daemon, warm_up
 from benchmarks.instances import (
     Beaconing,
     Beacons,
@@ -28,7 +28,7 @@ def measure(record: Record) -> None:
     beacons = Beacons()
     try:
         measure_ours(record, beacons)
-        with open_daemon():  # for its bridge
+        with open_bridge():
             linux = XlGuests("Linux, xl", beacons=beacons)
             rise_and_fall(record, linux, record.pick(small=2, paper=20), record.budget.share(0.35))
             unikernels = XlGuests("unikernel, xl")

@@ -6,7 +6,7 @@ been let run.
 
 from __future__ import annotations
 
-from benchmarks.daemon import WARM_UP, WAYS, Pool, Way, open_daemon, warm_up
+from benchmarks.daemon import WARM_UP, WAYS, Pool, Way, open_bridge, open_daemon, warm_up
 from benchmarks.instances import Guests, XlGuests, rise_and_fall
 from benchmarks.programs import TRUE, spawn
 from benchmarks.record import Budget, Record
@@ -31,7 +31,7 @@ def measure(record: Record) -> None:
     for way in WAYS:
         record.add(YARDSTICK, "create", *spawn(20, TRUE))
         measure_way(record, way, top, next_budget(way.name))
-    with open_daemon():  # for its bridge
+    with open_bridge():
         rise_and_fall(record, XlGuests("xl"), top, next_budget("xl"))
 
 
