@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import time
 from contextlib import suppress
@@ -56,11 +57,44 @@ class Lightvm:
         self._client.destroy(name)
 
 
+class XlConsole:
+    """`xl console` on a terminal, without which it does not hear."""
+
+    def __init__(self, name: str) -> None:
+        self._terminal, theirs = pty.openpty()
+        os.set_blocking(self._terminal, False)
+        self._process = subprocess.Popen(
+            ["xl", "console", name], stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL
+        )
+        os.close(theirs)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def read(self) -> bytes:
+        """Return what has come since, if anything."""
+        with suppress(OSError):  # nothing yet, or nothing any more
+            return os.read(self._terminal, 65536)
+        return b""
+
+    def write(self, line: bytes) -> None:
+        """Type a line."""
+        os.write(self._terminal, line)
+
+    def close(self) -> None:
+        """Detach."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._terminal)
+
+
 class Xl:
     """xl, which leaves the console to a process that is attached to it."""
 
     def __init__(self) -> None:
-        self._consoles: dict[str, subprocess.Popen[bytes]] = {}
+        self._consoles: dict[str, XlConsole] = {}
         self._heard: dict[str, bytes] = {}
 
     def create(self, config: Path) -> None:
@@ -70,31 +104,22 @@ class Xl:
     def heard(self, name: str) -> bytes:
         """Return what has come so far; a guest that is made anew has a new console."""
         console = self._consoles.get(name)
-        if console is None or console.poll() is not None:
-            console = self._consoles[name] = subprocess.Popen(
-                ["xl", "console", name],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            assert console.stdout is not None
-            os.set_blocking(console.stdout.fileno(), False)
+        if console is None or not console.is_attached:
+            if console is not None:
+                console.close()
+            console = self._consoles[name] = XlConsole(name)
             time.sleep(1)
-        assert console.stdout is not None
-        self._heard[name] = self._heard.get(name, b"") + (console.stdout.read() or b"")
+        self._heard[name] = self._heard.get(name, b"") + console.read()
         return self._heard[name]
 
     def say(self, name: str, line: bytes) -> None:
         """Type a line."""
-        console = self._consoles[name]
-        assert console.stdin is not None
-        console.stdin.write(line)
-        console.stdin.flush()
+        self._consoles[name].write(line)
 
     def destroy(self, name: str) -> None:
-        """End a guest."""
-        subprocess.run(["xl", "destroy", name], check=True, timeout=120)
+        """End a guest; it may have ended by itself."""
+        subprocess.run(["xl", "destroy", name], check=False, timeout=120)
+        assert subprocess.run(["xl", "domid", name], check=False, capture_output=True).returncode
         if (console := self._consoles.pop(name, None)) is not None:
-            console.kill()
-            console.wait()
+            console.close()
         self._heard.pop(name, None)
