@@ -1,8 +1,7 @@
 """Guests that the emulated processor loses.
 
-Now and then a guest ends in a triple fault, as it comes back from an exit to Xen. The state that Xen then dumps as the
-guest's is Xen's own or the guest's (docs/lab.md). It was seen with QEMU's emulation of SVM, with guests of xl as well,
-most of all while they exit to Xen often.
+Now and then a guest ends in a triple fault that no toolstack has caused: docs/lab.md tells what QEMU does wrong. Guests
+of xl end the same way.
 
 A toolstack that starts guests in a wrong state would cause the same, but each time.
 """
