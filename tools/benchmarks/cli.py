@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -166,7 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
         add_host_options(command)
         command.add_argument(
             "--patience",
-            type=float,
+            type=factor,
             default=1.0,
             metavar="N",
             help="make the time limits N times as long, for a slow machine",
@@ -201,6 +202,14 @@ def experiment(text: str) -> str:
     if text not in NAMES:
         raise argparse.ArgumentTypeError(f"no such experiment: {text!r}")
     return text
+
+
+def factor(text: str) -> float:
+    """Return a number that limits can be multiplied by."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: it takes a number above 0")
+    return value
 
 
 def add_host_options(command: argparse.ArgumentParser) -> None:

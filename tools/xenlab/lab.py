@@ -143,15 +143,17 @@ class Lab:
 
     def _check_reusable(self, state: LabState, *, owned: bool) -> None:
         shape = self.shape
-        same = (state.suite, state.memory, state.cpus) == (
+        same = (state.suite, state.memory, state.cpus, state.one_thread) == (
             shape.suite.name,
             shape.memory,
             shape.cpus,
+            shape.one_thread,
         )
         if self.fresh or owned or not same:
             raise LabError(
                 "already-running",
-                f"{self.name} runs {state.suite} with {state.memory}, {state.cpus} cpus; "
+                f"{self.name} runs {state.suite} with {state.memory}, {state.cpus} cpus"
+                f"{', in one thread' if state.one_thread else ''}; "
                 f"end it first (down --name {self.name}) or choose another name",
             )
 

@@ -89,6 +89,7 @@ def record(name: str, shape: Shape, image: Image, process: subprocess.Popen[byte
             port=0,
             started=time.time(),
             ready=False,
+            one_thread=shape.one_thread,
         )
         write_state(state)
     except BaseException:

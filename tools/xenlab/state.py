@@ -28,6 +28,7 @@ class LabState:
     port: int
     started: float
     ready: bool
+    one_thread: bool = False
 
     def is_alive(self) -> bool:
         """Tell whether the lab's QEMU runs."""

@@ -9,6 +9,7 @@ import types
 
 import pytest
 from benchmarks import inside, machine
+from benchmarks.cli import make_parser
 from benchmarks.experiments import EXPERIMENTS, Experiment, find_experiment
 from benchmarks.experiments.jit import internet_checksum, make_ping
 from benchmarks.experiments.phases import split_ours, split_xl
@@ -141,6 +142,13 @@ def test_each_experiment_is_a_module_that_measures(name):
 def test_the_command_of_a_run_carries_what_only_the_host_knows():
     line = command("python", ["echo"], "paper", "/results", {"project": "12 34"})
     assert line[-3:] == ["--machine", "project=12 34", "echo"]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "long"])
+def test_patience_is_a_number_above_zero(text, capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["run", "echo", "--patience", text])
+    assert "--patience" in capsys.readouterr().err
 
 
 def test_patience_makes_limits_longer(stubs, tmp_path, monkeypatch):

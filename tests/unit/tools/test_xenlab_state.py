@@ -136,7 +136,13 @@ def test_commands_on_a_lab_that_is_not_there_say_so(qemu):
 
 
 @pytest.mark.parametrize(
-    ("options", "owned"), [({"memory": "8G"}, False), ({"fresh": True}, False), ({}, True)]
+    ("options", "owned"),
+    [
+        ({"memory": "8G"}, False),
+        ({"fresh": True}, False),
+        ({"one_thread": True}, False),
+        ({}, True),
+    ],
 )
 def test_a_running_lab_is_not_taken_for_a_different_one(qemu, monkeypatch, options, owned):
     monkeypatch.setattr(lab_module, "require_programs", lambda programs, assume_yes: None)
