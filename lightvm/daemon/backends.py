@@ -11,13 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from lightvm.daemon.xenstore.store import Node, Store
-from lightvm.errors import TimedOut
+from lightvm.errors import DiskFailed, LinkFailed, TimedOut
 
 BACKENDS = "/local/domain/0/backend"
-KINDS = ("vif", "vbd")
+FAILURES = {"vif": LinkFailed, "vbd": DiskFailed}
+KINDS = tuple(FAILURES)
 HOME = "home"
-INITIALISING, WAITING, CONNECTED = "1", "2", "4"
+INITIALISING, WAITING, CONNECTED, CLOSING, CLOSED = "1", "2", "4", "5", "6"
 """States of either end (``public/io/xenbus.h``)."""
+
+ENDED = (CLOSING, CLOSED, None)
+
+NO_SCRIPT = "/bin/true"
+"""What netback has to be told; it runs none."""
 
 CONNECT_SECONDS = 20.0
 
@@ -52,7 +58,7 @@ def announce(store: Store, domid: int, uuid: str, devices: Sequence[Device]) -> 
 
 
 def connect(store: Store, domid: int, devices: Sequence[Device]) -> None:
-    """Say for the guest that it is ready, and wait until the back-ends are too; raises `TimedOut`."""
+    """Say for the guest that it is ready, and wait until the back-ends are too; raises what `wait` does."""
     for device in devices:
         store.write(f"{front_path(domid, device)}/state", CONNECTED)
     wait(store, domid, devices, CONNECTED)
@@ -68,43 +74,38 @@ def back_path(domid: int, device: Device) -> str:
     return f"{BACKENDS}/{device.kind}/{domid}/{device.number}"
 
 
-def front_nodes(domid: int, device: Device) -> dict[str, str]:
-    """Return what there is of a device in its front-end's directory; its state comes last."""
-    backend = back_path(domid, device)
-    return {"backend": backend, "backend-id": "0", **device.front, "state": INITIALISING}
-
-
 def back_nodes(domid: int, uuid: str, device: Device) -> dict[str, str]:
-    """Return what there is of a device in its back-end's directory; its state comes last."""
+    """Return what stock Linux reads of a device in its back-end's directory; its state comes last."""
     return {
         OWNER: uuid,
         "frontend": front_path(domid, device),
         "frontend-id": str(domid),
-        "online": "1",
         **device.back,
-        "script": "/bin/true",  # wanted by back-ends; run by nobody but xl that destroys it
-        "hotplug-status": "connected",
         "state": INITIALISING,
     }
 
 
 def _describe(domid: int, uuid: str, device: Device) -> Iterator[Node]:
-    """Yield both ends: the guest's, as it would write it itself, and the back-end's."""
-    front, back = front_path(domid, device), back_path(domid, device)
+    """Yield both ends, and nothing that no back-end reads: each node costs xenstored as much as a guest's page."""
     for base, nodes in (
-        (front, front_nodes(domid, device)),
-        (back, back_nodes(domid, uuid, device)),
+        (front_path(domid, device), {**device.front, "state": INITIALISING}),
+        (back_path(domid, device), back_nodes(domid, uuid, device)),
     ):
         for key, value in nodes.items():
             yield Node(f"{base}/{key}", value)
 
 
 def wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
-    """Wait until the back-ends of all devices have got that far; raises `TimedOut`."""
+    """Wait until the back-ends of all devices have got that far.
+
+    Raises `TimedOut`; and `LinkFailed` or `DiskFailed` at once where one ends instead, since its domain does.
+    """
     end = time.monotonic() + CONNECT_SECONDS
     for device in devices:
         path = f"{back_path(domid, device)}/state"
-        found = store.wait_for(path, state, end - time.monotonic())
+        found = store.wait_for(path, (state, *ENDED), end - time.monotonic())
+        if found in ENDED:
+            raise FAILURES[device.kind]("the back-end has ended", path)
         if found != state:
             raise TimedOut(f"the back-end is in state {found}, not {state}", path)
 

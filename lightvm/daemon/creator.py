@@ -34,7 +34,7 @@ from lightvm.daemon.stopwatch import NO_PHASES, Stopwatch
 from lightvm.daemon.understanding import Understanding
 from lightvm.daemon.wish import Wish, check_request
 from lightvm.model import Created, CreateRequest, EventKind, Mode, Source, Vif, WaitFor
-from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling
+from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling, Shape
 from lightvm.xen.image import Segment
 
 log = structlog.get_logger()
@@ -53,6 +53,15 @@ Patiently = Callable[[Awaitable[None]], Awaitable[None]]
 async def in_any_case(wait: Awaitable[None]) -> None:
     """Await a long wait to its end."""
     await wait
+
+
+def _runs_early(shape: Shape) -> bool:
+    """Whether a guest without a shell runs before its back-ends wait for it.
+
+    In XenStore mode it waits for its network by itself. It would for a disk too, but loop devices are nobody's until a
+    back-end has opened them.
+    """
+    return shape.xenstore and not shape.vbds
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,7 +166,8 @@ class Creator:
     async def begin(self, request: CreateRequest, *, restarts: int = 0) -> Begun:
         """Create a domain and let it run, but do not wait for it, nor look at its token; `complete` is to follow.
 
-        Raises what `create` raises before the unpause.
+        Raises what `create` raises before the unpause; and `LinkFailed`, `StoreFailed` and `TimedOut` where a network
+        cannot be had, with nothing left behind.
         """
         begun = _now()
         watch = Stopwatch(begun, begun)
@@ -209,6 +219,8 @@ class Creator:
                 close_disks(disks)
             if domain is None:
                 self._devices.networks.release(assignment.vifs)
+        if source is COLD and _runs_early(shape):
+            await self._plug(domain)
         return Begun(request=request, domain=domain, source=source, watch=watch, watched=watched)
 
     async def complete(self, begun: Begun, patiently: Patiently = in_any_case) -> Created:
@@ -309,7 +321,9 @@ class Creator:
         """Make a shell; memory that a domain still holds that has ended is waited for."""
         while True:
             try:
-                return await self._maker.make(wish.flavor, wish.shape, networks, vifs)
+                return await self._maker.make(
+                    wish.flavor, wish.shape, networks, vifs, early=_runs_early(wish.shape)
+                )
             except errors.OutOfMemory:
                 if not await self._lifecycle.wait_burial():
                     raise
@@ -332,6 +346,26 @@ class Creator:
             raise
         self.enter(domain)
         return domain
+
+    async def _plug(self, domain: LiveDomain) -> None:
+        """Put the vifs of a guest that runs already into their bridges; where that fails, it is destroyed.
+
+        One that has ended meanwhile needs none.
+        """
+        with trio.CancelScope(shield=True):  # it stays, whoever leaves
+            try:
+                await self._devices.plug(domain.record)
+            except errors.LightVMError:
+                if await self._runs(domain):
+                    await self._lifecycle.destroy(domain, wait=False)
+                    raise
+
+    async def _runs(self, domain: LiveDomain) -> bool:
+        uuid = bytes.fromhex(domain.record.uuid)
+        return domain.exit is None and any(
+            info.uuid == uuid and not (info.dying or info.shutdown)
+            for info in await self._hypervisor.list_domains()
+        )
 
     def describe(self, shell: Shell, plan: Plan, created: float) -> LiveDomain:
         """Return the domain that a shell is to become; nothing is changed by that."""

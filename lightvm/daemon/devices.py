@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -30,6 +30,8 @@ from lightvm.daemon.xenstore.guest import (
     ask_power,
     has_heard,
     introduce,
+    lacks_plug,
+    plug,
     tell_addresses,
     tell_tty,
 )
@@ -163,12 +165,20 @@ class Devices:
         return self._room.hold(self.networks.bridges(networks))
 
     async def connect(
-        self, handle: Handle, uuid: str, shape: Shape, networks: Sequence[str], vifs: Sequence[Vif]
+        self,
+        handle: Handle,
+        uuid: str,
+        shape: Shape,
+        networks: Sequence[str],
+        vifs: Sequence[Vif],
+        *,
+        early: bool = False,
     ) -> tuple[int, ...]:
         """Connect a shell's devices to their back-ends, and put its vifs into their bridges.
 
-        In XenStore mode that is the guest's to do: its back-ends then wait for it. `vifs` are the addresses that its
-        domain gets, as far as is known. Returns the numbers of its loop devices.
+        In XenStore mode that is the guest's to do: its back-ends then wait for it; or it may wait for them, where it
+        is to run `early`, and `plug` is called when it does. `vifs` are the addresses that its domain gets, as far as
+        is known. Returns the numbers of its loop devices.
         Raises `LinkFailed`, `DiskFailed`, `StoreFailed` and `TimedOut`; `disconnect` then takes back what was done.
         """
         if not networks and not shape.vbds and not shape.xenstore:
@@ -176,7 +186,9 @@ class Devices:
         ports = self.networks.describe_ports(handle.domid, networks, vifs)
         if ports:
             self._ported[uuid] = tuple(ports)
-        return await self._in_thread(self._connect, handle, uuid, shape, networks, ports, vifs)
+        return await self._in_thread(
+            self._connect, handle, uuid, shape, networks, ports, vifs, early
+        )
 
     def _connect(
         self,
@@ -186,53 +198,79 @@ class Devices:
         networks: Sequence[str],
         ports: Mapping[str, Port],
         vifs: Sequence[Vif],
+        early: bool,
     ) -> tuple[int, ...]:
         domid = handle.domid
         try:
             loops = tuple(self._loops.add() for _ in range(shape.vbds))
-            devices = self._describe(handle, shape, networks, vifs, loops)
             if shape.xenstore:
+                devices = [*self._describe_free_vifs(networks, vifs), *_free_vbds(shape, loops)]
                 introduce(self._store, handle, uuid, shape, devices)
+                if not early:
+                    self._plug(domid, uuid, networks, ports, devices)
             else:
+                devices = [
+                    *map(describe_vif, range(shape.vifs), handle.vif_ports),
+                    *map(describe_vbd, range(shape.vbds), handle.vbd_ports, loops),
+                ]
                 backends.announce(self._store, domid, uuid, devices)
-            backends.wait(self._store, domid, devices, backends.WAITING)
+                self._put_into_bridges(domid, networks, ports, devices)
+                backends.connect(self._store, domid, devices)
         except BaseException:
             self._loops.sweep()  # those that no back-end has opened yet: nobody else knows them
             raise
-        if ports:  # from the first moment in the bridge on
-            self._filters.add(ports)
-        # The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once,
-        # else up to a second later (Linux' net/core/link_watch.c).
-        for index, name in enumerate(networks):
-            self.networks.add_port(name, port_name(domid, index))
-        if not shape.xenstore:
-            backends.connect(self._store, domid, devices)
         return loops
 
-    def _describe(
+    async def plug(self, record: DomainRecord) -> None:
+        """Put the vifs of a domain that runs in XenStore mode into their bridges, where that is still to be done.
+
+        Its guest waits for that as for any back-end. Raises `LinkFailed`, `StoreFailed` and `TimedOut`.
+        """
+        async with self.room_for([vif.network for vif in record.vifs]):
+            await self._in_thread(self._plug_late, record)
+
+    def _plug_late(self, record: DomainRecord) -> None:
+        if lacks_plug(self._store, record.domid, record.uuid):
+            networks = [vif.network for vif in record.vifs]
+            ports = self.networks.describe_ports(record.domid, networks, record.vifs)
+            devices = self._describe_free_vifs(networks, record.vifs)
+            self._plug(record.domid, record.uuid, networks, ports, devices)
+
+    def _plug(
         self,
-        handle: Handle,
-        shape: Shape,
+        domid: int,
+        uuid: str,
         networks: Sequence[str],
-        vifs: Sequence[Vif],
-        loops: Sequence[int],
-    ) -> list[Device]:
-        if shape.xenstore:
-            known: Sequence[Vif | None] = vifs or [None] * len(networks)
-            places = [self.networks[name] for name in networks]
-            return [
-                *(
-                    describe_free_vif(index, vif, place.bridge, place.mtu)
-                    for index, (vif, place) in enumerate(zip(known, places, strict=True))
-                ),
-                *(
-                    describe_free_vbd(index, loop, readonly=index in shape.readonly_vbds)
-                    for index, loop in enumerate(loops)
-                ),
-            ]
+        ports: Mapping[str, Port],
+        devices: Sequence[Device],
+    ) -> None:
+        self._put_into_bridges(domid, networks, ports, devices)
+        plug(self._store, domid, uuid, devices)
+
+    def _put_into_bridges(
+        self,
+        domid: int,
+        networks: Sequence[str],
+        ports: Mapping[str, Port],
+        devices: Sequence[Device],
+    ) -> None:
+        """Wait for the back-ends, and put the vifs into their bridges.
+
+        The ports before the rings: where a device is up when it gets its carrier, its bridge hears of that at once,
+        else up to a second later (Linux' net/core/link_watch.c).
+        """
+        if ports:  # from the first moment in the bridge on, and while the back-ends are busy
+            self._filters.add(ports)
+        backends.wait(self._store, domid, devices, backends.WAITING)
+        for index, name in enumerate(networks):
+            self.networks.add_port(name, port_name(domid, index))
+
+    def _describe_free_vifs(self, networks: Sequence[str], vifs: Sequence[Vif]) -> list[Device]:
+        known: Sequence[Vif | None] = vifs or [None] * len(networks)
+        places = [self.networks[name] for name in networks]
         return [
-            *map(describe_vif, range(shape.vifs), handle.vif_ports),
-            *map(describe_vbd, range(shape.vbds), handle.vbd_ports, loops),
+            describe_free_vif(index, vif, place.bridge, place.mtu)
+            for index, (vif, place) in enumerate(zip(known, places, strict=True))
         ]
 
     async def bind(self, loops: Sequence[int], disks: Sequence[OpenDisk]) -> None:
@@ -322,6 +360,11 @@ class Devices:
             return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
         except OSError as exc:
             raise StoreFailed(str(exc), None) from exc
+
+
+def _free_vbds(shape: Shape, loops: Sequence[int]) -> Iterator[Device]:
+    for index, loop in enumerate(loops):
+        yield describe_free_vbd(index, loop, readonly=index in shape.readonly_vbds)
 
 
 def _sources(domid: int, vifs: Sequence[Vif]) -> dict[str, Source | None]:

@@ -17,7 +17,7 @@ from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.guest import machine_of
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError, StoreFailed
-from lightvm.model import Exit, ExitReason
+from lightvm.model import Exit, ExitReason, Mode
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor, exit_reason
 
 log = structlog.get_logger()
@@ -135,10 +135,19 @@ class Reconciliation:
             self._lifecycle.end(domain, exit_reason(info.shutdown_code))
             self.ended += 1
         else:
+            if record.mode is Mode.XENSTORE:
+                await self._plug(record)
             self._names.set_name(record.domid, record.name, machine_of(record))
             self._terminals.open(domain)
             self.adopted += 1
         return True
+
+    async def _plug(self, record: DomainRecord) -> None:
+        """Do what a daemon has left to do that was killed while a guest ran without its network."""
+        try:
+            await self._devices.plug(record)
+        except LightVMError as exc:
+            log.error("not-plugged", domain=record.name, domid=record.domid, error=str(exc))
 
 
 def _exit_of(info: DomainInfo | None) -> Exit:

@@ -106,8 +106,10 @@ class ShellMaker:
         shape: Shape,
         networks: tuple[str, ...] = (),
         vifs: tuple[Vif, ...] | None = None,
+        *,
+        early: bool = False,
     ) -> Shell:
-        """Prepare one shell, its devices connected.
+        """Prepare one shell, its devices connected, unless it is to run `early` (see `Devices.connect`).
 
         Addresses are drawn for its vifs, unless its domain's are known.
 
@@ -116,10 +118,10 @@ class ShellMaker:
         behind; and `LinkFailed` before anything is made where a bridge is full.
         """
         if not networks:
-            return await self._make(flavor, shape)
+            return await self._make(flavor, shape, early=early)
         async with self._devices.room_for(networks):
             if vifs is not None:
-                return await self._make(flavor, shape, networks, vifs)
+                return await self._make(flavor, shape, networks, vifs, early=early)
             leases = self._devices.networks.draw_ahead(networks)
             vifs = tuple([lease.vif for lease in leases])
             try:
@@ -134,6 +136,8 @@ class ShellMaker:
         shape: Shape,
         networks: tuple[str, ...] = (),
         vifs: tuple[Vif, ...] = (),
+        *,
+        early: bool = False,
     ) -> Shell:
         uuid = os.urandom(16)
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
@@ -145,7 +149,9 @@ class ShellMaker:
                 raise
             shell = Shell(uuid.hex(), dashed(uuid.hex()), flavor, shape, handle, networks, vifs)
             try:
-                loops = await self._devices.connect(handle, shell.uuid, shape, networks, vifs)
+                loops = await self._devices.connect(
+                    handle, shell.uuid, shape, networks, vifs, early=early
+                )
             except BaseException:
                 await self.discard(shell)
                 raise

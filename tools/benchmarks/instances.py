@@ -169,7 +169,7 @@ class Said:
 
 
 class Guests(Instances):
-    """Guests of LightVM, made by `create`: created when the reply is there."""
+    """Guests of LightVM, made by `create`: created when the reply is there, and let run before, as the daemon says."""
 
     def __init__(
         self,
@@ -184,7 +184,9 @@ class Guests(Instances):
         """Start one."""
         created, took = self._create(self._client)
         self.running.append(created.domain.uuid)
-        return {"create": took}
+        phases = created.phases
+        until_run = phases.prepare_us + phases.load_us + phases.journal_us + phases.unpause_us
+        return {"create": took, "unpaused": until_run / 1000}
 
     def end(self, one: str) -> None:
         """Destroy one."""

@@ -13,6 +13,9 @@ Rows = Sequence[Row]
 EARLY, LATE = range(100), range(900, 1000)
 """Of the thousand guests, the first hundred and the last: by how many ran before each."""
 
+TENTH, TWO_HUNDREDTH = range(5, 15), range(195, 205)
+"""Guests about the tenth, and about the 200th."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -88,14 +91,19 @@ def quotient(of: Callable[[Rows], float], to: Callable[[Rows], float]) -> Callab
     return lambda rows: of(rows) / to(rows)
 
 
-def growth(rows: Rows) -> float:
-    """Return the median of guests 901 to 1,000 against that of guests 1 to 100."""
-    found = select(rows, "toolstacks", "noxs+split", "create")
-    early = [row.value for row in found if row.running in EARLY]
-    late = [row.value for row in found if row.running in LATE]
-    if not early or not late:
-        raise NotMeasured("guests 901 to 1,000")
-    return median(late) / median(early)
+def growth(contender: str, early: range, late: range) -> Callable[[Rows], float]:
+    """Return a function for the median of late guests against that of early ones."""
+
+    def compare(rows: Rows) -> float:
+        found = select(rows, "toolstacks", contender, "create")
+        medians = [
+            [row.value for row in found if row.running in numbers] for numbers in (early, late)
+        ]
+        if not all(medians):
+            raise NotMeasured(f"guests {late.start + 1} to {late.stop:,}")
+        return median(medians[1]) / median(medians[0])
+
+    return compare
 
 
 def tail(experiment: str, contender: str) -> Callable[[Rows], float]:
@@ -125,7 +133,11 @@ TARGETS = (
         at_least=True,
         digits=0,
     ),
-    Target(measure="creates of guests 901 to 1,000 / 1 to 100", of=growth, limit=1.10),
+    Target(
+        measure="creates of guests 901 to 1,000 / 1 to 100",
+        of=growth("noxs+split", EARLY, LATE),
+        limit=1.10,
+    ),
     Target(
         measure="99th percentile / median, one client",
         of=quotient(tail("create", "noxs+split"), POOLED),
@@ -177,6 +189,26 @@ TARGETS = (
         limit=1.3,
         digits=2,
         unit=" MiB",
+    ),
+    Target(
+        measure="`xl create` / a create in XenStore mode without a pool, until the guest runs",
+        of=quotient(middle("toolstacks", "xl"), middle("toolstacks", "xs", "unpaused")),
+        limit=20,
+        at_least=True,
+        digits=1,
+    ),
+    Target(
+        measure="`xl create` / a create in XenStore mode from the pool",
+        of=quotient(middle("toolstacks", "xl"), middle("toolstacks", "xs+split")),
+        limit=100,
+        at_least=True,
+        digits=0,
+    ),
+    Target(
+        measure="in XenStore mode, creates about the 200th guest / about the 10th",
+        of=growth("xs+split", TENTH, TWO_HUNDREDTH),
+        limit=1.3,
+        digits=2,
     ),
 )
 

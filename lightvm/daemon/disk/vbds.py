@@ -19,7 +19,7 @@ def describe_vbd(index: int, port: int, loop: int) -> Device:
         "protocol": "x86_64-abi",
         "feature-persistent": "1",
     }
-    return vbd._replace(front={**vbd.front, **rings})
+    return vbd._replace(front=rings)
 
 
 def describe_free_vbd(index: int, loop: int, *, readonly: bool) -> Device:

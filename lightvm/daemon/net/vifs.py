@@ -7,7 +7,7 @@ read for a minute, as that of a shell does; without it, what nobody has read aft
 
 from __future__ import annotations
 
-from lightvm.daemon.backends import Device
+from lightvm.daemon.backends import NO_SCRIPT, Device
 from lightvm.model import Vif
 from lightvm.xen.device_page import vif_refs
 
@@ -22,15 +22,18 @@ def describe_vif(index: int, port: int) -> Device:
         kind="vif",
         number=index,
         front={
-            "handle": str(index),
-            "mac": PLACEHOLDER_MAC,
             "tx-ring-ref": str(transmit),
             "rx-ring-ref": str(receive),
             "event-channel": str(port),
             "request-rx-copy": "1",
             "feature-no-csum-offload": "1",
         },
-        back={"handle": str(index), "mac": PLACEHOLDER_MAC},
+        back={
+            "handle": str(index),
+            "mac": PLACEHOLDER_MAC,
+            "script": NO_SCRIPT,
+            "hotplug-status": "connected",  # in its bridge, which it is before it is connected
+        },
     )
 
 

@@ -21,6 +21,12 @@ MOST_BYTES = 4096
 _HEADER = struct.Struct("=IIII")
 """Type, request, transaction, bytes that follow."""
 
+_TIMEVAL = struct.Struct("@ll")
+"""Seconds and microseconds (``sys/time.h``)."""
+
+_SHORTEST_REPLY = _HEADER.size + len("OK\0")
+"""Of all replies to requests that change something: errors have longer names."""
+
 _MARK = "w"
 
 
@@ -62,6 +68,8 @@ class Connection:
         self._events = 0
         try:
             self._socket.settimeout(REPLY_SECONDS)
+            limit = _TIMEVAL.pack(*divmod(round(REPLY_SECONDS * 1e6), 1000000))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._socket.connect(socket_path)
         except BaseException:
             self._socket.close()
@@ -77,8 +85,9 @@ class Connection:
         return self._take_reply(op, words[0])
 
     def ask_all(self, requests: Sequence[tuple[Op, tuple[str, ...]]], transaction: int) -> None:
-        """Send requests one behind the other, without a wait between them; raises what the first says that fails."""
+        """Send requests that change something, one behind the other; raises what the first says that fails."""
         self._socket.sendall(b"".join(_pack(op, words, transaction) for op, words in requests))
+        self._receive_whole(len(requests) * _SHORTEST_REPLY)
         refused = None
         for op, words in requests:
             try:
@@ -141,6 +150,16 @@ class Connection:
         del self._buffer[:end]
         self._events += kind == Op.WATCH_EVENT
         return kind, payload
+
+    def _receive_whole(self, size: int) -> None:
+        """Receive so many bytes more in one call: woken for each reply, this thread would be in xenstored's way."""
+        self._socket.settimeout(None)
+        try:
+            self._buffer += self._socket.recv(size, socket.MSG_WAITALL)
+        except BlockingIOError:
+            pass  # late; what is waited for next says so
+        finally:
+            self._socket.settimeout(REPLY_SECONDS)
 
     def _receive(self, size: int) -> None:
         """Receive until there are so many bytes."""

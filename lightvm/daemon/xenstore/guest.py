@@ -6,16 +6,16 @@ Sources: ``docs/misc/xenstore-paths.pandoc`` of Xen; ``docs/xenstore-mode.md`` l
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lightvm.daemon.backends import (
     BACKENDS,
     INITIALISING,
+    NO_SCRIPT,
     OWNER,
     Device,
     back_nodes,
     back_path,
-    front_nodes,
     front_path,
 )
 from lightvm.daemon.domains import dashed
@@ -48,12 +48,35 @@ def _machine(uuid: str) -> str:
     return f"/vm/{dashed(uuid)}"
 
 
+def _toolstack(domid: int) -> str:
+    return f"/libxl/{domid}"
+
+
 def introduce(
     store: Store, handle: Handle, uuid: str, shape: Shape, devices: Sequence[Device]
 ) -> None:
-    """Write all that there is of a guest, in one transaction, and let it speak with xenstored. Blocks."""
+    """Write all that a guest and its back-ends look for, in one transaction, and let it speak with xenstored. Blocks.
+
+    Then it may run: its back-ends wait for it, or it for them.
+    """
     store.write_all(list(describe_guest(handle, uuid, shape, devices)))
     store.introduce(handle.domid, STORE_GFN, handle.store_port)
+
+
+def plug(store: Store, domid: int, uuid: str, devices: Sequence[Device]) -> None:
+    """Write the rest, in one transaction, when its network devices are in their bridges: netback has waited for that.
+
+    Blocks.
+    """
+    store.write_all(list(describe_rest(domid, uuid, devices)))
+
+
+def lacks_plug(store: Store, domid: int, uuid: str) -> bool:
+    """Whether there is such a guest, without the rest. Blocks."""
+    return (
+        store.read(f"{home(domid)}/{OWNER}") == uuid
+        and store.read(f"{_toolstack(domid)}/type") is None
+    )
 
 
 def tell_addresses(store: Store, domid: int, vifs: Sequence[Vif]) -> None:
@@ -93,18 +116,14 @@ def has_heard(store: Store, domid: int) -> bool:
 def describe_guest(
     handle: Handle, uuid: str, shape: Shape, devices: Sequence[Device]
 ) -> Iterator[Node]:
-    """Yield all nodes of a guest, but its name; those of a directory after it."""
+    """Yield the nodes of a guest, but its name; those of a directory after it."""
     domid = handle.domid
-    own, machine, toolstack = home(domid), _machine(uuid), f"/libxl/{domid}"
-    read_only, writable, hidden = ("n0", f"r{domid}"), (f"n{domid}",), ("n0",)
+    own, machine = home(domid), _machine(uuid)
+    read_only, writable = ("n0", f"r{domid}"), (f"n{domid}",)
     yield Node(own, access=read_only)
     yield Node(f"{own}/{OWNER}", uuid)
     yield Node(machine, access=read_only)
     yield Node(f"{machine}/uuid", dashed(uuid))
-    yield Node(f"{machine}/start_time", f"{time.time():.2f}")
-    yield Node(toolstack, access=hidden)
-    yield Node(f"{toolstack}/type", "pvh")
-    yield Node(f"{toolstack}/dm-version", "qemu_xen")  # xl asks for it, though there is none
     yield Node(f"{own}/vm", machine)
     yield Node(f"{own}/domid", str(domid))
     for vcpu in range(shape.vcpus):
@@ -125,7 +144,7 @@ def describe_guest(
     yield Node(f"{own}/store/ring-ref", str(STORE_GFN))
     yield from _describe_console(handle)
     for device in devices:
-        yield from _describe_device(domid, uuid, toolstack, device)
+        yield from _describe_device(domid, uuid, device)
 
 
 def _describe_console(handle: Handle) -> Iterator[Node]:
@@ -144,33 +163,52 @@ def _describe_console(handle: Handle) -> Iterator[Node]:
     for key, value in ours.items():
         yield Node(f"{front}/{key}", value)
     yield Node(f"{front}/backend-id", "0", access=(f"n{domid}", "r0"))
-    yield Node(back, access=("n0", f"r{domid}"))
-    theirs = {
-        "frontend": front,
+
+
+def _describe_device(domid: int, uuid: str, device: Device) -> Iterator[Node]:
+    """Yield both ends of a device as the guest's front-end and the back-end find them, before they have spoken."""
+    front, back = front_path(domid, device), back_path(domid, device)
+    ours = {"trusted": "1", "backend": back, "backend-id": "0", **device.front}
+    theirs = _device_back(domid, uuid, device)
+    for place, nodes, access in (
+        (front, {**ours, "state": INITIALISING}, (f"n{domid}", "r0")),
+        (back, theirs, ("n0", f"r{domid}")),
+    ):
+        yield Node(place, access=access)
+        yield from _below(place, nodes)
+    for key, value in device.fixed.items():
+        yield Node(f"{front}/{key}", value, access=("n0", f"r{domid}"))
+
+
+def _device_back(domid: int, uuid: str, device: Device) -> dict[str, str]:
+    # The script is run by nobody but xl that destroys the domain.
+    return {"online": "1", "script": NO_SCRIPT, **back_nodes(domid, uuid, device)}
+
+
+def describe_rest(domid: int, uuid: str, devices: Sequence[Device]) -> Iterator[Node]:
+    """Yield what only toolstacks look for, and what netback waits for."""
+    toolstack, console = _toolstack(domid), f"{BACKENDS}/console/{domid}/0"
+    console_back = {
+        "frontend": f"{home(domid)}/console",
         "frontend-id": str(domid),
         "online": "1",
         "protocol": "vt100",
         "state": INITIALISING,
     }
-    known = f"/libxl/{domid}/device/console/0"
-    yield Node(f"{known}/backend", back)
-    for key, value in theirs.items():
-        yield Node(f"{back}/{key}", value)
-        yield Node(f"{known}/{key}", value)
+    yield Node(f"{_machine(uuid)}/start_time", f"{time.time():.2f}")
+    yield Node(console, access=("n0", f"r{domid}"))
+    yield from _below(console, console_back)
+    yield Node(toolstack, access=("n0",))
+    yield Node(f"{toolstack}/type", "pvh")
+    yield Node(f"{toolstack}/dm-version", "qemu_xen")  # xl asks for it, though there is none
+    yield from _below(f"{toolstack}/device/console/0", {"backend": console, **console_back})
+    for device in devices:
+        back, known = back_path(domid, device), f"{toolstack}/device/{device.kind}/{device.number}"
+        plugged = {"hotplug-status": "connected"}
+        yield from _below(back, plugged)
+        yield from _below(known, {"backend": back, **_device_back(domid, uuid, device), **plugged})
 
 
-def _describe_device(domid: int, uuid: str, toolstack: str, device: Device) -> Iterator[Node]:
-    """Yield both ends of a device as the guest's front-end and the back-end find them, before they have spoken."""
-    front, back = front_path(domid, device), back_path(domid, device)
-    ours, theirs = front_nodes(domid, device), back_nodes(domid, uuid, device)
-    known = f"{toolstack}/device/{device.kind}/{device.number}"
-    for place, nodes, access in (
-        (front, {"trusted": "1", **ours}, (f"n{domid}", "r0")),
-        (back, theirs, ("n0", f"r{domid}")),
-        (known, {"backend": back, **theirs}, ("n0",)),
-    ):
-        yield Node(place, access=access)
-        for key, value in nodes.items():
-            yield Node(f"{place}/{key}", value)
-    for key, value in device.fixed.items():
-        yield Node(f"{front}/{key}", value, access=("n0", f"r{domid}"))
+def _below(place: str, nodes: Mapping[str, str]) -> Iterator[Node]:
+    for key, value in nodes.items():
+        yield Node(f"{place}/{key}", value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import trio
 
@@ -32,7 +32,7 @@ class MemoryStore:
         """Write a node."""
         self._check()
         self.nodes[path] = value
-        if path.endswith("/state"):
+        if path.startswith("/local/domain/") and path.endswith("/state"):
             self._act_as_backend(path, value)
 
     def _act_as_backend(self, path: str, value: str) -> None:
@@ -40,9 +40,10 @@ class MemoryStore:
         if "/backend/" in path:
             self.nodes[path] = "2"
             return
-        backend = self.nodes.get(path.removesuffix("state") + "backend")
-        if f"{backend}/state" in self.nodes:
-            self.nodes[f"{backend}/state"] = {"1": "2"}.get(value, value)
+        _, _, _, domid, _, kind, number, _ = path.split("/")
+        backend = f"/local/domain/0/backend/{kind}/{domid}/{number}/state"
+        if backend in self.nodes:
+            self.nodes[backend] = {"1": "2"}.get(value, value)
 
     def write_all(self, nodes: Sequence[Node]) -> None:
         """Write nodes."""
@@ -79,10 +80,10 @@ class MemoryStore:
         self._check()
         return self.nodes.get(path)
 
-    def wait_for(self, path: str, value: str, seconds: float) -> str | None:
+    def wait_for(self, path: str, values: Collection[str | None], seconds: float) -> str | None:
         """Look again and again."""
         end = time.monotonic() + seconds
-        while (found := self.read(path)) != value and time.monotonic() < end:
+        while (found := self.read(path)) not in values and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
         return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 from lightvm.daemon.xenstore.connection import Connection, Op, Refused, Releases
@@ -87,11 +87,11 @@ class SocketStore:
         with self._connected() as connection:
             return _read(connection, path)
 
-    def wait_for(self, path: str, value: str, seconds: float) -> str | None:
-        """Wait until a node has a value, by a watch; return what it has then, or when the time is over."""
+    def wait_for(self, path: str, values: Collection[str | None], seconds: float) -> str | None:
+        """Wait until a node has one of some values, by a watch; return what it has then, or when the time is over."""
         end = time.monotonic() + seconds
         with self._connected() as connection, connection.watching(path):
-            while (found := _read(connection, path)) != value and connection.wait_event(end):
+            while (found := _read(connection, path)) not in values and connection.wait_event(end):
                 pass
             return found
 

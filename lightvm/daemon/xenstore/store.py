@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -45,8 +45,11 @@ class Store(Protocol):
         """Return a node's value, or None where there is none."""
         ...
 
-    def wait_for(self, path: str, value: str, seconds: float) -> str | None:
-        """Wait until a node has a value, and return what it has then, or when the time is over."""
+    def wait_for(self, path: str, values: Collection[str | None], seconds: float) -> str | None:
+        """Wait until a node has one of some values, and return what it has then, or when the time is over.
+
+        None among them is for its absence.
+        """
         ...
 
     def children(self, path: str) -> Sequence[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from lightvm.daemon import backends
 from lightvm.daemon.backends import BACKENDS, OWNER, Device, Found
-from lightvm.errors import TimedOut
+from lightvm.errors import DiskFailed, LinkFailed, TimedOut
 from lightvm.testing import MemoryStore
 
 VIF = Device("vif", 0, front={"tx-ring-ref": "8"}, back={"handle": "0"})
@@ -63,12 +63,11 @@ def disconnect(store: MemoryStore, domid: int = 7, uuid: str = "ours") -> list[s
 # Connecting
 
 
-def test_both_ends_know_each_other() -> None:
+def test_a_back_end_knows_its_front_end() -> None:
+    back = f"{BACKENDS}/vif/7/0"
     store = connected()
-    front, back = f"{HOME}/device/vif/0", f"{BACKENDS}/vif/7/0"
-    assert store.nodes[f"{front}/backend"] == back
-    assert store.nodes[f"{back}/frontend"] == front
-    assert (store.nodes[f"{front}/backend-id"], store.nodes[f"{back}/frontend-id"]) == ("0", "7")
+    assert store.nodes[f"{back}/frontend"] == f"{HOME}/device/vif/0"
+    assert store.nodes[f"{back}/frontend-id"] == "7"
 
 
 def test_each_end_is_told_what_its_kind_wants() -> None:
@@ -77,13 +76,6 @@ def test_each_end_is_told_what_its_kind_wants() -> None:
     assert store.nodes[f"{BACKENDS}/vif/7/0/handle"] == "0"
     assert store.nodes[f"{HOME}/device/vbd/51712/ring-ref"] == "24"
     assert store.nodes[f"{BACKENDS}/vbd/7/51712/physical-device"] == "7:10000"
-
-
-def test_no_back_end_runs_a_script() -> None:
-    store = connected()
-    for device in ("vif/7/0", "vbd/7/51712"):
-        assert store.nodes[f"{BACKENDS}/{device}/script"] == "/bin/true"
-        assert store.nodes[f"{BACKENDS}/{device}/hotplug-status"] == "connected"
 
 
 def test_whose_a_domain_is_stands_there_before_anything_else() -> None:
@@ -137,6 +129,22 @@ def test_a_back_end_that_does_not_get_there_is_given_up(
     with pytest.raises(TimedOut, match=said) as caught:
         connect(SilentStore(last), 7, "ours", VIF)
     assert caught.value.where == f"{BACKENDS}/vif/7/0/state"
+
+
+@pytest.mark.parametrize("state", ["5", "6", None])
+@pytest.mark.parametrize(("device", "error"), [(VIF, LinkFailed), (VBD, DiskFailed)])
+def test_a_back_end_that_ends_is_not_waited_for(
+    device: Device, error: type[Exception], state: str | None
+) -> None:
+    store = MemoryStore()
+    backends.announce(store, 7, "ours", [device])
+    path = f"{backends.back_path(7, device)}/state"
+    if state is None:
+        store.remove(path)
+    else:
+        store.nodes[path] = state
+    with pytest.raises(error, match="has ended"):
+        backends.wait(store, 7, [device], backends.WAITING)
 
 
 # Disconnecting

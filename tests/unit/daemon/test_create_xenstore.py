@@ -12,7 +12,8 @@ from trio.testing import MockClock
 
 from lightvm.client import Client, open_client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
-from lightvm.errors import BadRequest, NotPossibleNow, TimedOut
+from lightvm.daemon.journal import DomainRecord
+from lightvm.errors import BadRequest, LinkFailed, NotPossibleNow, TimedOut
 from lightvm.model import DiskRequest, ExitReason, Mode, NetRequest, Power, Source, WaitFor
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from tests.elf import Load, entry_note, make_elf
@@ -79,6 +80,78 @@ async def test_a_flavor_of_another_mode_is_refused(
     with pytest.raises(BadRequest) as caught:
         await client.create(linux, flavor="tiny", mode=Mode.XENSTORE)
     assert caught.value.where == "request.mode"
+
+
+async def test_a_guest_without_a_shell_runs_before_its_vif_is_in_a_bridge(
+    lvm: InMemory, client: Client, linux: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[bool] = []
+    real = lvm.ports.add_port
+
+    def add_port(name: str, bridge: str, mtu: int) -> None:
+        domid = int(name.removeprefix("vif").partition(".")[0])
+        running.append(not lvm.hypervisor.domains[domid].paused)
+        real(name, bridge, mtu)
+
+    monkeypatch.setattr(lvm.ports, "add_port", add_port)
+    created = await client.create(linux, nets=NET, cold=True)
+    assert running == [True]
+    vif = f"vif{created.domain.domid}.0"
+    assert lvm.ports.ports[vif] == "br0"
+    assert vif in lvm.filters.ports
+
+
+async def test_a_guest_whose_vif_gets_into_no_bridge_is_destroyed(
+    lvm: InMemory, client: Client, linux: str
+) -> None:
+    nodes, domains = set(lvm.store.nodes), set(lvm.hypervisor.domains)
+    lvm.ports.broken = True
+    with pytest.raises(LinkFailed, match="injected"):
+        await client.create(linux, nets=GIVEN, name="web", cold=True)
+    lvm.ports.broken = False
+    assert await client.list() == ()
+    await until(lambda: (set(lvm.store.nodes), set(lvm.hypervisor.domains)) == (nodes, domains))
+    created = await client.create(linux, nets=GIVEN, name="web", cold=True)
+    assert created.domain.vifs[0].ipv4 == "10.0.0.99/24"
+
+
+async def test_a_guest_that_ends_before_its_network_is_there_was_created(
+    lvm: InMemory, client: Client, linux: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(name: str, bridge: str, mtu: int) -> None:
+        domid = int(name.removeprefix("vif").partition(".")[0])
+        lvm.hypervisor.domains[domid].shutdown_code = 0
+        raise LinkFailed("no such network device", name)
+
+    monkeypatch.setattr(lvm.ports, "add_port", end)
+    await client.create(linux, nets=NET, name="web", cold=True)
+    await client.wait("web", until=WaitFor.EXITED)
+
+
+async def test_who_leaves_meanwhile_leaves_a_guest_with_its_network(
+    lvm: InMemory, linux: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugging, go_on = trio.Event(), trio.Event()
+    real = lvm.service.creator._devices.plug
+
+    async def plug(record: DomainRecord) -> None:
+        plugging.set()
+        await go_on.wait()
+        await real(record)
+
+    monkeypatch.setattr(lvm.service.creator._devices, "plug", plug)
+    async with trio.open_nursery() as nursery, open_client(lvm.socket) as leaver:
+        nursery.start_soon(leave_early, leaver, linux)
+        await plugging.wait()
+        nursery.cancel_scope.cancel()
+    await settle()
+    go_on.set()
+    (domain,) = lvm.service.registry.live.values()
+    await until(lambda: lvm.ports.ports.get(f"vif{domain.record.domid}.0") == "br0")
+
+
+async def leave_early(client: Client, linux: str) -> None:
+    await client.create(linux, nets=NET, cold=True)
 
 
 async def test_an_address_that_its_shell_has_needs_no_word_to_xenstored(

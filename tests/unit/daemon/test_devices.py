@@ -21,7 +21,7 @@ from lightvm.xen.hypervisor import Shape
 
 CONFIG = Config(networks={"lan": NetworkSection(bridge="br0"), "wan": NetworkSection(bridge="br1")})
 BOTH = ("lan", "wan")
-WRITES = 85
+WRITES = 61
 """How many connecting two vifs and two vbds takes."""
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lightvm.daemon.disk.loops import FIRST_NUMBER
-from lightvm.daemon.journal import ShellRecord, read_journal
+from lightvm.daemon.journal import DomainRecord, ShellRecord, read_journal
 from lightvm.errors import AddressTaken, DiskInUse
-from lightvm.model import DiskRequest, ExitReason, NetRequest
+from lightvm.model import DiskRequest, ExitReason, Mode, NetRequest
 from lightvm.testing import default_config
 from lightvm.xen.hypervisor import Shape
 from tests.host import Host
@@ -40,6 +40,23 @@ async def test_a_domain_is_taken_over_with_its_devices(host: Host, disk: list[Di
         assert (domain.vifs, domain.vbds) == (created.vifs, created.vbds)
         assert host.ports.ports[f"vif{domain.domid}.0"] == "br0"
         assert disk[0].path in host.loops.bound.values()
+
+
+async def test_a_domain_that_ran_without_its_network_gets_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with host.daemon(kill=True) as (lvm, client):
+        monkeypatch.setattr(lvm.service.creator._devices, "plug", forget_to_plug)
+        created = await client.create(lvm.noop, name="web", nets=NET, mode=Mode.XENSTORE, cold=True)
+        assert f"vif{created.domain.domid}.0" not in host.ports.ports
+    async with host.daemon() as (_, client):
+        domain = await client.info("web")
+        assert host.ports.ports[f"vif{domain.domid}.0"] == "br0"
+        assert host.store.nodes[f"/libxl/{domain.domid}/type"] == "pvh"
+
+
+async def forget_to_plug(record: DomainRecord) -> None:
+    """Do what a daemon does that is killed before."""
 
 
 async def test_what_a_domain_that_is_taken_over_has_is_nobody_elses(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightvm.daemon.disk.vbds import describe_vbd
+from lightvm.daemon.disk.vbds import describe_free_vbd, describe_vbd
 
 
 def test_blkback_is_told_ring_and_event_channel_of_the_guest() -> None:
@@ -20,8 +20,9 @@ def test_disks_are_numbered_and_named_by_xen_s_convention(
 ) -> None:
     vbd = describe_vbd(index, 3, 10)
     assert vbd.number == number
-    assert vbd.front["virtual-device"] == str(number)
     assert vbd.back["dev"] == name
+    free = describe_free_vbd(index, 10, readonly=False)
+    assert free.front["virtual-device"] == str(number)
 
 
 def test_blkback_finds_the_loop_device_by_its_numbers() -> None:

@@ -22,9 +22,13 @@ def test_a_guest_that_does_not_read_keeps_its_carrier() -> None:
     assert "feature-rx-notify" not in describe_vif(0, 3).front
 
 
-def test_both_ends_have_the_same_handle() -> None:
-    vif = describe_vif(2, 5)
-    assert vif.front["handle"] == vif.back["handle"] == "2"
+def test_netback_is_told_of_no_script_and_that_its_device_is_in_a_bridge() -> None:
+    back = describe_vif(2, 5).back
+    assert (back["handle"], back["script"], back["hotplug-status"]) == (
+        "2",
+        "/bin/true",
+        "connected",
+    )
 
 
 def test_a_port_is_named_as_netback_names_it() -> None:

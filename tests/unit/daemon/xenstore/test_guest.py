@@ -9,7 +9,14 @@ from lightvm.daemon.backends import OWNER
 from lightvm.daemon.disk.loops import physical_device
 from lightvm.daemon.disk.vbds import describe_free_vbd
 from lightvm.daemon.net.vifs import describe_free_vif
-from lightvm.daemon.xenstore.guest import ask_power, has_heard, introduce, tell_addresses
+from lightvm.daemon.xenstore.guest import (
+    ask_power,
+    has_heard,
+    introduce,
+    lacks_plug,
+    plug,
+    tell_addresses,
+)
 from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.errors import NotPossibleNow
 from lightvm.model import Mode, Power, Vif
@@ -25,14 +32,18 @@ VIF = Vif(network="lan", mac="02:00:00:00:00:07", ipv4="10.0.0.7/24")
 OTHER = Vif(network="lan", mac="02:00:00:00:00:99", ipv4="10.0.0.99/24")
 HOME = "/local/domain/7"
 CONTROL = f"{HOME}/control"
+DEVICES = [
+    describe_free_vif(0, VIF, "br0", 1400),
+    describe_free_vbd(0, 10, readonly=False),
+]
 
 
 @pytest.fixture
 def store() -> MemoryStore:
     """Return a store with one guest."""
     store = MemoryStore()
-    vif = describe_free_vif(0, VIF, "br0", 1400)
-    introduce(store, HANDLE, UUID, SHAPE, [vif, describe_free_vbd(0, 10, readonly=False)])
+    introduce(store, HANDLE, UUID, SHAPE, DEVICES)
+    plug(store, 7, UUID, DEVICES)
     return store
 
 
@@ -47,6 +58,35 @@ def test_xenstored_is_told_of_the_page_and_the_channel(store: MemoryStore) -> No
     assert store.introduced == {7: (STORE_GFN, 3)}
     assert store.nodes[f"{HOME}/store/ring-ref"] == str(STORE_GFN)
     assert store.nodes[f"{HOME}/store/port"] == "3"
+
+
+def test_netback_waits_until_its_device_is_in_a_bridge() -> None:
+    store = MemoryStore()
+    status = f"{backends.BACKENDS}/vif/7/0/hotplug-status"
+    introduce(store, HANDLE, UUID, SHAPE, DEVICES)
+    assert status not in store.nodes
+    plug(store, 7, UUID, DEVICES)
+    assert store.nodes[status] == "connected"
+
+
+def test_a_guest_lacks_what_is_still_to_be_done() -> None:
+    store = MemoryStore()
+    assert not lacks_plug(store, 7, UUID)
+    introduce(store, HANDLE, UUID, SHAPE, DEVICES)
+    assert lacks_plug(store, 7, UUID)
+    assert not lacks_plug(store, 7, "another")
+    plug(store, 7, UUID, DEVICES)
+    assert not lacks_plug(store, 7, UUID)
+
+
+def test_what_only_toolstacks_look_for_comes_later() -> None:
+    store = MemoryStore()
+    introduce(store, HANDLE, UUID, SHAPE, DEVICES)
+    before = set(store.nodes)
+    assert not any(path.startswith("/libxl/") for path in before)
+    plug(store, 7, UUID, DEVICES)
+    later = {path for path in store.nodes.keys() - before if path.startswith(HOME)}
+    assert later == set()  # a guest reads nothing else
 
 
 def test_each_processor_is_online(store: MemoryStore) -> None:
@@ -96,6 +136,13 @@ def test_other_addresses_are_told_wherever_the_old_ones_are(store: MemoryStore) 
     assert len(changed) == 3 + 2
     assert VIF.mac not in store.nodes.values()
     assert "10.0.0.7" not in store.nodes.values()
+
+
+def test_nothing_is_left_of_a_guest_that_is_removed_before_its_plug() -> None:
+    store = MemoryStore()
+    introduce(store, HANDLE, UUID, SHAPE, DEVICES)
+    backends.disconnect(store, 7, UUID, [])
+    assert (store.nodes, store.access, store.introduced) == ({}, {}, {})
 
 
 def test_nothing_is_left_of_a_guest_that_is_removed(store: MemoryStore) -> None:

@@ -241,7 +241,7 @@ def test_a_value_is_waited_for(xenstored: Xenstored, store: SocketStore) -> None
 
     thread = threading.Thread(target=change)
     thread.start()
-    assert store.wait_for("/state", "2", 10) == "2"
+    assert store.wait_for("/state", ("2",), 10) == "2"
     thread.join()
     assert xenstored._watchers == {}
     assert store.read("/state") == "2"
@@ -250,20 +250,20 @@ def test_a_value_is_waited_for(xenstored: Xenstored, store: SocketStore) -> None
 
 def test_a_value_that_is_there_is_not_waited_for(xenstored: Xenstored, store: SocketStore) -> None:
     xenstored.nodes = {b"/state": b"2"}
-    assert store.wait_for("/state", "2", 10) == "2"
+    assert store.wait_for("/state", ("2",), 10) == "2"
 
 
 def test_waiting_has_an_end_and_says_what_is_there_then(
     xenstored: Xenstored, store: SocketStore
 ) -> None:
-    assert store.wait_for("/state", "2", 0.02) is None
+    assert store.wait_for("/state", ("2",), 0.02) is None
     xenstored.nodes = {b"/state": b"1"}
-    assert store.wait_for("/state", "2", 0.02) == "1"
+    assert store.wait_for("/state", ("2", None), 0.02) == "1"
     assert xenstored.connections == 1
 
 
 def test_who_waits_holds_up_nobody(xenstored: Xenstored, store: SocketStore) -> None:
-    thread = threading.Thread(target=store.wait_for, args=("/state", "2", 10))
+    thread = threading.Thread(target=store.wait_for, args=("/state", ("2",), 10))
     thread.start()
     while not xenstored._watchers:
         time.sleep(0.001)
