@@ -19,6 +19,7 @@ from benchmarks.daemon import (
     Daemon,
     create_timed,
     timed,
+    until_unpaused,
     vif_address,
 )
 from benchmarks.linux import KERNEL, MEMORY_MIB, cmdline, initrd
@@ -184,9 +185,7 @@ class Guests(Instances):
         """Start one."""
         created, took = self._create(self._client)
         self.running.append(created.domain.uuid)
-        phases = created.phases
-        until_run = phases.prepare_us + phases.load_us + phases.journal_us + phases.unpause_us
-        return {"create": took, "unpaused": until_run / 1000}
+        return {"create": took, "unpaused": until_unpaused(created)}
 
     def end(self, one: str) -> None:
         """Destroy one."""

@@ -192,7 +192,7 @@ TARGETS = (
     ),
     Target(
         measure="`xl create` / a create in XenStore mode without a pool, until the guest runs",
-        of=quotient(middle("toolstacks", "xl"), middle("toolstacks", "xs", "unpaused")),
+        of=quotient(middle("create", "xl"), middle("create", "xs", "unpaused")),
         limit=20,
         at_least=True,
         digits=1,

@@ -6,6 +6,7 @@ Contenders take turns in rounds, so that all see the same host.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from benchmarks import xl
 from benchmarks.containers import time_crun, time_podman
@@ -15,12 +16,15 @@ from benchmarks.daemon import (
     NET,
     NOOP,
     QUIET_SECONDS,
+    WAYS,
     Daemon,
     Pool,
+    await_tickets,
     create_timed,
     open_daemon,
     settle_host,
     timed,
+    until_unpaused,
     vif_address,
     warm_up,
 )
@@ -30,6 +34,7 @@ from benchmarks.rows import YARDSTICK
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
 EACH, SPARE = 10, 20
+FEW = 5
 SETTLE_SECONDS = 1.0
 """Between ends: what one leaves to the background is done before the next."""
 COMMANDS = {"lvm": 3, "lightvm": 1}
@@ -39,7 +44,7 @@ POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    warm, rounds, many = record.pick(small=(10, 2, 20), paper=(20, 10, 100))
+    warm, rounds, many = record.pick(small=(20, 2, 20), paper=(20, 10, 100))
     shells = warm + rounds * (EACH + sum(COMMANDS.values())) + many + SPARE
     plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
     with open_daemon(plain, net) as daemon:
@@ -89,9 +94,12 @@ def run_round(record: Record, daemon: Daemon, *, swapped: bool) -> None:
 
 
 def time_many(record: Record, daemon: Daemon, many: int) -> None:
-    """Time batches, for each domain of them."""
+    """Time batches, for each domain of them; a small one before has the tickets for it made."""
     for contender, nets in ((POOLED, None), (POOLED_VIF, (NetRequest(network="bench"),))):
         request = CreateRequest(image=NOOP, nets=nets, wait=WaitFor.READY)
+        daemon.client.create_many([request] * FEW)
+        settle_host()
+        await_tickets(daemon.client)
         begun = time.perf_counter()
         results = daemon.client.create_many([request] * many)
         took = (time.perf_counter() - begun) * 1e3
@@ -113,10 +121,17 @@ def time_first_answers(record: Record, daemon: Daemon, n: int) -> None:
 
 def time_cold(record: Record, daemon: Daemon, n: int) -> None:
     """Time creates that take no shell."""
+    xs = next(way for way in WAYS if way.name == "xs")
     for _ in range(n):
-        for contender, nets in (("noxs, no vif", None), ("noxs", NET)):
-            created, took = create_timed(daemon.client, nets=nets, cold=True)
+        for contender, create in (
+            ("noxs, no vif", partial(create_timed, cold=True)),
+            ("noxs", partial(create_timed, nets=NET, cold=True)),
+            (xs.name, xs.create),
+        ):
+            settle_host()
+            created, took = create(daemon.client)
             record.add(contender, "create", took)
+            record.add(contender, "unpaused", until_unpaused(created))
             daemon.client.destroy(created.domain.uuid)
 
 
@@ -129,6 +144,7 @@ def time_others(record: Record, daemon: Daemon, n: int) -> None:
         record.add("crun run", "create", *time_crun(2))
         record.add("podman run", "create", *time_podman(1))
         for contender, config in (("xl, no vif", plain), ("xl", vif)):
+            settle_host()
             record.add(contender, "create", xl.create(config))
             record.add(contender, "destroy", xl.destroy("bench-xl"))
         settle_host()
