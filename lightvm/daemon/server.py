@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
-TURN = 8
-"""Calls that a client may have answered before others have their turn."""
+TURN, LONG_TURN = 8, 64
+"""Calls that a client may have answered before others have their turn, and where nobody else has said anything."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
 SEND_SECONDS = 30.0
@@ -87,7 +87,8 @@ class Connection:
         self._peer = peer
         self._service = service
         self._framer = wire.Framer()
-        self._answered = 0
+        self._turn = 0.0
+        """How much of its turn the client has had."""
         self._fd = peer.fileno()
         self._pace = Pace(service.attention.moment)
         self._caller = Caller(peer, None, service.stop)
@@ -99,9 +100,10 @@ class Connection:
             await self._answer(message)
             await self._take_turns()
 
-    async def _take_turns(self) -> None:
-        self._answered += 1
-        if self._answered % TURN == 0:
+    async def _take_turns(self, *, alone: bool = False) -> None:
+        self._turn += 1 / LONG_TURN if alone else 1 / TURN
+        if self._turn >= 1:
+            self._turn = 0.0
             await trio.lowlevel.checkpoint()
 
     async def _next_message(self) -> bytes | None:
@@ -169,7 +171,7 @@ class Connection:
             await self._send(met.unsent)
         elif met.begun is not None:
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
-        await self._take_turns()
+        await self._take_turns(alone=met.alone)
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

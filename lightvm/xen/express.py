@@ -82,8 +82,9 @@ class Offer(msgspec.Struct, frozen=True):
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """Where somebody is waited for: who, how long, and what is on offer.
 
-    `epoll` watches everybody who has to be heard. The record of what is taken goes into `journal` from `end` on, where
-    there is room for it. `offset_ns` leads from `time.perf_counter_ns` to the time of day.
+    `epoll` watches everybody who has to be heard, the guests among them. So long, `seconds`, is the client waited for,
+    and then a guest that is not ready within `spin_us`. The record of what is taken goes into `journal` from `end` on,
+    where there is room for it. `offset_ns` leads from `time.perf_counter_ns` to the time of day.
     """
 
     epoll: select.epoll

@@ -85,6 +85,8 @@ def _serve(hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, take
     unsent = b""
     if outcome.stage is Stage.RUNNING:
         outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
+        if outcome.stage is Stage.RUNNING and desk.epoll.poll(desk.seconds, 1):
+            outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
         if outcome.stage is Stage.ANSWERED:
             unsent = reply[_send(desk, reply) :]
     return Attended(data=data, taken=taken, unsent=unsent, **asdict(outcome))

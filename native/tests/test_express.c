@@ -5,7 +5,7 @@
 
 #include "../src/express.c"
 
-static int loads, unpauses, load_fails, unpause_fails, quick = 1;
+static int loads, unpauses, load_fails, unpause_fails, quick = 1, late, spins;
 static uint32_t spun;
 static struct lvm_xen xen;
 
@@ -26,9 +26,10 @@ int lvm_unpause(struct lvm_domain *domain)
 int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
 {
     spun = microseconds;
-    lvm_control_page(domain)->ready = (uint32_t)quick;
+    int said = quick || (late && spins++ % 2);
+    lvm_control_page(domain)->ready = (uint32_t)(said ? quick | late : 0);
     domain->xen->moments.heard = lvm_now();
-    return quick != 0;
+    return said;
 }
 
 static _Alignas(4096) uint8_t special[LVM_SPECIAL_PAGES * LVM_PAGE_SIZE];
@@ -51,6 +52,7 @@ static void set(struct scene *scene)
     struct stat status;
     loads = unpauses = load_fails = unpause_fails = 0;
     quick = 1;
+    late = spins = 0;
     memset(special, 0, sizeof(special));
     memset(journal, 0, sizeof(journal));
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, scene->ends) == 0);
@@ -159,6 +161,29 @@ static void only_a_guest_that_says_so_is_ready(void)
     strike(&scene);
 }
 
+static void a_guest_that_is_late_is_heard_through_its_event(void)
+{
+    struct scene scene;
+    char answer[100];
+    int event[2];
+    set(&scene);
+    quick = 0;
+    late = 1;
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_RUNNING); /* no event, so nobody looks again */
+    spins = 0;
+    CHECK(pipe(event) == 0);
+    struct epoll_event readable = {.events = EPOLLIN, .data.fd = event[0]};
+    CHECK(epoll_ctl(scene.desk.epoll, EPOLL_CTL_ADD, event[0], &readable) == 0);
+    CHECK(write(event[1], "!", 1) == 1);
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_ANSWERED);
+    CHECK(read(scene.ends[1], answer, sizeof(answer)) == (ssize_t)sizeof(reply) - 1);
+    close(event[0]);
+    close(event[1]);
+    strike(&scene);
+}
+
 static void who_has_gone_is_told_from_who_has_something(void)
 {
     struct scene scene;
@@ -228,6 +253,7 @@ int main(void)
     RUN(nothing_happens_to_what_nobody_asks_for);
     RUN(what_fails_is_spoilt);
     RUN(only_a_guest_that_says_so_is_ready);
+    RUN(a_guest_that_is_late_is_heard_through_its_event);
     RUN(who_has_gone_is_told_from_who_has_something);
     RUN(several_are_carried_out_up_to_the_first_that_fails);
     RUN(digits_fill_their_place);

@@ -206,3 +206,22 @@ async def test_a_connection_that_cannot_be_accepted_costs_no_slot(
                 assert trio.current_time() - begun >= 0.3
             nursery.cancel_scope.cancel()
     assert listener.failures == []
+
+
+@pytest.mark.parametrize(("alone", "calls"), [(False, server.TURN), (True, server.LONG_TURN)])
+async def test_others_have_their_turn_after_so_many_calls(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch, alone: bool, calls: int
+) -> None:
+    turns = 0
+
+    async def checkpoint() -> None:
+        nonlocal turns
+        turns += 1
+
+    with socket.socket(socket.AF_UNIX) as peer:
+        connection = server.Connection(peer, lvm.service)
+        monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+        for count in range(1, 2 * calls + 1):
+            await connection._take_turns(alone=alone)
+            assert turns == count // calls
+        monkeypatch.undo()
