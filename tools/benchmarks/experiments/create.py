@@ -33,8 +33,9 @@ from benchmarks.record import Record
 from benchmarks.rows import YARDSTICK
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
-EACH, SPARE = 10, 20
-FEW = 5
+SPAWNED, EACH, SPARE = 10, 30, 20
+"""How many processes, and creates of a kind, come one right after the other, and how many shells are for the rest."""
+FEW, BATCHES = 5, 3
 SETTLE_SECONDS = 1.0
 """Between ends: what one leaves to the background is done before the next."""
 COMMANDS = {"lvm": 3, "lightvm": 1}
@@ -44,8 +45,8 @@ POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    warm, rounds, many = record.pick(small=(20, 2, 20), paper=(20, 10, 100))
-    shells = warm + rounds * (EACH + sum(COMMANDS.values())) + many + SPARE
+    warm, rounds, many = record.pick(small=(20, 2, 20), paper=(20, 5, 100))
+    shells = warm + rounds * (EACH + sum(COMMANDS.values())) + BATCHES * (FEW + many) + SPARE
     plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
     with open_daemon(plain, net) as daemon:
         daemon.fill(plain, net)
@@ -68,9 +69,9 @@ def run_round(record: Record, daemon: Daemon, *, swapped: bool) -> None:
     to be paid for by a create without.
     """
     client = daemon.client
-    record.add(YARDSTICK, "create", *spawn(EACH, TRUE))
-    record.add(f"{YARDSTICK}, static", "create", *spawn(EACH, compile_program("resident")))
-    record.add(f"{YARDSTICK}, fixed addresses", "create", *spawn(EACH, TRUE, fixed=True))
+    record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE))
+    record.add(f"{YARDSTICK}, static", "create", *spawn(SPAWNED, compile_program("resident")))
+    record.add(f"{YARDSTICK}, fixed addresses", "create", *spawn(SPAWNED, TRUE, fixed=True))
     made = []
     kinds = ((POOLED, None), (POOLED_VIF, NET))
     for contender, nets in reversed(kinds) if swapped else kinds:
@@ -79,7 +80,7 @@ def run_round(record: Record, daemon: Daemon, *, swapped: bool) -> None:
             record.add(contender, "create", took)
             made.append((contender, created.domain.uuid))
         time.sleep(QUIET_SECONDS)
-    for number, (contender, uuid) in enumerate(made):
+    for number, (contender, uuid) in enumerate(made[:: EACH // SPAWNED]):
         time.sleep(SETTLE_SECONDS)
         if number % 2:
             record.add(contender, "destroy", timed(client.destroy, uuid))
@@ -89,7 +90,7 @@ def run_round(record: Record, daemon: Daemon, *, swapped: bool) -> None:
     for command, times in COMMANDS.items():
         line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
         record.add(f"{command} create", "create", *spawn(times, *line))
-    record.add(YARDSTICK, "create", *spawn(EACH, TRUE))
+    record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE))
     daemon.clear()
 
 
@@ -97,17 +98,18 @@ def time_many(record: Record, daemon: Daemon, many: int) -> None:
     """Time batches, for each domain of them; a small one before has the tickets for it made."""
     for contender, nets in ((POOLED, None), (POOLED_VIF, (NetRequest(network="bench"),))):
         request = CreateRequest(image=NOOP, nets=nets, wait=WaitFor.READY)
-        daemon.client.create_many([request] * FEW)
-        settle_host()
-        await_tickets(daemon.client)
-        begun = time.perf_counter()
-        results = daemon.client.create_many([request] * many)
-        took = (time.perf_counter() - begun) * 1e3
-        if failures := [each.failure for each in results if each.failure]:
-            raise RuntimeError(f"{len(failures)} of {many}: {failures[0]}")
-        record.add(contender, "create of many", took / many)
-        time.sleep(QUIET_SECONDS)
-        daemon.clear()
+        for _ in range(BATCHES):
+            daemon.client.create_many([request] * FEW)
+            settle_host()
+            await_tickets(daemon.client)
+            begun = time.perf_counter()
+            results = daemon.client.create_many([request] * many)
+            took = (time.perf_counter() - begun) * 1e3
+            if failures := [each.failure for each in results if each.failure]:
+                raise RuntimeError(f"{len(failures)} of {many}: {failures[0]}")
+            record.add(contender, "create of many", took / many)
+            time.sleep(QUIET_SECONDS)
+            daemon.clear()
 
 
 def time_first_answers(record: Record, daemon: Daemon, n: int) -> None:
@@ -149,5 +151,5 @@ def time_others(record: Record, daemon: Daemon, n: int) -> None:
             record.add(contender, "destroy", xl.destroy("bench-xl"))
         settle_host()
         for contender, nets in ((POOLED, None), (POOLED_VIF, NET)):
-            record.add(contender, "create", create_timed(daemon.client, nets=nets)[1])
+            record.add(contender, "create after a pause", create_timed(daemon.client, nets=nets)[1])
         record.say(f"round {number + 1} of {n} with containers and xl")
