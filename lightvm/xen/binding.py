@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -13,7 +14,7 @@ import trio
 from lightvm.errors import HostError, HypercallError, LightVMError, OutOfMemory, UnsupportedXen
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
-from lightvm.xen.express import BLANKS, Attended, Batch, Carried, Desk, Form, Stage, Ticket
+from lightvm.xen.express import BLANKS, Attended, Batch, Carried, Desk, Form, Offer, Stage, Ticket
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -38,6 +39,18 @@ _EVENTS_AT_ONCE = 64
 _MOST_OFFERS = 8
 _HEARD_BYTES = 65536
 _MAX_DOMAINS = 0x7FF0
+
+# An attribute of a struct of C's costs as much as a small call: results are read all at once, and what seldom changes
+# is written when it does.
+_RESULTS = struct.Struct("@IIiIi")
+"""`struct lvm_desk` from `client_here` on: that, alone, received, taken, sent."""
+
+_OUTCOME = struct.Struct("@iiI5q")
+"""`struct lvm_outcome`."""
+
+assert _OUTCOME.size == ffi.sizeof("struct lvm_outcome")
+
+_STAGES = tuple(Stage)
 
 
 class XenHandle:
@@ -72,6 +85,91 @@ class _Issued(NamedTuple):
 
     native: Any
     alive: list[Any]
+    reply_bytes: int
+
+    def unsent(self, sent: int) -> bytes:
+        """Return what of the reply is still to be sent, of which so many bytes were, or none for a reason of C's."""
+        if sent == self.reply_bytes or (sent < 0 and sent != -errno.EAGAIN):
+            return b""
+        reply = self.native.reply
+        return bytes(ffi.buffer(reply.data, reply.size))[max(sent, 0) :]
+
+
+class _NativeDesk:
+    """`struct lvm_desk`, and what it points into."""
+
+    def __init__(self) -> None:
+        self._native = native = ffi.new("struct lvm_desk *")
+        self._offers = offers = ffi.new("struct lvm_offer[]", _MOST_OFFERS)
+        self._slots = [ffi.addressof(offers, index) for index in range(_MOST_OFFERS)]
+        self._calls: list[tuple[bytes, Any]] = [(b"", None)] * _MOST_OFFERS
+        self._heard = heard = ffi.new("uint8_t[]", _HEARD_BYTES)
+        self._heard_view = ffi.buffer(heard)
+        native.offers = offers
+        native.buffer, native.buffer_size = heard, _HEARD_BYTES
+        self._results = ffi.buffer(ffi.addressof(native, "client_here"), _RESULTS.size)
+        self._outcome = ffi.buffer(ffi.addressof(native, "outcome"))
+        self._settings: tuple[object, ...] = ()
+
+    def attend(self, desk: Desk) -> Attended:
+        """Wait for one client, and carry out its create where that is on offer."""
+        native = self._native
+        settings = (desk.epoll, desk.peer, desk.seconds, desk.spin_us, desk.offset_ns)
+        if settings != self._settings:
+            self._settings = settings
+            native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
+            native.wait_ms = -int(-1000 * desk.seconds // 1)
+            native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
+        self._put_on_offer(desk.offers)
+        journal = ffi.from_buffer("uint8_t[]", desk.journal)
+        native.journal = journal + desk.end
+        stage = _STAGES[lib.lvm_attend(native)]
+        ffi.release(journal)
+        if stage <= Stage.OTHERS:
+            return Attended(stage=stage, alone=stage is Stage.NOBODY)
+        return self._describe(stage, desk)
+
+    def _put_on_offer(self, offers: Sequence[Offer]) -> None:
+        calls, count = self._calls, 0
+        for slot, offer in zip(self._slots, offers, strict=False):
+            if offer.call is not calls[count][0]:
+                call = ffi.from_buffer("uint8_t[]", offer.call)
+                calls[count] = offer.call, call
+                slot.call, slot.size = call, len(call)
+            issued: Any = offer.ticket
+            slot.ticket = issued.native
+            count += 1
+        self._native.nr_offers = count
+
+    def _describe(self, stage: Stage, desk: Desk) -> Attended:
+        _, alone, received, taken, sent = _RESULTS.unpack(self._results)
+        if received == -errno.EAGAIN:
+            return Attended(stage=Stage.NOBODY, alone=alone != 0)
+        if received < 0:
+            raise OSError(-received, os.strerror(-received))
+        if stage is Stage.SAID:
+            return Attended(stage=stage, alone=alone != 0, data=bytes(self._heard_view[0:received]))
+        _, error, journalled, begun, loaded, asked, running, heard = _OUTCOME.unpack(self._outcome)
+        unsent, data = b"", None
+        if stage is Stage.ANSWERED:
+            issued: Any = desk.offers[taken].ticket
+            unsent = issued.unsent(sent)
+        elif stage is Stage.SPOILT:
+            data = bytes(self._heard_view[0:received])
+        return Attended(
+            stage=stage,
+            alone=alone != 0,
+            data=data,
+            taken=taken,
+            unsent=unsent,
+            journalled=journalled,
+            error=_error(error) if stage is Stage.SPOILT else None,
+            begun=begun,
+            loaded=loaded,
+            asked=asked,
+            running=running,
+            heard=heard,
+        )
 
 
 class XenHypervisor:
@@ -94,12 +192,7 @@ class XenHypervisor:
         self._console = ffi.new("uint8_t[]", lib.LVM_CONSOLE_OUT_SIZE)
         self._console_view = ffi.buffer(self._console)
         self._control = ffi.new("struct lvm_control *")
-        self._desk = ffi.new("struct lvm_desk *")
-        self._offers = ffi.new("struct lvm_offer[]", _MOST_OFFERS)
-        self._heard = ffi.new("uint8_t[]", _HEARD_BYTES)
-        self._heard_view = ffi.buffer(self._heard)
-        self._desk.offers = self._offers
-        self._desk.buffer, self._desk.buffer_size = self._heard, _HEARD_BYTES
+        self._desk = _NativeDesk()
         # An image is described to the engine once, not once per create.
         self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
         self.events_fd: int = lib.lvm_events_fd(self._xen)
@@ -317,51 +410,12 @@ class XenHypervisor:
             _fill_form(native.record, ticket.record),
             _fill_form(native.reply, ticket.reply),
         ]
-        return _Issued(native, [ticket, self._boots[ticket.boot.image], path, *forms])
+        alive = [ticket, self._boots[ticket.boot.image], path, *forms]
+        return _Issued(native, alive, len(ticket.reply.data))
 
     def attend(self, desk: Desk) -> Attended:
         """Wait for one client, and carry out its create where that is on offer."""
-        native, offers = self._desk, self._offers
-        native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
-        native.wait_ms = -int(-1000 * desk.seconds // 1)
-        native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
-        journal = ffi.from_buffer("uint8_t[]", desk.journal)
-        native.journal = journal + desk.end
-        calls = []
-        for slot, offer in zip(offers, desk.offers, strict=False):
-            call = ffi.from_buffer("uint8_t[]", offer.call)
-            calls.append(call)
-            slot.call, slot.size = call, len(call)
-            slot.ticket = cast("_Issued", offer.ticket).native
-        native.nr_offers = len(calls)
-        stage = lib.lvm_attend(native)
-        ffi.release(journal)
-        if stage <= lib.LVM_OTHERS:
-            return Attended(stage=Stage(stage), alone=stage == lib.LVM_NOBODY)
-        return self._describe_attended(Stage(stage), desk)
-
-    def _describe_attended(self, stage: Stage, desk: Desk) -> Attended:
-        native = self._desk
-        received = native.received
-        if received == -errno.EAGAIN:
-            return Attended(stage=Stage.NOBODY, alone=bool(native.alone))
-        if received < 0:
-            raise OSError(-received, os.strerror(-received))
-        data = bytes(self._heard_view[0:received])
-        if stage is Stage.SAID:
-            return Attended(stage=stage, alone=bool(native.alone), data=data)
-        unsent = b""
-        if stage is Stage.ANSWERED:
-            reply = cast("_Issued", desk.offers[native.taken].ticket).native.reply
-            sent = 0 if native.sent == -errno.EAGAIN else native.sent
-            unsent = bytes(ffi.buffer(reply.data + sent, reply.size - sent)) if sent >= 0 else b""
-        return Attended(
-            alone=bool(native.alone),
-            data=data,
-            taken=native.taken,
-            unsent=unsent,
-            **_describe_outcome(native.outcome),
-        )
+        return self._desk.attend(desk)
 
     def carry_out(self, batch: Batch) -> list[Carried]:
         """Carry out several creates, up to the first that fails."""
@@ -375,9 +429,10 @@ class XenHypervisor:
         native.journal = journal + batch.end
         begun = lib.lvm_carry_out(native)
         ffi.release(journal)
+        view = ffi.buffer(outcomes)
         return [
-            Carried(reply=_reply_of(ticket, outcome), **_describe_outcome(outcome))
-            for ticket, outcome in zip(issued[:begun], outcomes, strict=False)
+            _describe_carried(ticket, _OUTCOME.unpack_from(view, index * _OUTCOME.size))
+            for index, ticket in enumerate(issued[:begun])
         ]
 
     def close(self) -> None:
@@ -426,23 +481,23 @@ def _describe(info: Any) -> DomainInfo:
     )
 
 
-def _describe_outcome(outcome: Any) -> dict[str, Any]:
-    stage = Stage(outcome.stage)
-    return {
-        "stage": stage,
-        "journalled": outcome.journalled,
-        "error": _error(outcome.error) if stage is Stage.SPOILT else None,
-        "begun": outcome.begun,
-        "loaded": outcome.loaded,
-        "asked": outcome.asked,
-        "running": outcome.running,
-        "heard": outcome.heard,
-    }
-
-
-def _reply_of(ticket: Any, outcome: Any) -> bytes:
-    ready = outcome.stage == lib.LVM_ANSWERED
-    return bytes(ffi.buffer(ticket.reply.data, ticket.reply.size)) if ready else b""
+def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
+    number, error, journalled, begun, loaded, asked, running, heard = values
+    stage = _STAGES[number]
+    reply = b""
+    if stage is Stage.ANSWERED:
+        reply = bytes(ffi.buffer(ticket.reply.data, ticket.reply.size))
+    return Carried(
+        stage=stage,
+        journalled=journalled,
+        error=_error(error) if stage is Stage.SPOILT else None,
+        begun=begun,
+        loaded=loaded,
+        asked=asked,
+        running=running,
+        heard=heard,
+        reply=reply,
+    )
 
 
 def _fill_form(native: Any, form: Form) -> Any:

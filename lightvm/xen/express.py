@@ -125,7 +125,7 @@ class Attended(Outcome, frozen=True, kw_only=True):
     """What came of waiting for somebody; `alone` where nobody else has anything.
 
     From `Stage.SPOILT` on `taken` says which offer was taken. Of the reply `unsent` could not be written yet. What was
-    said is in `data`, empty where the other side has gone, None where it has said nothing.
+    said and is not carried out is in `data`, empty where the other side has gone, None where there is nothing such.
     """
 
     alone: bool = False

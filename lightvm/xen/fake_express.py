@@ -89,7 +89,8 @@ def _serve(hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, take
             outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
         if outcome.stage is Stage.ANSWERED:
             unsent = reply[_send(desk, reply) :]
-    return Attended(data=data, taken=taken, unsent=unsent, **asdict(outcome))
+    said = data if outcome.stage is Stage.SPOILT else None
+    return Attended(data=said, taken=taken, unsent=unsent, **asdict(outcome))
 
 
 def _start(

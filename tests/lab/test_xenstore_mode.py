@@ -110,16 +110,20 @@ def test_debians_kernel_boots_answers_and_stops(
 
 
 @pytest.mark.linux
-def test_a_guest_that_reboots_is_made_anew(client: Client, initrd: str) -> None:
-    client.create(
+def test_a_guest_without_a_shell_has_its_network_and_is_made_anew_when_it_reboots(
+    client: Client, initrd: str
+) -> None:
+    created = client.create(
         KERNEL,
         name="again",
         modules=[initrd],
-        cmdline="console=hvc0",
+        cmdline=f"console=hvc0 address={PLACE}",
         nets=NET,
         on_crash=Policy.RESTART,
     )
+    assert created.source is Source.COLD  # it runs before its vif is in a bridge
     says(client, "again", "up: ")
+    subprocess.run(["ping", "-c", "1", "-W", "10", PLACE], check=True)
     client.console_write("again", b"hello\n")
     says(client, "again", "heard hello")
     console = subprocess.run(
