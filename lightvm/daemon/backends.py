@@ -98,7 +98,7 @@ def _describe(domid: int, uuid: str, device: Device) -> Iterator[Node]:
 def wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
     """Wait until the back-ends of all devices have got that far.
 
-    Raises `TimedOut`; and `LinkFailed` or `DiskFailed` at once where one ends instead, since its domain does.
+    Raises `TimedOut`; and `LinkFailed` or `DiskFailed` at once where one ends instead.
     """
     end = time.monotonic() + CONNECT_SECONDS
     for device in devices:

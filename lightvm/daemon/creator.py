@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import structlog
@@ -123,6 +123,8 @@ class Creator:
         self._housekeeper = housekeeper
         self._clock = clock
         self.spinner = Spinner(hypervisor, spin_us)
+        self._plugging: dict[str, trio.Event] = {}
+        """By UUID the domains that run before their network is there."""
         self._background = background
 
     async def create(
@@ -138,9 +140,14 @@ class Creator:
         if request.token is None:
             return await self.complete(await self.begin(request, restarts=restarts), patiently)
         check_request(request)
-        async with self._token(request.token) as existing:
-            if existing is None:
-                return await self.complete(await self.begin(request, restarts=restarts), patiently)
+        while True:
+            async with self._token(request.token) as existing:
+                if existing is None:
+                    begun = await self.begin(request, restarts=restarts)
+                    return await self.complete(begun, patiently)
+            if (plugged := self._plugging.get(existing.record.uuid)) is None:
+                break
+            await plugged.wait()
         if request.wait is not None and existing.exit is None:
             patience = self._patience(request)
             await patiently(self._lifecycle.wait(existing, request.wait, patience))
@@ -212,6 +219,8 @@ class Creator:
                 restarts=restarts,
             )
             domain, source = await self._make(plan, shell, watch)
+            if source is COLD and _runs_early(shape):
+                await self._plug(domain)
         finally:
             self._pools.end_request()
             self._registry.unreserve(name)
@@ -219,8 +228,6 @@ class Creator:
                 close_disks(disks)
             if domain is None:
                 self._devices.networks.release(assignment.vifs)
-        if source is COLD and _runs_early(shape):
-            await self._plug(domain)
         return Begun(request=request, domain=domain, source=source, watch=watch, watched=watched)
 
     async def complete(self, begun: Begun, patiently: Patiently = in_any_case) -> Created:
@@ -350,22 +357,40 @@ class Creator:
     async def _plug(self, domain: LiveDomain) -> None:
         """Put the vifs of a guest that runs already into their bridges; where that fails, it is destroyed.
 
-        One that has ended meanwhile needs none.
+        One that has ended meanwhile needs none. Where the caller is cancelled it is done in the background.
         """
-        with trio.CancelScope(shield=True):  # it stays, whoever leaves
-            try:
-                await self._devices.plug(domain.record)
-            except errors.LightVMError:
-                if await self._runs(domain):
+        uuid = domain.record.uuid
+        plugged = self._plugging[uuid] = trio.Event()
+        try:
+            await self._devices.plug(domain.record)
+        except trio.Cancelled:
+            self._background.start_soon(self._plug_alone, domain)
+            raise
+        except errors.LightVMError:
+            if await self._runs(domain):
+                with suppress(errors.LightVMError):
                     await self._lifecycle.destroy(domain, wait=False)
-                    raise
+                raise
+        finally:
+            del self._plugging[uuid]
+            plugged.set()
+
+    async def _plug_alone(self, domain: LiveDomain) -> None:
+        try:
+            await self._plug(domain)
+        except errors.LightVMError as exc:
+            log.error("not-plugged", domain=domain.record.name, error=str(exc))
 
     async def _runs(self, domain: LiveDomain) -> bool:
+        """Whether a domain has not ended, as far as Xen says so."""
+        if domain.exit is not None:
+            return False
         uuid = bytes.fromhex(domain.record.uuid)
-        return domain.exit is None and any(
-            info.uuid == uuid and not (info.dying or info.shutdown)
-            for info in await self._hypervisor.list_domains()
-        )
+        try:
+            domains = await self._hypervisor.list_domains()
+        except errors.LightVMError:
+            return True
+        return any(info.uuid == uuid and not (info.dying or info.shutdown) for info in domains)
 
     def describe(self, shell: Shell, plan: Plan, created: float) -> LiveDomain:
         """Return the domain that a shell is to become; nothing is changed by that."""

@@ -1,4 +1,4 @@
-"""Devices of shells and domains: connected to their back-ends before there is a guest, and removed after it."""
+"""Devices of shells and domains: connected to their back-ends, most before there is a guest, and removed after it."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ T = TypeVar("T")
 MOST_THREADS = 1
 """Netlink and XenStore are used by one thread at a time."""
 
-GONE_SECONDS = 10.0
-"""How long a network device may take to go."""
+PORT_SECONDS = 10.0
+"""How long a network device may take to come, or to go."""
 
 MEND_SECONDS = 5.0
 """How long our tables may be missing, or a loop device be too much, before that is noticed."""
@@ -207,7 +207,8 @@ class Devices:
                 devices = [*self._describe_free_vifs(networks, vifs), *_free_vbds(shape, loops)]
                 introduce(self._store, handle, uuid, shape, devices)
                 if not early:
-                    self._plug(domid, uuid, networks, ports, devices)
+                    self._put_into_bridges(domid, networks, ports, devices)
+                    plug(self._store, domid, uuid, devices)
             else:
                 devices = [
                     *map(describe_vif, range(shape.vifs), handle.vif_ports),
@@ -224,28 +225,45 @@ class Devices:
     async def plug(self, record: DomainRecord) -> None:
         """Put the vifs of a domain that runs in XenStore mode into their bridges, where that is still to be done.
 
-        Its guest waits for that as for any back-end. Raises `LinkFailed`, `StoreFailed` and `TimedOut`.
+        Its guest waits for that as for any back-end. Its back-ends are waited for in a thread of their own: the guest
+        may keep them from ever getting ready. Raises `LinkFailed`, `StoreFailed` and `TimedOut`.
         """
-        async with self.room_for([vif.network for vif in record.vifs]):
-            await self._in_thread(self._plug_late, record)
+        if not await self._in_thread(lacks_plug, self._store, record.domid, record.uuid):
+            return
+        networks = [vif.network for vif in record.vifs]
+        devices = self._describe_free_vifs(networks, record.vifs)
+        async with self.room_for(networks):
+            await self._in_thread(self._expect, record)
+            try:
+                await trio.to_thread.run_sync(
+                    backends.wait,
+                    self._store,
+                    record.domid,
+                    devices,
+                    backends.WAITING,
+                    abandon_on_cancel=True,
+                )
+            except OSError as exc:
+                raise StoreFailed(str(exc), None) from exc
+            for index in range(len(networks)):
+                await self._wait_port(port_name(record.domid, index), there=True)
+            await self._in_thread(self._plug_late, record, networks, devices)
 
-    def _plug_late(self, record: DomainRecord) -> None:
-        if lacks_plug(self._store, record.domid, record.uuid):
-            networks = [vif.network for vif in record.vifs]
-            ports = self.networks.describe_ports(record.domid, networks, record.vifs)
-            devices = self._describe_free_vifs(networks, record.vifs)
-            self._plug(record.domid, record.uuid, networks, ports, devices)
+    def _expect(self, record: DomainRecord) -> None:
+        """Tell the tables of a domain's ports before they are in a bridge."""
+        networks = [vif.network for vif in record.vifs]
+        if ports := self.networks.describe_ports(record.domid, networks, record.vifs):
+            self._filters.add(ports)
 
-    def _plug(
-        self,
-        domid: int,
-        uuid: str,
-        networks: Sequence[str],
-        ports: Mapping[str, Port],
-        devices: Sequence[Device],
+    def _plug_late(
+        self, record: DomainRecord, networks: Sequence[str], devices: Sequence[Device]
     ) -> None:
-        self._put_into_bridges(domid, networks, ports, devices)
-        plug(self._store, domid, uuid, devices)
+        domid = record.domid
+        for index, name in enumerate(networks):
+            self.networks.add_port(name, port_name(domid, index), seconds=0.0)
+        if not lacks_plug(self._store, domid, record.uuid):
+            raise StoreFailed("the domain has gone", f"domain {domid}")
+        plug(self._store, domid, record.uuid, devices)
 
     def _put_into_bridges(
         self,
@@ -319,16 +337,21 @@ class Devices:
     async def _forget_ports(self, uuid: str) -> None:
         """Wait until a domain's ports are gone, and let the tables forget them: another's may get their names."""
         ports = self._ported[uuid]
-        look = SHORTEST_LOOK
-        end = trio.current_time() + GONE_SECONDS
         for port in ports:
-            while self.networks.has_port(port):
-                if trio.current_time() > end:
-                    raise TimedOut(f"the device is still there after {GONE_SECONDS:g} s", port)
-                await trio.sleep(look)
-                look = min(2 * look, LONGEST_LOOK)
+            await self._wait_port(port, there=False)
         await trio.to_thread.run_sync(self._filters.forget, ports)
         self._ported.pop(uuid, None)
+
+    async def _wait_port(self, port: str, *, there: bool) -> None:
+        """Wait until a vif's device is there, or is not any more; raises `TimedOut`."""
+        look = SHORTEST_LOOK
+        end = trio.current_time() + PORT_SECONDS
+        while self.networks.has_port(port) is not there:
+            if trio.current_time() > end:
+                state = "not" if there else "still"
+                raise TimedOut(f"the device is {state} there after {PORT_SECONDS:g} s", port)
+            await trio.sleep(look)
+            look = min(2 * look, LONGEST_LOOK)
 
     def _disconnect(self, domid: int, uuid: str) -> None:
         physical: list[str] = []

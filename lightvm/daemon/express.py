@@ -293,7 +293,7 @@ class Express:
         begun = self._rehearser.enter(rehearsal, attended)
         self._want()
         ready = attended.stage is Stage.ANSWERED
-        self._spinner.note(quick=ready)
+        self._spinner.note(quick=ready and self._spinner.was_quick(attended))
         if not ready:
             return Met(here=False, alone=alone, begun=begun)
         self._lifecycle.hear_control(begun.domain, attended.heard)

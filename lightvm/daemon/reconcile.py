@@ -48,6 +48,7 @@ class Reconciliation:
         self._domids: set[int] = set()
         self._removed: set[str] = set()
         """UUIDs of shells."""
+        self._to_plug: list[DomainRecord] = []
         self.adopted = self.ended = 0
 
     async def run(self) -> None:
@@ -136,18 +137,24 @@ class Reconciliation:
             self.ended += 1
         else:
             if record.mode is Mode.XENSTORE:
-                await self._plug(record)
+                self._to_plug.append(record)
             self._names.set_name(record.domid, record.name, machine_of(record))
             self._terminals.open(domain)
             self.adopted += 1
         return True
 
-    async def _plug(self, record: DomainRecord) -> None:
-        """Do what a daemon has left to do that was killed while a guest ran without its network."""
-        try:
-            await self._devices.plug(record)
-        except LightVMError as exc:
-            log.error("not-plugged", domain=record.name, domid=record.domid, error=str(exc))
+    async def plug_adopted(self) -> None:
+        """Do what a daemon has left to do that was killed while guests ran without their networks.
+
+        Not part of the start: guests may keep their back-ends from getting ready.
+        """
+        for record in self._to_plug:
+            try:
+                await self._devices.plug(record)
+            except LightVMError as exc:
+                log.error("not-plugged", domain=record.name, domid=record.domid, error=str(exc))
+                if isinstance(exc, StoreFailed):
+                    return
 
 
 def _exit_of(info: DomainInfo | None) -> Exit:

@@ -140,7 +140,7 @@ async def _serve(
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         reaper = Reaper(hypervisor, registry, lifecycle, pools, dom0.store)
-        await Reconciliation(
+        reconciliation = Reconciliation(
             hypervisor,
             journal,
             registry,
@@ -149,7 +149,9 @@ async def _serve(
             devices,
             terminals,
             limits.console_kib * 1024,
-        ).run()
+        )
+        await reconciliation.run()
+        background.start_soon(reconciliation.plug_adopted)
         background.start_soon(clock.keep_adjusted)
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)

@@ -44,7 +44,7 @@ def attend(hypervisor: Hypervisor, desk: Desk) -> Attended:
     for taken, offer in enumerate(desk.offers):
         ticket = cast("Ticket", offer.ticket)
         if data == offer.call + b"\0" and _is_same_file(ticket):
-            return replace(_serve(hypervisor, desk, ticket, data, taken), alone=alone)
+            return replace(_serve(hypervisor, desk, ticket, data, taken, alone), alone=alone)
     return Attended(stage=Stage.SAID, alone=alone, data=data)
 
 
@@ -80,13 +80,15 @@ def carry_out(hypervisor: Hypervisor, batch: Batch) -> list[Carried]:
     return carried
 
 
-def _serve(hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, taken: int) -> Attended:
+def _serve(
+    hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, taken: int, alone: bool
+) -> Attended:
     outcome = _start(hypervisor, desk.journal, desk.end, desk.offset_ns, ticket)
     unsent = b""
     if outcome.stage is Stage.RUNNING:
         outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
-        if outcome.stage is Stage.RUNNING and desk.epoll.poll(desk.seconds, 1):
-            outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
+        if outcome.stage is Stage.RUNNING and alone and desk.epoll.poll(desk.seconds, 1):
+            outcome, reply = _look(hypervisor, 0, desk.offset_ns, ticket, outcome)
         if outcome.stage is Stage.ANSWERED:
             unsent = reply[_send(desk, reply) :]
     said = data if outcome.stage is Stage.SPOILT else None

@@ -137,13 +137,13 @@ uint32_t lvm_carry_out(const struct lvm_batch *batch)
     return begun;
 }
 
-/* A guest that is not quick is heard through its event; or looked at once more, where there is any other. */
+/* A guest that is not quick is heard through its event, where nobody else wants something. */
 static bool wait_for(const struct lvm_desk *desk, const struct lvm_ticket *ticket,
                      struct lvm_outcome *outcome)
 {
     struct epoll_event event;
-    return epoll_wait(desk->epoll, &event, 1, desk->wait_ms) > 0
-           && look(ticket, desk->spin_us, desk->offset_ns, outcome);
+    return desk->alone && epoll_wait(desk->epoll, &event, 1, desk->wait_ms) > 0
+           && look(ticket, 0, desk->offset_ns, outcome);
 }
 
 static void serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)

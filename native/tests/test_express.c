@@ -5,7 +5,7 @@
 
 #include "../src/express.c"
 
-static int loads, unpauses, load_fails, unpause_fails, quick = 1, late, spins;
+static int loads, unpauses, load_fails, unpause_fails, quick = 1, late, spins, event_to_come = -1;
 static uint32_t spun;
 static struct lvm_xen xen;
 
@@ -26,6 +26,10 @@ int lvm_unpause(struct lvm_domain *domain)
 int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
 {
     spun = microseconds;
+    if (event_to_come >= 0) {
+        CHECK(write(event_to_come, "!", 1) == 1);
+        event_to_come = -1;
+    }
     int said = quick || (late && spins++ % 2);
     lvm_control_page(domain)->ready = (uint32_t)(said ? quick | late : 0);
     domain->xen->moments.heard = lvm_now();
@@ -175,7 +179,7 @@ static void a_guest_that_is_late_is_heard_through_its_event(void)
     CHECK(pipe(event) == 0);
     struct epoll_event readable = {.events = EPOLLIN, .data.fd = event[0]};
     CHECK(epoll_ctl(scene.desk.epoll, EPOLL_CTL_ADD, event[0], &readable) == 0);
-    CHECK(write(event[1], "!", 1) == 1);
+    event_to_come = event[1];
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_ANSWERED);
     CHECK(read(scene.ends[1], answer, sizeof(answer)) == (ssize_t)sizeof(reply) - 1);

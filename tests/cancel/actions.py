@@ -13,7 +13,7 @@ from lightvm import calls, wire
 from lightvm.client import Client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.errors import LightVMError, NoDaemon
-from lightvm.model import CreateRequest, DiskRequest, ExitReason, NetRequest, WaitFor
+from lightvm.model import CreateRequest, DiskRequest, ExitReason, Mode, NetRequest, WaitFor
 from lightvm.testing import InMemory, default_config
 from tests.cancel.device_leftovers import DISK
 from tests.waits import settle
@@ -151,6 +151,12 @@ async def create_cold_with_devices(lvm: InMemory, client: Client) -> None:
     await _create(lvm, client, cold=True)
 
 
+async def create_in_xenstore_mode(lvm: InMemory, client: Client) -> None:
+    """Create a domain that runs before its network is there."""
+    nets = [NetRequest(network="lan", mac="0a:00:00:00:00:01", ipv4="10.0.0.5")]
+    await client.create(lvm.noop, name="new", token="t", nets=nets, mode=Mode.XENSTORE)
+
+
 async def _create(lvm: InMemory, client: Client, *, cold: bool) -> None:
     (result,) = await client.create_many([request_with_devices(lvm, cold=cold)])
     if result.failure is not None:
@@ -197,6 +203,7 @@ PLAIN_ACTIONS: tuple[Action, ...] = (
 DEVICE_ACTIONS: tuple[Action, ...] = (
     create_pooled_with_devices,
     create_cold_with_devices,
+    create_in_xenstore_mode,
     destroy_with_devices,
     guest_ends_with_devices,
     guest_reboots_with_devices,

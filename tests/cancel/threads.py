@@ -10,7 +10,16 @@ import trio
 
 T = TypeVar("T")
 
-DEVICE_STEPS = ("_connect", "_disconnect", "_bind", "open_disks", "bind", "forget")
+DEVICE_STEPS = (
+    "_connect",
+    "_disconnect",
+    "_bind",
+    "open_disks",
+    "bind",
+    "forget",
+    "_expect",
+    "_plug_late",
+)
 """What the daemon does for devices in a thread, by the name of the function."""
 
 

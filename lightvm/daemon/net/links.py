@@ -13,6 +13,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightvm.daemon.net.networks import DEVICE_SECONDS
 from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.errors import LinkFailed
 
@@ -27,8 +28,7 @@ ALL_BUT_PAUSE = 0xFFFD
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
-DEVICE_SECONDS, LOOK_SECONDS = 10.0, 0.005
-"""Netback says that it knows of a vif just before it makes the device."""
+LOOK_SECONDS = 0.005
 
 IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x1, 0x80, 0x1000
 
@@ -67,12 +67,12 @@ class Links:
         except OSError:
             return None
 
-    def _wait(self, name: str) -> int:
+    def _wait(self, name: str, seconds: float) -> int:
         """Return the number of a device that is just being made; raises `LinkFailed`."""
-        end = time.monotonic() + DEVICE_SECONDS
+        end = time.monotonic() + seconds
         while (found := self._find(name)) is None:
             if time.monotonic() > end:
-                raise LinkFailed(f"no such network device after {DEVICE_SECONDS:g} s", name)
+                raise LinkFailed(f"no such network device after {seconds:g} s", name)
             time.sleep(LOOK_SECONDS)
         return found
 
@@ -137,19 +137,31 @@ class Links:
         except OSError:
             return None
 
-    def add_port(self, name: str, bridge: str, mtu: int) -> None:
-        """Put a device into its bridge, and up."""
+    def add_port(
+        self,
+        name: str,
+        bridge: str,
+        mtu: int,
+        *,
+        guarded: bool = False,
+        seconds: float = DEVICE_SECONDS,
+    ) -> None:
+        """Put a device into its bridge, and up; one that is guarded is up when nothing passes nftables by."""
         with _failing("add port", name):
-            index = self._wait(name)
+            index = self._wait(name, seconds)
+            up = 0 if guarded else IFF_UP
             self._netlink.link(  # in one step: Linux does all of this in the order in which it makes sense
                 "set",
                 index=index,
                 address=PORT_MAC,
                 mtu=mtu,
                 master=self.index(bridge),
-                flags=IFF_NOARP | IFF_UP,
-                change=IFF_NOARP | IFF_MULTICAST | IFF_UP,
+                flags=IFF_NOARP | up,
+                change=IFF_NOARP | IFF_MULTICAST | up,
             )
+            if guarded:
+                self.hook_all(name)
+                self._netlink.link("set", index=index, state="up")
 
     def hook_all(self, name: str) -> None:
         """Let nothing that comes in by a port pass nftables by.
@@ -210,11 +222,21 @@ class MemoryPorts:
         self._check()
         self.bridges[name] = address
 
-    def add_port(self, name: str, bridge: str, mtu: int) -> None:
+    def add_port(
+        self,
+        name: str,
+        bridge: str,
+        mtu: int,
+        *,
+        guarded: bool = False,
+        seconds: float = DEVICE_SECONDS,
+    ) -> None:
         """Note a port."""
         self._check()
         if name.startswith("vif") and not self._is_there(name):
             raise LinkFailed("no such network device", name)
+        if guarded:
+            self.hooked.add(name)
         self._added[name] = bridge
 
     def hook_all(self, name: str) -> None:

@@ -17,6 +17,9 @@ from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import AddressTaken, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 
+DEVICE_SECONDS = 10.0
+"""Netback says that it knows of a vif just before it makes the device."""
+
 
 class Ports(Protocol):
     """The host's network devices, as far as they are needed here; `lightvm.daemon.net.links.Links` has them."""
@@ -25,8 +28,16 @@ class Ports(Protocol):
         """Make sure that there is a bridge."""
         ...
 
-    def add_port(self, name: str, bridge: str, mtu: int) -> None:
-        """Put a device into its bridge."""
+    def add_port(
+        self,
+        name: str,
+        bridge: str,
+        mtu: int,
+        *,
+        guarded: bool = False,
+        seconds: float = DEVICE_SECONDS,
+    ) -> None:
+        """Put a device into its bridge, and wait so long for it; nothing passes nftables by where it is guarded."""
         ...
 
     def hook_all(self, name: str) -> None:
@@ -319,12 +330,12 @@ class Networks:
         for network in self:
             self._ports.ensure_bridge(network.bridge, network.address)
 
-    def add_port(self, name: str, device: str) -> None:
-        """Put a device into the bridge of a network; raises `LinkFailed`."""
+    def add_port(self, name: str, device: str, *, seconds: float = DEVICE_SECONDS) -> None:
+        """Put a device into the bridge of a network; raises `LinkFailed`, where it does not come within some time."""
         network = self[name]
-        self._ports.add_port(device, network.bridge, network.mtu)
-        if network.antispoof:
-            self._ports.hook_all(device)
+        self._ports.add_port(
+            device, network.bridge, network.mtu, guarded=network.antispoof, seconds=seconds
+        )
 
     def hook_present(self, devices: Iterable[str]) -> None:
         """Let nothing that comes in by these vifs pass nftables by, where they are; raises `LinkFailed`."""

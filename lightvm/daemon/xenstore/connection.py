@@ -157,7 +157,7 @@ class Connection:
         try:
             self._buffer += self._socket.recv(size, socket.MSG_WAITALL)
         except BlockingIOError:
-            pass  # late; what is waited for next says so
+            raise OSError(errno.ETIMEDOUT, f"no reply after {REPLY_SECONDS:g} s") from None
         finally:
             self._socket.settimeout(REPLY_SECONDS)
 

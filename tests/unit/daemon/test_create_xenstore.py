@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +16,17 @@ from lightvm.client import Client, open_client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
 from lightvm.daemon.journal import DomainRecord
 from lightvm.errors import BadRequest, LinkFailed, NotPossibleNow, TimedOut
-from lightvm.model import DiskRequest, ExitReason, Mode, NetRequest, Power, Source, WaitFor
+from lightvm.model import (
+    Created,
+    CreateRequest,
+    DiskRequest,
+    ExitReason,
+    Mode,
+    NetRequest,
+    Power,
+    Source,
+    WaitFor,
+)
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from tests.elf import Load, entry_note, make_elf
 from tests.waits import settle, until
@@ -88,10 +100,10 @@ async def test_a_guest_without_a_shell_runs_before_its_vif_is_in_a_bridge(
     running: list[bool] = []
     real = lvm.ports.add_port
 
-    def add_port(name: str, bridge: str, mtu: int) -> None:
+    def add_port(name: str, bridge: str, mtu: int, **more: Any) -> None:
         domid = int(name.removeprefix("vif").partition(".")[0])
         running.append(not lvm.hypervisor.domains[domid].paused)
-        real(name, bridge, mtu)
+        real(name, bridge, mtu, **more)
 
     monkeypatch.setattr(lvm.ports, "add_port", add_port)
     created = await client.create(linux, nets=NET, cold=True)
@@ -118,7 +130,7 @@ async def test_a_guest_whose_vif_gets_into_no_bridge_is_destroyed(
 async def test_a_guest_that_ends_before_its_network_is_there_was_created(
     lvm: InMemory, client: Client, linux: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end(name: str, bridge: str, mtu: int) -> None:
+    def end(name: str, bridge: str, mtu: int, **more: Any) -> None:
         domid = int(name.removeprefix("vif").partition(".")[0])
         lvm.hypervisor.domains[domid].shutdown_code = 0
         raise LinkFailed("no such network device", name)
@@ -128,30 +140,65 @@ async def test_a_guest_that_ends_before_its_network_is_there_was_created(
     await client.wait("web", until=WaitFor.EXITED)
 
 
-async def test_who_leaves_meanwhile_leaves_a_guest_with_its_network(
-    lvm: InMemory, linux: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plugging, go_on = trio.Event(), trio.Event()
+@pytest.fixture
+def plugging(lvm: InMemory, monkeypatch: pytest.MonkeyPatch) -> tuple[trio.Event, trio.Event]:
+    """Return what is set when a vif is about to be put into its bridge, and what lets that go on."""
+    begun, go_on = trio.Event(), trio.Event()
     real = lvm.service.creator._devices.plug
 
     async def plug(record: DomainRecord) -> None:
-        plugging.set()
+        begun.set()
         await go_on.wait()
         await real(record)
 
     monkeypatch.setattr(lvm.service.creator._devices, "plug", plug)
-    async with trio.open_nursery() as nursery, open_client(lvm.socket) as leaver:
-        nursery.start_soon(leave_early, leaver, linux)
-        await plugging.wait()
+    return begun, go_on
+
+
+async def test_a_create_that_is_cancelled_meanwhile_leaves_a_guest_with_its_network(
+    lvm: InMemory, linux: str, plugging: tuple[trio.Event, trio.Event]
+) -> None:
+    begun, go_on = plugging
+    async with trio.open_nursery() as nursery:
+        request = CreateRequest(image=linux, nets=NET, cold=True)
+        nursery.start_soon(lvm.service.creator.create, request)
+        await begun.wait()
         nursery.cancel_scope.cancel()
-    await settle()
     go_on.set()
     (domain,) = lvm.service.registry.live.values()
     await until(lambda: lvm.ports.ports.get(f"vif{domain.record.domid}.0") == "br0")
+    assert not lvm.service.creator._plugging
 
 
-async def leave_early(client: Client, linux: str) -> None:
-    await client.create(linux, nets=NET, cold=True)
+@pytest.mark.parametrize("fails", [False, True])
+async def test_who_asks_again_meanwhile_waits_too(
+    lvm: InMemory,
+    client: Client,
+    linux: str,
+    plugging: tuple[trio.Event, trio.Event],
+    fails: bool,
+) -> None:
+    begun, go_on = plugging
+    made: list[Created] = []
+
+    async def create(caller: Client) -> None:
+        with suppress(LinkFailed):
+            made.append(await caller.create(linux, nets=NET, cold=True, token="once"))
+
+    async with open_client(lvm.socket) as other, trio.open_nursery() as nursery:
+        nursery.start_soon(create, client)
+        await begun.wait()
+        nursery.start_soon(create, other)
+        await settle()
+        assert made == []
+        lvm.ports.broken = fails
+        go_on.set()
+    if fails:  # both have tried, and nothing is left
+        assert made == []
+        assert await client.list() == ()
+    else:
+        assert len({each.domain.uuid for each in made}) == 1
+        assert {each.source for each in made} == {Source.COLD, Source.EXISTING}
 
 
 async def test_an_address_that_its_shell_has_needs_no_word_to_xenstored(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,9 +131,9 @@ async def test_a_vif_is_in_its_bridge_before_it_is_connected(
     states: list[str] = []
     real = host.ports.add_port
 
-    def add_port(name: str, bridge: str, mtu: int) -> None:
+    def add_port(name: str, bridge: str, mtu: int, **more: Any) -> None:
         states.append(host.store.nodes["/local/domain/0/backend/vif/7/0/state"])
-        real(name, bridge, mtu)
+        real(name, bridge, mtu, **more)
 
     monkeypatch.setattr(host.ports, "add_port", add_port)
     await host.connect()

@@ -11,7 +11,7 @@ import trio
 
 from lightvm.client import Client, open_client
 from lightvm.daemon.config import Config, FlavorSection, NetworkSection
-from lightvm.daemon.devices import GONE_SECONDS, MEND_SECONDS
+from lightvm.daemon.devices import MEND_SECONDS, PORT_SECONDS
 from lightvm.daemon.net.filters import Source
 from lightvm.daemon.net.networks import describe_source
 from lightvm.daemon.net.room import MAX_PORTS
@@ -175,7 +175,7 @@ async def test_a_device_that_does_not_go_stays_guarded_and_in_the_journal(
     (port,) = source(created)
     lvm.ports.lingering.add(port)
     await client.destroy(created.domain.name)
-    await settle(2 * GONE_SECONDS)
+    await settle(2 * PORT_SECONDS)
     assert port in lvm.filters.guarded
     assert created.domain.uuid.replace("-", "") in lvm.service.journal.past.domains
 
