@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from lightvm.daemon.disk.vbds import XVDA
+from lightvm.daemon.domains import dashed
 from lightvm.daemon.net.filters import Port, Source
-from lightvm.model import Vif
+from lightvm.model import Mode, Vif
 from lightvm.testing import InMemory
 
 DISK = "disk-"
@@ -75,19 +76,38 @@ def _source(vif: Vif) -> Source | None:
 
 
 def _store(lvm: InMemory, devices: Collection[str], foreign: Collection[int]) -> Iterator[str]:
-    back, front, states = set(), set(), set()
+    states: dict[str, str] = {}
+    back, front, toolstack, machines = set(), set(), set(), set()
     for path, value in lvm.store.nodes.items():
+        if path.startswith("/vm/"):
+            machines.add(path.split("/")[2])
+            continue
+        if path.startswith("/libxl/"):
+            toolstack.add(path.split("/")[2])
+            continue
         domid, what, *below = path.split("/")[3:]
         if what == "backend":
-            kind, owner, index, node = below
+            kind, owner, index, *node = below
+            if kind == "console":
+                continue
             back.add(f"{kind}{owner}.{index}")
-            states |= {value} if node == "state" else set()
+            if node == ["state"]:
+                states[f"{kind}{owner}.{index}"] = value
         elif int(domid) not in foreign and what != "name":
             front.add(domid)
     domids = {device[3:].partition(".")[0] for device in devices}
+    unmodified = [
+        domain.record
+        for domain in lvm.service.registry.live.values()
+        if domain.record.mode is Mode.XENSTORE
+    ]
+    ours = {str(record.domid) for record in unmodified}
+    waiting = {device: "2" if device[3:].partition(".")[0] in ours else "4" for device in devices}
     yield from compare("back-ends in XenStore", back, devices)
-    yield from compare("directories of domains in XenStore", front, domids)
-    yield from compare("states of back-ends", states, {"4"} if devices else set())
+    yield from compare("directories of domains in XenStore", front, domids | ours)
+    yield from compare("states of back-ends", states.items(), waiting.items())
+    yield from compare("what toolstacks look for", toolstack, ours)
+    yield from compare("machines", machines, {dashed(record.uuid) for record in unmodified})
 
 
 def _open_disks(directory: Path) -> Iterator[str]:

@@ -57,7 +57,9 @@ def leftovers(lvm: InMemory, foreign: Collection[int] = ()) -> Iterator[str]:
     ours = {
         int(path.split("/")[3]): name
         for path, name in lvm.store.nodes.items()
-        if path.endswith("/name") and int(path.split("/")[3]) not in foreign
+        if path.startswith("/local/domain/")
+        and path.endswith("/name")
+        and int(path.split("/")[3]) not in foreign
     }
     yield from compare("names in XenStore", ours.items(), names.items())
     yield from device_leftovers(lvm, foreign)
