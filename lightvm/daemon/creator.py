@@ -359,13 +359,23 @@ class Creator:
 
         One that has ended meanwhile needs none. Where the caller is cancelled it is done in the background.
         """
+        try:
+            await self._plug_or_destroy(domain)
+        except trio.Cancelled:
+            self._background.start_soon(self._plug_alone, domain)
+            raise
+
+    async def _plug_alone(self, domain: LiveDomain) -> None:
+        try:
+            await self._plug_or_destroy(domain)
+        except errors.LightVMError as exc:
+            log.error("not-plugged", domain=domain.record.name, error=str(exc))
+
+    async def _plug_or_destroy(self, domain: LiveDomain) -> None:
         uuid = domain.record.uuid
         plugged = self._plugging[uuid] = trio.Event()
         try:
             await self._devices.plug(domain.record)
-        except trio.Cancelled:
-            self._background.start_soon(self._plug_alone, domain)
-            raise
         except errors.LightVMError:
             if await self._runs(domain):
                 with suppress(errors.LightVMError):
@@ -374,12 +384,6 @@ class Creator:
         finally:
             del self._plugging[uuid]
             plugged.set()
-
-    async def _plug_alone(self, domain: LiveDomain) -> None:
-        try:
-            await self._plug(domain)
-        except errors.LightVMError as exc:
-            log.error("not-plugged", domain=domain.record.name, error=str(exc))
 
     async def _runs(self, domain: LiveDomain) -> bool:
         """Whether a domain has not ended, as far as Xen says so."""

@@ -38,7 +38,7 @@ STEPS = {
         "release",
         "destroy",
     ],
-    "store": ["write", "remove"],
+    "store": ["write", "write_all", "introduce", "release", "remove"],
     "ports": ["add_port"],
     "filters": ["add", "bind", "forget", "rebuild"],
     "loops": ["add", "bind", "remove", "sweep"],
@@ -90,10 +90,14 @@ class Camera:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._hidden = False
+        """Whether what happens can be seen by nobody, as within a transaction of XenStore."""
         self.pictures: list[Picture] = []
 
     def shoot(self, moment: str, torn: bytes = b"") -> None:
         """Take a picture, with some more bytes at the end of the journal."""
+        if self._hidden:
+            return
         host = self._host
         picture = Picture(
             moment,
@@ -139,9 +143,11 @@ class Camera:
         @functools.wraps(function)
         def fast(*args: Any, **named: Any) -> Any:
             self.shoot(f"before {step}")
+            hidden, self._hidden = self._hidden, self._hidden or step == "store write_all"
             try:
                 return function(*args, **named)
             finally:
+                self._hidden = hidden
                 self.shoot(f"after {step}")
 
         return fast

@@ -85,15 +85,15 @@ def _store(lvm: InMemory, devices: Collection[str], foreign: Collection[int]) ->
         if path.startswith("/libxl/"):
             toolstack.add(path.split("/")[2])
             continue
-        domid, what, *below = path.split("/")[3:]
-        if what == "backend":
-            kind, owner, index, *node = below
+        domid, *below = path.split("/")[3:]
+        if below[:1] == ["backend"]:
+            kind, owner, index, *node = below[1:]
             if kind == "console":
                 continue
             back.add(f"{kind}{owner}.{index}")
             if node == ["state"]:
                 states[f"{kind}{owner}.{index}"] = value
-        elif int(domid) not in foreign and what != "name":
+        elif int(domid) not in foreign and below != ["name"]:
             front.add(domid)
     domids = {device[3:].partition(".")[0] for device in devices}
     unmodified = [

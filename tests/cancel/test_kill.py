@@ -108,7 +108,7 @@ def store_names(store: MemoryStore) -> dict[int, str]:
     return {
         int(path.split("/")[3]): name
         for path, name in store.nodes.items()
-        if path.endswith("/name")
+        if path.startswith("/local/domain/") and path.endswith("/name")
     }
 
 
