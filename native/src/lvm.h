@@ -263,7 +263,7 @@ struct lvm_offer {
 
 struct lvm_desk {
     int32_t epoll; /* watches everybody whom the owner thread has to hear; data.fd says who it is */
-    int32_t client; /* its next call is waited for; a non-blocking socket */
+    int32_t client;  /* its next call is waited for; a non-blocking socket */
     int32_t wait_ms; /* for it, and then for a guest that is not ready within `spin_us` */
     uint32_t spin_us;
     int64_t offset_ns; /* from CLOCK_MONOTONIC to the time of day */
