@@ -95,19 +95,19 @@ def _describe(domid: int, uuid: str, device: Device) -> Iterator[Node]:
             yield Node(f"{base}/{key}", value)
 
 
-def wait(store: Store, domid: int, devices: Sequence[Device], state: str) -> None:
-    """Wait until the back-ends of all devices have got that far.
+def wait(store: Store, domid: int, devices: Sequence[Device], *states: str) -> None:
+    """Wait until the back-ends of all devices are in one of some states.
 
     Raises `TimedOut`; and `LinkFailed` or `DiskFailed` at once where one ends instead.
     """
     end = time.monotonic() + CONNECT_SECONDS
     for device in devices:
         path = f"{back_path(domid, device)}/state"
-        found = store.wait_for(path, (state, *ENDED), end - time.monotonic())
+        found = store.wait_for(path, (*states, *ENDED), end - time.monotonic())
         if found in ENDED:
             raise FAILURES[device.kind]("the back-end has ended", path)
-        if found != state:
-            raise TimedOut(f"the back-end is in state {found}, not {state}", path)
+        if found not in states:
+            raise TimedOut(f"the back-end is in state {found}, not {states[0]}", path)
 
 
 def disconnect(store: Store, domid: int, uuid: str, physical: list[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
@@ -28,13 +28,14 @@ from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import NO_ADDRESS, Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
+from lightvm.daemon.plugger import Plugger, runs_early
 from lightvm.daemon.shells import Pools, Shell, ShellMaker, ShellPool
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.stopwatch import NO_PHASES, Stopwatch
 from lightvm.daemon.understanding import Understanding
 from lightvm.daemon.wish import Wish, check_request
 from lightvm.model import Created, CreateRequest, EventKind, Mode, Source, Vif, WaitFor
-from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling, Shape
+from lightvm.xen.hypervisor import Boot, Hypervisor, Scheduling
 from lightvm.xen.image import Segment
 
 log = structlog.get_logger()
@@ -53,15 +54,6 @@ Patiently = Callable[[Awaitable[None]], Awaitable[None]]
 async def in_any_case(wait: Awaitable[None]) -> None:
     """Await a long wait to its end."""
     await wait
-
-
-def _runs_early(shape: Shape) -> bool:
-    """Whether a guest without a shell runs before its back-ends wait for it.
-
-    In XenStore mode it waits for its network by itself. It would for a disk too, but loop devices are nobody's until a
-    back-end has opened them.
-    """
-    return shape.xenstore and not shape.vbds
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +96,7 @@ class Creator:
         bus: EventBus,
         lifecycle: Lifecycle,
         housekeeper: Housekeeper,
+        plugger: Plugger,
         clock: WallClock,
         background: trio.Nursery,
     ) -> None:
@@ -121,10 +114,9 @@ class Creator:
         self._bus = bus
         self._lifecycle = lifecycle
         self._housekeeper = housekeeper
+        self._plugger = plugger
         self._clock = clock
         self.spinner = Spinner(hypervisor, spin_us)
-        self._plugging: dict[str, trio.Event] = {}
-        """By UUID the domains that run before their network is there."""
         self._background = background
 
     async def create(
@@ -145,9 +137,8 @@ class Creator:
                 if existing is None:
                     begun = await self.begin(request, restarts=restarts)
                     return await self.complete(begun, patiently)
-            if (plugged := self._plugging.get(existing.record.uuid)) is None:
+            if not await self._plugger.is_under_way(existing):
                 break
-            await plugged.wait()
         if request.wait is not None and existing.exit is None:
             patience = self._patience(request)
             await patiently(self._lifecycle.wait(existing, request.wait, patience))
@@ -219,8 +210,8 @@ class Creator:
                 restarts=restarts,
             )
             domain, source = await self._make(plan, shell, watch)
-            if source is COLD and _runs_early(shape):
-                await self._plug(domain)
+            if source is COLD and runs_early(shape):
+                await self._plugger.plug(domain)
         finally:
             self._pools.end_request()
             self._registry.unreserve(name)
@@ -329,7 +320,7 @@ class Creator:
         while True:
             try:
                 return await self._maker.make(
-                    wish.flavor, wish.shape, networks, vifs, early=_runs_early(wish.shape)
+                    wish.flavor, wish.shape, networks, vifs, early=runs_early(wish.shape)
                 )
             except errors.OutOfMemory:
                 if not await self._lifecycle.wait_burial():
@@ -353,48 +344,6 @@ class Creator:
             raise
         self.enter(domain)
         return domain
-
-    async def _plug(self, domain: LiveDomain) -> None:
-        """Put the vifs of a guest that runs already into their bridges; where that fails, it is destroyed.
-
-        One that has ended meanwhile needs none. Where the caller is cancelled it is done in the background.
-        """
-        try:
-            await self._plug_or_destroy(domain)
-        except trio.Cancelled:
-            self._background.start_soon(self._plug_alone, domain)
-            raise
-
-    async def _plug_alone(self, domain: LiveDomain) -> None:
-        try:
-            await self._plug_or_destroy(domain)
-        except errors.LightVMError as exc:
-            log.error("not-plugged", domain=domain.record.name, error=str(exc))
-
-    async def _plug_or_destroy(self, domain: LiveDomain) -> None:
-        uuid = domain.record.uuid
-        plugged = self._plugging[uuid] = trio.Event()
-        try:
-            await self._devices.plug(domain.record)
-        except errors.LightVMError:
-            if await self._runs(domain):
-                with suppress(errors.LightVMError):
-                    await self._lifecycle.destroy(domain, wait=False)
-                raise
-        finally:
-            del self._plugging[uuid]
-            plugged.set()
-
-    async def _runs(self, domain: LiveDomain) -> bool:
-        """Whether a domain has not ended, as far as Xen says so."""
-        if domain.exit is not None:
-            return False
-        uuid = bytes.fromhex(domain.record.uuid)
-        try:
-            domains = await self._hypervisor.list_domains()
-        except errors.LightVMError:
-            return True
-        return any(info.uuid == uuid and not (info.dying or info.shutdown) for info in domains)
 
     def describe(self, shell: Shell, plan: Plan, created: float) -> LiveDomain:
         """Return the domain that a shell is to become; nothing is changed by that."""

@@ -222,49 +222,6 @@ class Devices:
             raise
         return loops
 
-    async def plug(self, record: DomainRecord) -> None:
-        """Put the vifs of a domain that runs in XenStore mode into their bridges, where that is still to be done.
-
-        Its guest waits for that as for any back-end. Its back-ends are waited for in a thread of their own: the guest
-        may keep them from ever getting ready. Raises `LinkFailed`, `StoreFailed` and `TimedOut`.
-        """
-        if not await self._in_thread(lacks_plug, self._store, record.domid, record.uuid):
-            return
-        networks = [vif.network for vif in record.vifs]
-        devices = self._describe_free_vifs(networks, record.vifs)
-        async with self.room_for(networks):
-            await self._in_thread(self._expect, record)
-            try:
-                await trio.to_thread.run_sync(
-                    backends.wait,
-                    self._store,
-                    record.domid,
-                    devices,
-                    backends.WAITING,
-                    abandon_on_cancel=True,
-                )
-            except OSError as exc:
-                raise StoreFailed(str(exc), None) from exc
-            for index in range(len(networks)):
-                await self._wait_port(port_name(record.domid, index), there=True)
-            await self._in_thread(self._plug_late, record, networks, devices)
-
-    def _expect(self, record: DomainRecord) -> None:
-        """Tell the tables of a domain's ports before they are in a bridge."""
-        networks = [vif.network for vif in record.vifs]
-        if ports := self.networks.describe_ports(record.domid, networks, record.vifs):
-            self._filters.add(ports)
-
-    def _plug_late(
-        self, record: DomainRecord, networks: Sequence[str], devices: Sequence[Device]
-    ) -> None:
-        domid = record.domid
-        for index, name in enumerate(networks):
-            self.networks.add_port(name, port_name(domid, index), seconds=0.0)
-        if not lacks_plug(self._store, domid, record.uuid):
-            raise StoreFailed("the domain has gone", f"domain {domid}")
-        plug(self._store, domid, record.uuid, devices)
-
     def _put_into_bridges(
         self,
         domid: int,
@@ -280,8 +237,49 @@ class Devices:
         if ports:  # from the first moment in the bridge on, and while the back-ends are busy
             self._filters.add(ports)
         backends.wait(self._store, domid, devices, backends.WAITING)
+        for port in ports:
+            self.networks.wait_for(port)
+        self._add_ports(domid, networks)
+
+    def _add_ports(self, domid: int, networks: Sequence[str]) -> None:
         for index, name in enumerate(networks):
             self.networks.add_port(name, port_name(domid, index))
+
+    async def plug(self, record: DomainRecord) -> None:
+        """Put the vifs of a domain that runs in XenStore mode into their bridges, where that is still to be done.
+
+        Its guest waits for that as for any back-end. Its back-ends are waited for in a thread of their own: the guest
+        may keep them from ever getting ready. Raises `LinkFailed`, `StoreFailed` and `TimedOut`.
+        """
+        domid = record.domid
+        if not await self._in_thread(lacks_plug, self._store, domid, record.uuid):
+            return
+        networks = [vif.network for vif in record.vifs]
+        devices = self._describe_free_vifs(networks, record.vifs)
+        async with self.room_for(networks):
+            await self._wait_aside(domid, devices)
+            for index in range(len(networks)):
+                await self._wait_port(port_name(domid, index), there=True)
+            await self._in_thread(self._plug_late, record, networks, devices)
+
+    async def _wait_aside(self, domid: int, devices: Sequence[Device]) -> None:
+        """Wait for back-ends without holding up others; their guest may have connected by then."""
+        states = (backends.WAITING, backends.CONNECTED)
+        wait = partial(backends.wait, self._store, domid, devices, *states)
+        try:
+            await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
+        except OSError as exc:
+            raise StoreFailed(str(exc), None) from exc
+
+    def _plug_late(
+        self, record: DomainRecord, networks: Sequence[str], devices: Sequence[Device]
+    ) -> None:
+        if ports := self.networks.describe_ports(record.domid, networks, record.vifs):
+            self._filters.add(ports)
+        self._add_ports(record.domid, networks)
+        if not lacks_plug(self._store, record.domid, record.uuid):
+            raise StoreFailed("the domain has gone", f"domain {record.domid}")
+        plug(self._store, record.domid, record.uuid, devices)
 
     def _describe_free_vifs(self, networks: Sequence[str], vifs: Sequence[Vif]) -> list[Device]:
         known: Sequence[Vif | None] = vifs or [None] * len(networks)

@@ -17,7 +17,7 @@ from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.guest import machine_of
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError, StoreFailed
-from lightvm.model import Exit, ExitReason, Mode
+from lightvm.model import Exit, ExitReason
 from lightvm.xen.hypervisor import DomainInfo, Hypervisor, exit_reason
 
 log = structlog.get_logger()
@@ -48,7 +48,6 @@ class Reconciliation:
         self._domids: set[int] = set()
         self._removed: set[str] = set()
         """UUIDs of shells."""
-        self._to_plug: list[DomainRecord] = []
         self.adopted = self.ended = 0
 
     async def run(self) -> None:
@@ -136,25 +135,10 @@ class Reconciliation:
             self._lifecycle.end(domain, exit_reason(info.shutdown_code))
             self.ended += 1
         else:
-            if record.mode is Mode.XENSTORE:
-                self._to_plug.append(record)
             self._names.set_name(record.domid, record.name, machine_of(record))
             self._terminals.open(domain)
             self.adopted += 1
         return True
-
-    async def plug_adopted(self) -> None:
-        """Do what a daemon has left to do that was killed while guests ran without their networks.
-
-        Not part of the start: guests may keep their back-ends from getting ready.
-        """
-        for record in self._to_plug:
-            try:
-                await self._devices.plug(record)
-            except LightVMError as exc:
-                log.error("not-plugged", domain=record.name, domid=record.domid, error=str(exc))
-                if isinstance(exc, StoreFailed):
-                    return
 
 
 def _exit_of(info: DomainInfo | None) -> Exit:

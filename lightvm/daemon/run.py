@@ -26,6 +26,7 @@ from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.jit.services import JitServices
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.plugger import Plugger
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.pump import EventPump
 from lightvm.daemon.reaper import Reaper
@@ -98,6 +99,9 @@ async def _serve(
         )
         terminals = Terminals(hypervisor, lifecycle, devices, background)
         housekeeper = Housekeeper(hypervisor, pools, names, terminals)
+        plugger = Plugger(
+            hypervisor=hypervisor, devices=devices, lifecycle=lifecycle, background=background
+        )
         creator = Creator(
             config=config,
             spin_us=fit_spin(config.pool.ready_spin_us, attention.moment),
@@ -110,6 +114,7 @@ async def _serve(
             bus=bus,
             lifecycle=lifecycle,
             housekeeper=housekeeper,
+            plugger=plugger,
             clock=clock,
             background=background,
         )
@@ -140,7 +145,7 @@ async def _serve(
         await devices.start()
         pump = EventPump(hypervisor, lifecycle)
         reaper = Reaper(hypervisor, registry, lifecycle, pools, dom0.store)
-        reconciliation = Reconciliation(
+        await Reconciliation(
             hypervisor,
             journal,
             registry,
@@ -149,9 +154,8 @@ async def _serve(
             devices,
             terminals,
             limits.console_kib * 1024,
-        )
-        await reconciliation.run()
-        background.start_soon(reconciliation.plug_adopted)
+        ).run()
+        background.start_soon(plugger.plug_adopted, registry)
         background.start_soon(clock.keep_adjusted)
         background.start_soon(pump.pump_events)
         background.start_soon(pump.renew_budgets)

@@ -17,7 +17,6 @@ DEVICE_STEPS = (
     "open_disks",
     "bind",
     "forget",
-    "_expect",
     "_plug_late",
 )
 """What the daemon does for devices in a thread, by the name of the function."""

@@ -13,7 +13,6 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightvm.daemon.net.networks import DEVICE_SECONDS
 from lightvm.daemon.xenstore.memory import MemoryStore
 from lightvm.errors import LinkFailed
 
@@ -28,7 +27,8 @@ ALL_BUT_PAUSE = 0xFFFD
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
-LOOK_SECONDS = 0.005
+DEVICE_SECONDS, LOOK_SECONDS = 10.0, 0.005
+"""Netback says that it knows of a vif just before it makes the device."""
 
 IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x1, 0x80, 0x1000
 
@@ -67,14 +67,13 @@ class Links:
         except OSError:
             return None
 
-    def _wait(self, name: str, seconds: float) -> int:
-        """Return the number of a device that is just being made; raises `LinkFailed`."""
-        end = time.monotonic() + seconds
-        while (found := self._find(name)) is None:
+    def wait_for(self, name: str) -> None:
+        """Wait for a device that is just being made; raises `LinkFailed`."""
+        end = time.monotonic() + DEVICE_SECONDS
+        while not self.has(name):
             if time.monotonic() > end:
-                raise LinkFailed(f"no such network device after {seconds:g} s", name)
+                raise LinkFailed(f"no such network device after {DEVICE_SECONDS:g} s", name)
             time.sleep(LOOK_SECONDS)
-        return found
 
     def ensure_bridge(self, name: str, address: IPv4Interface | None) -> None:
         """Make sure that there is a bridge; where an address is given, make it if need be, up and with that address."""
@@ -137,18 +136,10 @@ class Links:
         except OSError:
             return None
 
-    def add_port(
-        self,
-        name: str,
-        bridge: str,
-        mtu: int,
-        *,
-        guarded: bool = False,
-        seconds: float = DEVICE_SECONDS,
-    ) -> None:
+    def add_port(self, name: str, bridge: str, mtu: int, *, guarded: bool = False) -> None:
         """Put a device into its bridge, and up; one that is guarded is up when nothing passes nftables by."""
         with _failing("add port", name):
-            index = self._wait(name, seconds)
+            index = self.index(name)
             up = 0 if guarded else IFF_UP
             self._netlink.link(  # in one step: Linux does all of this in the order in which it makes sense
                 "set",
@@ -222,19 +213,9 @@ class MemoryPorts:
         self._check()
         self.bridges[name] = address
 
-    def add_port(
-        self,
-        name: str,
-        bridge: str,
-        mtu: int,
-        *,
-        guarded: bool = False,
-        seconds: float = DEVICE_SECONDS,
-    ) -> None:
+    def add_port(self, name: str, bridge: str, mtu: int, *, guarded: bool = False) -> None:
         """Note a port."""
-        self._check()
-        if name.startswith("vif") and not self._is_there(name):
-            raise LinkFailed("no such network device", name)
+        self.wait_for(name)
         if guarded:
             self.hooked.add(name)
         self._added[name] = bridge
@@ -243,6 +224,12 @@ class MemoryPorts:
         """Note it."""
         self._check()
         self.hooked.add(name)
+
+    def wait_for(self, name: str) -> None:
+        """Raise where a vif has no back-end."""
+        self._check()
+        if name.startswith("vif") and not self._is_there(name):
+            raise LinkFailed("no such network device", name)
 
     def count_ports(self, bridge: str) -> int:
         """Return how many ports a bridge has, those of others too."""

@@ -17,9 +17,6 @@ from lightvm.daemon.net.vifs import port_name
 from lightvm.errors import AddressTaken, NoSuchNetwork, OutOfAddresses
 from lightvm.model import NetRequest, Vif
 
-DEVICE_SECONDS = 10.0
-"""Netback says that it knows of a vif just before it makes the device."""
-
 
 class Ports(Protocol):
     """The host's network devices, as far as they are needed here; `lightvm.daemon.net.links.Links` has them."""
@@ -28,16 +25,12 @@ class Ports(Protocol):
         """Make sure that there is a bridge."""
         ...
 
-    def add_port(
-        self,
-        name: str,
-        bridge: str,
-        mtu: int,
-        *,
-        guarded: bool = False,
-        seconds: float = DEVICE_SECONDS,
-    ) -> None:
-        """Put a device into its bridge, and wait so long for it; nothing passes nftables by where it is guarded."""
+    def wait_for(self, name: str) -> None:
+        """Wait for a device that is just being made."""
+        ...
+
+    def add_port(self, name: str, bridge: str, mtu: int, *, guarded: bool = False) -> None:
+        """Put a device into its bridge; nothing passes nftables by where it is guarded."""
         ...
 
     def hook_all(self, name: str) -> None:
@@ -330,12 +323,14 @@ class Networks:
         for network in self:
             self._ports.ensure_bridge(network.bridge, network.address)
 
-    def add_port(self, name: str, device: str, *, seconds: float = DEVICE_SECONDS) -> None:
-        """Put a device into the bridge of a network; raises `LinkFailed`, where it does not come within some time."""
+    def wait_for(self, device: str) -> None:
+        """Wait for a device that is just being made; raises `LinkFailed`."""
+        self._ports.wait_for(device)
+
+    def add_port(self, name: str, device: str) -> None:
+        """Put a device into the bridge of a network; raises `LinkFailed`."""
         network = self[name]
-        self._ports.add_port(
-            device, network.bridge, network.mtu, guarded=network.antispoof, seconds=seconds
-        )
+        self._ports.add_port(device, network.bridge, network.mtu, guarded=network.antispoof)
 
     def hook_present(self, devices: Iterable[str]) -> None:
         """Let nothing that comes in by these vifs pass nftables by, where they are; raises `LinkFailed`."""

@@ -167,7 +167,7 @@ async def test_a_create_that_is_cancelled_meanwhile_leaves_a_guest_with_its_netw
     go_on.set()
     (domain,) = lvm.service.registry.live.values()
     await until(lambda: lvm.ports.ports.get(f"vif{domain.record.domid}.0") == "br0")
-    assert not lvm.service.creator._plugging
+    assert not lvm.service.creator._plugger._under_way
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -334,3 +334,40 @@ async def test_a_disk_that_is_read_takes_no_shell_and_its_guest_is_told(
                 assert lvm.store.nodes[f"{back}/mode"] == mode
                 assert lvm.store.nodes[f"{back}/discard-enable"] == str(int(not readonly))
                 await client.destroy(created.domain.uuid)
+
+
+async def test_a_domain_that_has_gone_meanwhile_gets_no_nodes_any_more(
+    lvm: InMemory, client: Client, linux: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(lvm.store.nodes)
+    real = lvm.ports.add_port
+
+    def destroy(name: str, bridge: str, mtu: int, **more: Any) -> None:
+        real(name, bridge, mtu, **more)
+        domid = int(name.removeprefix("vif").partition(".")[0])
+        lvm.hypervisor.domains[domid].shutdown_code = 0
+        for path in (f"/local/domain/{domid}", f"/local/domain/0/backend/vif/{domid}"):
+            lvm.store.remove(path)  # as `xl destroy` does
+
+    monkeypatch.setattr(lvm.ports, "add_port", destroy)
+    created = await client.create(linux, nets=NET, name="web", cold=True)
+    left = {path.split("/")[1] for path in set(lvm.store.nodes) - before}
+    assert "libxl" not in left, created
+
+
+async def test_a_guest_may_connect_before_it_is_plugged(
+    lvm: InMemory, client: Client, linux: str, plugging: tuple[trio.Event, trio.Event]
+) -> None:
+    begun, go_on = plugging
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(create_cold, client, linux)
+        await begun.wait()
+        (domain,) = lvm.service.registry.live.values()
+        back = f"/local/domain/0/backend/vif/{domain.record.domid}/0/state"
+        lvm.store.nodes[back] = "4"
+        go_on.set()
+    assert lvm.ports.ports[f"vif{domain.record.domid}.0"] == "br0"
+
+
+async def create_cold(client: Client, linux: str) -> None:
+    await client.create(linux, nets=NET, cold=True)

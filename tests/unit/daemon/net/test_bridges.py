@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightvm.daemon.net.links import Links
+from lightvm.daemon.net.links import IFF_UP, Links
 from lightvm.errors import LinkFailed
 from tests.unit.daemon.net.netns import Namespace, open_namespace, why_no_namespace
 
@@ -177,3 +177,29 @@ def test_forwarding_that_cannot_be_switched_on_is_told(tmp_path: Path) -> None:
     with pytest.raises(LinkFailed, match="IPv4 forwarding cannot be switched on") as caught:
         Links(tmp_path / "ip_forward").forward_ipv4()
     assert caught.value.where == str(tmp_path / "ip_forward")
+
+
+@needs_root
+def test_a_guarded_port_is_up_when_nothing_passes_nftables_by(namespace: Namespace) -> None:
+    flags, mask = (
+        Path(f"/sys/class/net/vif1.0/{name}") for name in ("flags", "brport/group_fwd_mask")
+    )
+
+    def steps() -> None:
+        from pyroute2 import IPRoute
+
+        with open_links() as links, IPRoute() as netlink:
+            links.ensure_bridge("lvbr0", ADDRESS)
+            netlink.link("add", ifname="vif1.0", kind="veth", peer="end1")
+            hook, up_before = links.hook_all, []
+
+            def hook_all(name: str) -> None:
+                up_before.append(int(flags.read_text(), 16) & IFF_UP)
+                hook(name)
+
+            links.hook_all = hook_all  # type: ignore[method-assign]
+            links.add_port("vif1.0", "lvbr0", 1400, guarded=True)
+            assert up_before == [0]
+        assert (int(flags.read_text(), 16) & IFF_UP, mask.read_text()) == (IFF_UP, "0xfffd\n")
+
+    namespace.run(steps)

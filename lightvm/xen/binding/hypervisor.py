@@ -1,20 +1,20 @@
-"""The real Xen: the only module that imports the native extension, and so the only one with `Any` in it."""
+"""The seam to Xen, through the native engine."""
 
 from __future__ import annotations
 
 import errno
-import os
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import trio
 
-from lightvm.errors import HostError, HypercallError, LightVMError, OutOfMemory, UnsupportedXen
+from lightvm.errors import UnsupportedXen
 from lightvm.xen._native import ffi, lib
+from lightvm.xen.binding import tickets
+from lightvm.xen.binding.failures import check, unsupported
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
-from lightvm.xen.express import BLANKS, Attended, Batch, Carried, Desk, Form, Offer, Stage, Ticket
+from lightvm.xen.express import Attended, Batch, Carried, Desk, Ticket
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -36,21 +36,7 @@ assert lib.LVM_DEVICE_VERSION == DEVICE_PAGE_VERSION, (
 )
 
 _EVENTS_AT_ONCE = 64
-_MOST_OFFERS = 8
-_HEARD_BYTES = 65536
 _MAX_DOMAINS = 0x7FF0
-
-# An attribute of a struct of C's costs as much as a small call: results are read all at once, and what seldom changes
-# is written when it does.
-_RESULTS = struct.Struct("@IIiIi")
-"""`struct lvm_desk` from `client_here` on: that, alone, received, taken, sent."""
-
-_OUTCOME = struct.Struct("@iiI5q")
-"""`struct lvm_outcome`."""
-
-assert _OUTCOME.size == ffi.sizeof("struct lvm_outcome")
-
-_STAGES = tuple(Stage)
 
 
 class XenHandle:
@@ -80,98 +66,6 @@ class XenHandle:
         self.control_event: int = lib.lvm_control_local(pointer)
 
 
-class _Issued(NamedTuple):
-    """A ticket of the engine, and what it points into."""
-
-    native: Any
-    alive: list[Any]
-    reply_bytes: int
-
-    def unsent(self, sent: int) -> bytes:
-        """Return what of the reply is still to be sent, of which so many bytes were, or none for a reason of C's."""
-        if sent == self.reply_bytes or (sent < 0 and sent != -errno.EAGAIN):
-            return b""
-        reply = self.native.reply
-        return bytes(ffi.buffer(reply.data, reply.size))[max(sent, 0) :]
-
-
-class _NativeDesk:
-    """`struct lvm_desk`, and what it points into."""
-
-    def __init__(self) -> None:
-        self._native = native = ffi.new("struct lvm_desk *")
-        self._offers = offers = ffi.new("struct lvm_offer[]", _MOST_OFFERS)
-        self._slots = [ffi.addressof(offers, index) for index in range(_MOST_OFFERS)]
-        self._calls: list[tuple[bytes, Any]] = [(b"", None)] * _MOST_OFFERS
-        self._heard = heard = ffi.new("uint8_t[]", _HEARD_BYTES)
-        self._heard_view = ffi.buffer(heard)
-        native.offers = offers
-        native.buffer, native.buffer_size = heard, _HEARD_BYTES
-        self._results = ffi.buffer(ffi.addressof(native, "client_here"), _RESULTS.size)
-        self._outcome = ffi.buffer(ffi.addressof(native, "outcome"))
-        self._settings: tuple[object, ...] = ()
-
-    def attend(self, desk: Desk) -> Attended:
-        """Wait for one client, and carry out its create where that is on offer."""
-        native = self._native
-        settings = (desk.epoll, desk.peer, desk.seconds, desk.spin_us, desk.offset_ns)
-        if settings != self._settings:
-            self._settings = settings
-            native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
-            native.wait_ms = -int(-1000 * desk.seconds // 1)
-            native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
-        self._put_on_offer(desk.offers)
-        journal = ffi.from_buffer("uint8_t[]", desk.journal)
-        native.journal = journal + desk.end
-        stage = _STAGES[lib.lvm_attend(native)]
-        ffi.release(journal)
-        if stage <= Stage.OTHERS:
-            return Attended(stage=stage, alone=stage is Stage.NOBODY)
-        return self._describe(stage, desk)
-
-    def _put_on_offer(self, offers: Sequence[Offer]) -> None:
-        calls, count = self._calls, 0
-        for slot, offer in zip(self._slots, offers, strict=False):
-            if offer.call is not calls[count][0]:
-                call = ffi.from_buffer("uint8_t[]", offer.call)
-                calls[count] = offer.call, call
-                slot.call, slot.size = call, len(call)
-            issued: Any = offer.ticket
-            slot.ticket = issued.native
-            count += 1
-        self._native.nr_offers = count
-
-    def _describe(self, stage: Stage, desk: Desk) -> Attended:
-        _, alone, received, taken, sent = _RESULTS.unpack(self._results)
-        if received == -errno.EAGAIN:
-            return Attended(stage=Stage.NOBODY, alone=alone != 0)
-        if received < 0:
-            raise OSError(-received, os.strerror(-received))
-        if stage is Stage.SAID:
-            return Attended(stage=stage, alone=alone != 0, data=bytes(self._heard_view[0:received]))
-        _, error, journalled, begun, loaded, asked, running, heard = _OUTCOME.unpack(self._outcome)
-        unsent, data = b"", None
-        if stage is Stage.ANSWERED:
-            issued: Any = desk.offers[taken].ticket
-            unsent = issued.unsent(sent)
-        elif stage is Stage.SPOILT:
-            data = bytes(self._heard_view[0:received])
-        return Attended(
-            stage=stage,
-            alone=alone != 0,
-            data=data,
-            taken=taken,
-            unsent=unsent,
-            journalled=journalled,
-            error=_error(error) if stage is Stage.SPOILT else None,
-            begun=begun,
-            loaded=loaded,
-            asked=asked,
-            running=running,
-            heard=heard,
-        )
-
-
 class XenHypervisor:
     """Xen through the native engine; see `lightvm.xen.hypervisor.Hypervisor` for the contract."""
 
@@ -184,7 +78,7 @@ class XenHypervisor:
         out = ffi.new("struct lvm_xen **")
         rc = lib.lvm_open(out)
         if rc < 0:
-            raise _unsupported(rc)
+            raise unsupported(rc)
         self._xen = out[0]
         self._moments = lib.lvm_moments(self._xen)
         self._limiter = trio.CapacityLimiter(threads)
@@ -192,7 +86,7 @@ class XenHypervisor:
         self._console = ffi.new("uint8_t[]", lib.LVM_CONSOLE_OUT_SIZE)
         self._console_view = ffi.buffer(self._console)
         self._control = ffi.new("struct lvm_control *")
-        self._desk = _NativeDesk()
+        self._desk = tickets.NativeDesk()
         # An image is described to the engine once, not once per create.
         self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
         self.events_fd: int = lib.lvm_events_fd(self._xen)
@@ -213,7 +107,7 @@ class XenHypervisor:
 
     def _host(self) -> Any:
         out = ffi.new("struct lvm_host *")
-        _check(lib.lvm_get_host(self._xen, out))
+        check(lib.lvm_get_host(self._xen, out))
         return out
 
     def host(self) -> Host:
@@ -243,7 +137,7 @@ class XenHypervisor:
 
         def call() -> XenHandle:
             out = ffi.new("struct lvm_domain **")
-            _check(lib.lvm_prepare(self._xen, native, out))
+            check(lib.lvm_prepare(self._xen, native, out))
             return XenHandle(out[0], vifs, vbds)
 
         return await self._slow(call)
@@ -253,14 +147,14 @@ class XenHypervisor:
 
         def call() -> XenHandle:
             out = ffi.new("struct lvm_domain **")
-            _check(lib.lvm_adopt(self._xen, domid, console_port, control_port, out))
+            check(lib.lvm_adopt(self._xen, domid, console_port, control_port, out))
             return XenHandle(out[0])
 
         return await self._slow(call)
 
     def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> int:
         """Copy the image into a shell; return when that was done."""
-        _check(lib.lvm_load(_pointer(handle), self._fill_boot(boot, watched=watched)))
+        check(lib.lvm_load(_pointer(handle), self._fill_boot(boot, watched=watched)))
         return int(self._moments.loaded)
 
     def _fill_boot(self, boot: Boot, *, watched: bool) -> Any:
@@ -298,16 +192,16 @@ class XenHypervisor:
         native.nr_vcpus = len(masks)
         native.weight = scheduling.weight or 0
         native.cap = lib.LVM_CAP_AS_IS if scheduling.cap is None else scheduling.cap
-        _check(lib.lvm_schedule(_pointer(handle), native))
+        check(lib.lvm_schedule(_pointer(handle), native))
 
     def unpause(self, handle: Handle) -> Unpaused:
         """Let the vCPUs run; return when."""
-        _check(lib.lvm_unpause(_pointer(handle)))
+        check(lib.lvm_unpause(_pointer(handle)))
         return Unpaused(self._moments.asked, self._moments.running)
 
     def pause(self, handle: Handle) -> None:
         """Stop the vCPUs."""
-        _check(lib.lvm_pause(_pointer(handle)))
+        check(lib.lvm_pause(_pointer(handle)))
 
     async def close_window(self, handle: Handle) -> None:
         """Unmap the image window."""
@@ -323,7 +217,7 @@ class XenHypervisor:
         def call() -> None:
             rc = lib.lvm_destroy(self._xen, domid)
             if rc != -errno.ESRCH:
-                _check(rc)
+                check(rc)
 
         await self._slow(call)
 
@@ -332,7 +226,7 @@ class XenHypervisor:
 
         def call() -> list[DomainInfo]:
             infos = ffi.new("struct lvm_domain_info[]", _MAX_DOMAINS)
-            n = _check(lib.lvm_list(self._xen, 1, infos, _MAX_DOMAINS))
+            n = check(lib.lvm_list(self._xen, 1, infos, _MAX_DOMAINS))
             return [_describe(infos[i]) for i in range(n)]
 
         return await self._slow(call)
@@ -350,7 +244,7 @@ class XenHypervisor:
                 entry.uuid = one.uuid
                 entry.flags = lib.LVM_DOMAIN_PAUSED if one.paused else 0
             changed = ffi.new("struct lvm_domain_info[]", len(watched))
-            n = _check(lib.lvm_find_changed(self._xen, native, len(watched), changed))
+            n = check(lib.lvm_find_changed(self._xen, native, len(watched), changed))
             return [_describe(changed[i]) for i in range(n)]
 
         return await self._slow(call)
@@ -361,25 +255,25 @@ class XenHypervisor:
 
     def take_events(self) -> Sequence[int]:
         """Return some of the pending events."""
-        n = _check(lib.lvm_take_events(self._xen, self._ports, _EVENTS_AT_ONCE))
+        n = check(lib.lvm_take_events(self._xen, self._ports, _EVENTS_AT_ONCE))
         return ffi.unpack(self._ports, n)  # type: ignore[no-any-return]  # a list of int
 
     def unmask(self, event: int) -> None:
         """Let an event come again."""
-        _check(lib.lvm_unmask(self._xen, event))
+        check(lib.lvm_unmask(self._xen, event))
 
     def take_console(self, handle: Handle) -> bytes:
         """Move what the guest has written out of its console ring."""
-        n = _check(lib.lvm_console_take(_pointer(handle), self._console))
+        n = check(lib.lvm_console_take(_pointer(handle), self._console))
         return bytes(self._console_view[0:n])
 
     def put_console(self, handle: Handle, data: bytes) -> int:
         """Move bytes into the console input."""
-        return _check(lib.lvm_console_put(_pointer(handle), ffi.from_buffer(data), len(data)))
+        return check(lib.lvm_console_put(_pointer(handle), ffi.from_buffer(data), len(data)))
 
     def request_power(self, handle: Handle, request: int) -> None:
         """Ask the guest for something."""
-        _check(lib.lvm_control_request(_pointer(handle), request))
+        check(lib.lvm_control_request(_pointer(handle), request))
 
     def read_control(self, handle: Handle) -> Control:
         """Read the control page."""
@@ -400,18 +294,9 @@ class XenHypervisor:
 
     def issue(self, ticket: Ticket) -> object:
         """Describe a ticket to the engine."""
-        native = ffi.new("struct lvm_ticket *")
-        native.domain = _pointer(ticket.handle)
-        native.boot = self._fill_boot(ticket.boot, watched=True)[0]
-        path = ffi.new("char[]", os.fsencode(ticket.path))
-        native.path = path
-        native.device, native.inode, native.size, native.modified_ns = ticket.identity
-        forms = [
-            _fill_form(native.record, ticket.record),
-            _fill_form(native.reply, ticket.reply),
-        ]
-        alive = [ticket, self._boots[ticket.boot.image], path, *forms]
-        return _Issued(native, alive, len(ticket.reply.data))
+        boot = self._fill_boot(ticket.boot, watched=True)[0]
+        alive = self._boots[ticket.boot.image]
+        return tickets.issue(ticket, _pointer(ticket.handle), boot, alive)
 
     def attend(self, desk: Desk) -> Attended:
         """Wait for one client, and carry out its create where that is on offer."""
@@ -419,21 +304,7 @@ class XenHypervisor:
 
     def carry_out(self, batch: Batch) -> list[Carried]:
         """Carry out several creates, up to the first that fails."""
-        issued = [cast("_Issued", ticket).native for ticket in batch.tickets]
-        tickets = ffi.new("struct lvm_ticket *[]", issued)
-        outcomes = ffi.new("struct lvm_outcome[]", len(issued))
-        native = ffi.new("struct lvm_batch *")
-        native.tickets, native.outcomes, native.nr = tickets, outcomes, len(issued)
-        native.spin_us, native.offset_ns = batch.spin_us, batch.offset_ns
-        journal = ffi.from_buffer("uint8_t[]", batch.journal)
-        native.journal = journal + batch.end
-        begun = lib.lvm_carry_out(native)
-        ffi.release(journal)
-        view = ffi.buffer(outcomes)
-        return [
-            _describe_carried(ticket, _OUTCOME.unpack_from(view, index * _OUTCOME.size))
-            for index, ticket in enumerate(issued[:begun])
-        ]
+        return tickets.carry_out(batch)
 
     def close(self) -> None:
         """Close the handles."""
@@ -479,55 +350,3 @@ def _describe(info: Any) -> DomainInfo:
         shutdown_code=info.shutdown_code,
         gone=info.shutdown_code == lib.LVM_CODE_GONE,
     )
-
-
-def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
-    number, error, journalled, begun, loaded, asked, running, heard = values
-    stage = _STAGES[number]
-    reply = b""
-    if stage is Stage.ANSWERED:
-        reply = bytes(ffi.buffer(ticket.reply.data, ticket.reply.size))
-    return Carried(
-        stage=stage,
-        journalled=journalled,
-        error=_error(error) if stage is Stage.SPOILT else None,
-        begun=begun,
-        loaded=loaded,
-        asked=asked,
-        running=running,
-        heard=heard,
-        reply=reply,
-    )
-
-
-def _fill_form(native: Any, form: Form) -> Any:
-    """Describe a form to the engine; returns the bytes that have to live as long."""
-    native.data = data = ffi.new("uint8_t[]", form.data)
-    native.size = len(form.data)
-    for blank in BLANKS:
-        setattr(native, blank, getattr(form, blank))
-    return data
-
-
-def _check(rc: int) -> int:
-    if rc >= 0:
-        return rc
-    raise _error(rc)
-
-
-def _error(rc: int) -> LightVMError:
-    step = ffi.string(lib.lvm_failed_step()).decode()
-    if rc == -errno.ENOMEM:
-        return OutOfMemory("Xen has no memory left for this", step)
-    return HypercallError(os.strerror(-rc), step, errno=-rc)
-
-
-def _unsupported(rc: int) -> HostError:
-    step = ffi.string(lib.lvm_failed_step()).decode()
-    if rc == -errno.EPROTONOSUPPORT:
-        return UnsupportedXen(
-            "this Xen has an interface version that this release does not know", step
-        )
-    if rc in (-errno.ENOSYS, -errno.EPERM, -errno.EACCES, -errno.ENOENT):
-        return UnsupportedXen("no Xen here, or not a control domain, or not root", step)
-    return HypercallError(os.strerror(-rc), step, errno=-rc)
