@@ -183,7 +183,8 @@ static void a_guest_that_is_late_is_heard_through_its_event(void)
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_ANSWERED);
     CHECK(read(scene.ends[1], answer, sizeof(answer)) == (ssize_t)sizeof(reply) - 1);
-    spins = 0; /* an event that is there before is somebody else's: nobody waits for the guest then */
+    spins =
+        0; /* an event that is there before is somebody else's: nobody waits for the guest then */
     say(&scene, call, sizeof(call));
     CHECK(lvm_attend(&scene.desk) == LVM_RUNNING);
     close(event[0]);
