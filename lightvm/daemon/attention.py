@@ -20,6 +20,9 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 0.02
 
 MOST_LOOKED_AT = 8
 
+MOST_RESTING = 65536
+"""Descriptors below this can be at rest; whoever has another is served, too, but by himself."""
+
 _now = time.perf_counter
 
 
@@ -29,6 +32,8 @@ class Attention:
     def __init__(self) -> None:
         self.epoll = select.epoll()
         """Watches all of them."""
+        self.resting = bytearray(MOST_RESTING)
+        """By descriptor: 1 for a client that is waited for, and of whom nothing was read that is not answered."""
         self.moment = 0.0
         """How long to wait, in seconds, once `fit_moment` has set it."""
 
@@ -42,6 +47,11 @@ class Attention:
     def watch(self, fd: int) -> None:
         """Note somebody who may want something, until the descriptor is closed."""
         self.epoll.register(fd, select.EPOLLIN)
+
+    def rest(self, fd: int, resting: bool) -> None:
+        """Note whether a client is at rest."""
+        if fd < MOST_RESTING:
+            self.resting[fd] = resting
 
     def wait_for(self, fd: int) -> tuple[bool, bool]:
         """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""

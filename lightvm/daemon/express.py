@@ -12,6 +12,7 @@ Whatever does not fit, another call, another image, a guest that is not quick, g
 
 from __future__ import annotations
 
+import mmap
 import socket
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from itertools import islice
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from lightvm import wire
 from lightvm.daemon.attention import Attention
@@ -33,7 +35,18 @@ from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.understanding import Understanding, Understood
 from lightvm.model import CreateRequest
-from lightvm.xen.express import Attended, Batch, Carried, Desk, Offer, Stage
+from lightvm.xen.express import (
+    MOST_SERVED,
+    Attended,
+    Batch,
+    Carried,
+    Crowd,
+    Desk,
+    Offer,
+    Series,
+    Served,
+    Stage,
+)
 from lightvm.xen.hypervisor import Hypervisor
 
 MOST_TICKETS = 256
@@ -67,7 +80,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     """What came of waiting for a client: whether it has something, and whether nobody else has.
 
     What it has said is in `data` where that was read already. Where its create was carried out instead, `unsent` is
-    what is left of the reply; or `begun`, where its guest is not ready yet.
+    what is left of the reply; or `begun`, where its guest is not ready yet. So many creates of others were `served`.
     """
 
     here: bool
@@ -75,6 +88,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes | None = None
     unsent: bytes | None = None
     begun: Begun | None = None
+    served: int = 0
 
 
 class Express:
@@ -106,6 +120,9 @@ class Express:
         self._demands: dict[bytes, Demand] = {}
         """By the call that asks for it; several calls may ask for the same."""
         self._wanted = trio.Event()
+        self._crowded = False
+        self.clients: dict[int, Callable[[Met], None]] = {}
+        """Who is told what came of a client's create that was carried out while another was waited for."""
         pools.on_added = self._want
 
     # Making tickets
@@ -183,15 +200,25 @@ class Express:
     def meet(self, peer: socket.socket) -> Met:
         """Wait a moment for anybody; where this client asks for what there is a ticket for, that is done.
 
-        Raises `OSError` where its connection is broken.
+        Where others have come too, lately, what they ask for is done as well. Raises `OSError` where this client's
+        connection is broken.
         """
-        rehearsals = self._on_offer() if self._demands and self._spinner.eager else {}
-        room = None
-        if rehearsals:
-            room = self._journal.room(max(r.record_bytes for r in rehearsals.values()))
-        if room is None:
+        crowded, self._crowded = self._crowded, False
+        met = None
+        if self._demands and self._spinner.eager:
+            met = self._serve(peer.fileno()) if crowded else self._attend(peer)
+        if met is None:
             here, alone = self._attention.wait_for(peer.fileno())
-            return Met(here=here, alone=alone)
+            met = Met(here=here, alone=alone)
+        self._crowded = not met.alone and len(self.clients) > 1
+        return met
+
+    def _attend(self, peer: socket.socket) -> Met | None:
+        """Wait for one client; None where nothing is on offer."""
+        rehearsals = self._on_offer()
+        room = self._room(list(rehearsals.values()))
+        if room is None:
+            return None
         journal, end = room
         attended = self._hypervisor.attend(
             Desk(
@@ -207,9 +234,69 @@ class Express:
         )
         if attended.stage <= Stage.SAID:
             return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
-        return self._conclude(list(rehearsals.values())[attended.taken], attended)
+        met = self._conclude(
+            list(rehearsals.values())[attended.taken],
+            attended,
+            call=attended.data or b"",
+            quick=attended.stage is Stage.ANSWERED and self._spinner.was_quick(attended),
+        )
+        return replace(met, alone=attended.alone)
+
+    def _room(self, rehearsals: Sequence[Rehearsal]) -> tuple[mmap.mmap, int] | None:
+        """Return where the journal has room for what may be taken; None where nothing may."""
+        if not rehearsals:
+            return None
+        return self._journal.room(sum(r.record_bytes for r in rehearsals))
 
     # Several at once
+
+    def _serve(self, client: int) -> Met | None:
+        """Serve all clients at rest; None where nothing is on offer."""
+        lines = self._line_up_all()
+        room = self._room([rehearsal for _, line in lines for rehearsal in line])
+        if room is None:
+            return None
+        journal, end = room
+        attention = self._attention
+        gathered = self._hypervisor.serve(
+            Crowd(
+                epoll=attention.epoll,
+                client=client,
+                resting=attention.resting,
+                seconds=attention.moment,
+                spin_us=self._spinner.microseconds,
+                offset_ns=self._clock.offset_ns,
+                journal=journal,
+                end=end,
+                series=[Series(call, [r.issued for r in line]) for call, line in lines],
+            )
+        )
+        ours = Met(here=gathered.here, alone=gathered.alone)
+        for each in gathered.served:
+            call, line = lines[each.series]
+            quick = each.stage is Stage.ANSWERED
+            met = self._conclude(line[each.ticket], each, call=call + b"\0", quick=quick)
+            if each.client == client:
+                ours = met
+            else:
+                self.clients[each.client](met)
+        return replace(ours, alone=gathered.alone, served=len(gathered.served))
+
+    def _line_up_all(self) -> list[tuple[bytes, list[Rehearsal]]]:
+        """Return what may be taken just now by several, by the words last learned for it."""
+        words = {id(demand): (call, demand) for call, demand in self._demands.items()}
+        lines = [(call, self._line_up(demand, MOST_SERVED)) for call, demand in words.values()]
+        return [(call, line) for call, line in lines if line]
+
+    def _line_up(self, demand: Demand, most: int) -> list[Rehearsal]:
+        """Return what was rehearsed with the shells that would be taken next, for as many as it was in a row."""
+        line = []
+        for shell in islice(reversed(demand.pool.shells), most):
+            rehearsal = demand.tickets.get(shell.uuid)
+            if rehearsal is None or not self._rehearser.is_good(rehearsal):
+                break
+            line.append(rehearsal)
+        return line
 
     def create_together(
         self, requests: Sequence[CreateRequest], tell: Callable[[bytes], None] | None
@@ -220,7 +307,7 @@ class Express:
         returned is entered already.
         """
         rehearsals = self._find_together(requests)
-        room = self._journal.room(sum(r.record_bytes for r in rehearsals)) if rehearsals else None
+        room = self._room(rehearsals)
         if room is None:
             return []
         journal, end = room
@@ -247,15 +334,7 @@ class Express:
         demand = next((d for d in self._demands.values() if d.meant.request == first), None)
         if demand is None or not self._spinner.eager or any(r != first for r in requests):
             return []
-        found: dict[str, Rehearsal] = {}
-        for shell in islice(reversed(demand.pool.shells), len(requests)):
-            rehearsal = demand.tickets.get(shell.uuid)
-            if rehearsal is None or not self._rehearser.is_good(rehearsal):
-                break
-            if rehearsal.domain.record.name in found:
-                break
-            found[rehearsal.domain.record.name] = rehearsal
-        return list(found.values())
+        return self._line_up(demand, len(requests))
 
     def _conclude_together(
         self, rehearsals: list[Rehearsal], carried: list[Carried]
@@ -285,16 +364,17 @@ class Express:
                 del demand.tickets[rehearsal.shell.uuid]
         return offers
 
-    def _conclude(self, rehearsal: Rehearsal, attended: Attended) -> Met:
-        alone = attended.alone
-        if attended.stage is Stage.SPOILT:
-            self._rehearser.take_back(rehearsal, attended)
-            return Met(here=True, alone=alone, data=attended.data)
-        begun = self._rehearser.enter(rehearsal, attended)
+    def _conclude(
+        self, rehearsal: Rehearsal, outcome: Attended | Served, *, call: bytes, quick: bool
+    ) -> Met:
+        """Do what is left to do for somebody who has said `call`."""
+        if outcome.stage is Stage.SPOILT:
+            self._rehearser.take_back(rehearsal, outcome)
+            return Met(here=True, alone=False, data=call)
+        begun = self._rehearser.enter(rehearsal, outcome)
         self._want()
-        ready = attended.stage is Stage.ANSWERED
-        self._spinner.note(quick=ready and self._spinner.was_quick(attended))
-        if not ready:
-            return Met(here=False, alone=alone, begun=begun)
-        self._lifecycle.hear_control(begun.domain, attended.heard)
-        return Met(here=False, alone=alone, unsent=attended.unsent)
+        self._spinner.note(quick=quick)
+        if outcome.stage is not Stage.ANSWERED:
+            return Met(here=False, alone=False, begun=begun)
+        self._lifecycle.hear_control(begun.domain, outcome.heard)
+        return Met(here=False, alone=False, unsent=outcome.unsent)

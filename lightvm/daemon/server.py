@@ -91,17 +91,24 @@ class Connection:
         """How much of its turn the client has had."""
         self._fd = peer.fileno()
         self._pace = Pace(service.attention.moment)
+        self._given: Met | None = None
+        self._answered = False
         self._caller = Caller(peer, None, service.stop)
         self._more_caller = Caller(peer, self._send_more, service.stop)
 
     async def serve(self) -> None:
         """Answer calls, one after the other."""
-        while (message := await self._next_message()) is not None:
-            await self._answer(message)
-            await self._take_turns()
+        clients = self._service.express.clients
+        clients[self._fd] = self._take
+        try:
+            while (message := await self._next_message()) is not None:
+                await self._answer(message)
+                await self._take_turns()
+        finally:
+            del clients[self._fd]
 
-    async def _take_turns(self, *, alone: bool = False) -> None:
-        self._turn += 1 / LONG_TURN if alone else 1 / TURN
+    async def _take_turns(self, *, alone: bool = False, calls: int = 1) -> None:
+        self._turn += calls / LONG_TURN if alone else calls / TURN
         if self._turn >= 1:
             self._turn = 0.0
             await trio.lowlevel.checkpoint()
@@ -122,18 +129,37 @@ class Connection:
     async def _receive(self) -> bytes:
         """Return what the client says next: nothing where it has gone, or where `hang_up_idle` came first.
 
-        A create that is ready for it is done on the way. No checkpoint where the client is quick and nobody else is.
+        Where nothing was read of it that is not answered it is at rest: then a create that is ready for it is done on
+        the way, here, or while another client is waited for.
         """
+        if self._framer.pending:
+            return await self._hear()
+        self._rest(True)
+        try:
+            return await self._hear()
+        finally:
+            self._rest(False)
+
+    async def _hear(self) -> bytes:
+        """No checkpoint where the client is quick and nobody else is."""
         pace, passes = self._pace, 0
-        while not self._service.stop.is_set():
-            if not pace.quick and not await self._wait_readable():
+        while self._given is not None or not self._service.stop.is_set():
+            if self._given is None and not pace.quick and not await self._wait_readable():
                 return b""
+            if (given := self._given) is not None:
+                self._given = None
+                if given.data is not None:
+                    return given.data
+                await self._end_create(given)
+                continue
             met = self._meet()
             if met.here:
                 pace.quick = pace.quick and met.alone
                 return self._peer.recv(RECEIVE_BYTES) if met.data is None else met.data
             if met.unsent is not None or met.begun is not None:
                 await self._end_create(met)
+            elif met.served:
+                await self._take_turns(calls=met.served)
             elif met.alone or passes == PASSES_FOR_OTHERS:
                 pace.quick = False
             else:
@@ -144,6 +170,18 @@ class Connection:
         except BlockingIOError:
             return b""
 
+    def _rest(self, resting: bool) -> None:
+        self._service.attention.rest(self._fd, resting)
+
+    def _take(self, met: Met) -> None:
+        """Take what came of a create that was carried out while another client was waited for."""
+        if met.data is None and not met.unsent and met.begun is None:
+            self._answered = True
+            return
+        self._given = met
+        self._rest(False)
+        trio.lowlevel.notify_closing(self._peer)  # it is not; but its task is to wake up
+
     async def _wait_readable(self) -> bool:
         """Wait as long as it takes; return False where `hang_up_idle` came first."""
         idle = self._service.idle
@@ -151,15 +189,28 @@ class Connection:
         self._pace.start()
         try:
             await trio.lowlevel.wait_readable(self._peer)
+            while self._is_answered():
+                await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
-            return False
+            return self._given is not None
         finally:
             idle.discard(self._peer)
         self._pace.stop()
         return True
 
+    def _is_answered(self) -> bool:
+        """Whether what the client has said was answered on behalf of another, after its task was to wake up for it."""
+        answered, self._answered = self._answered, False
+        if not answered:
+            return False
+        try:
+            self._peer.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        return False
+
     def _meet(self) -> Met:
-        """Wait a moment for the client; its create may be carried out within that, where it has said nothing before."""
+        """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
         if self._framer.pending:
             here, alone = self._service.attention.wait_for(self._fd)
             return Met(here=here, alone=alone)
@@ -167,11 +218,13 @@ class Connection:
 
     async def _end_create(self, met: Met) -> None:
         """Send what is not sent yet of the reply to a create that was carried out."""
+        self._rest(False)
         if met.unsent:
             await self._send(met.unsent)
         elif met.begun is not None:
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
-        await self._take_turns(alone=met.alone)
+        await self._take_turns(alone=met.alone, calls=max(met.served, 1))
+        self._rest(True)
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

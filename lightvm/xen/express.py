@@ -134,6 +134,54 @@ class Attended(Outcome, frozen=True, kw_only=True):
     unsent: bytes = b""
 
 
+MOST_SERVED = 16
+"""How many of a crowd are served at once (``LVM_CROWD_MAX``)."""
+
+
+class Series(msgspec.Struct, frozen=True):
+    """The words of a call without its NUL, and issued tickets for those who say them, in the order to be taken."""
+
+    call: bytes
+    tickets: Sequence[object]
+
+
+class Crowd(msgspec.Struct, frozen=True, kw_only=True):
+    """Where clients are waited for, all those at rest at once; `client` is whose turn it is. The rest is as in `Desk`.
+
+    A client is at rest where nothing was read of it that is not answered: there `resting` has 1, by its descriptor.
+    """
+
+    epoll: select.epoll
+    client: int
+    resting: bytearray
+    seconds: float
+    spin_us: int
+    offset_ns: int
+    journal: mmap.mmap
+    end: int
+    series: Sequence[Series]
+
+
+class Served(Outcome, frozen=True, kw_only=True):
+    """One of a crowd, by its descriptor; a ticket of a series was taken, and of the reply `unsent` is still to be sent.
+
+    Where it is spoilt, its call was read, and is to be carried out all the same.
+    """
+
+    client: int
+    series: int
+    ticket: int
+    unsent: bytes = b""
+
+
+class Gathered(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a crowd: who was served; whether the client has something else; and whether nobody else has."""
+
+    served: Sequence[Served]
+    here: bool
+    alone: bool
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Issued tickets of one image, for somebody who wants several domains; the rest is as in `Desk`."""
 

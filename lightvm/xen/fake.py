@@ -24,9 +24,9 @@ from lightvm.xen.device_page import (
     VBD_CONFIG,
     VIF_CONFIG,
 )
-from lightvm.xen.express import Attended, Batch, Carried, Desk, Ticket
+from lightvm.xen.express import Attended, Batch, Carried, Crowd, Desk, Gathered, Ticket
 from lightvm.xen.fake_domain import FakeDomain, FakeHandle, describe, gone, is_good
-from lightvm.xen.fake_express import attend, carry_out
+from lightvm.xen.fake_express import attend, carry_out, serve
 from lightvm.xen.fake_guests import FakeGuests
 from lightvm.xen.hypervisor import (
     Boot,
@@ -342,6 +342,11 @@ class FakeHypervisor:
         """Wait for one client, and carry out its create where that is on offer."""
         self._enter("attend")
         return attend(self, desk)
+
+    def serve(self, crowd: Crowd) -> Gathered:
+        """Wait for anybody, and carry out the creates of all clients that ask for what is on offer."""
+        self._enter("serve")
+        return serve(self, crowd)
 
     def carry_out(self, batch: Batch) -> list[Carried]:
         """Carry out several creates, up to the first that fails."""

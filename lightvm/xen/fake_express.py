@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from msgspec.structs import asdict, replace
@@ -12,12 +15,16 @@ from msgspec.structs import asdict, replace
 from lightvm.errors import LightVMError
 from lightvm.xen.express import (
     BLANKS,
+    MOST_SERVED,
     Attended,
     Batch,
     Carried,
+    Crowd,
     Desk,
     Form,
+    Gathered,
     Outcome,
+    Served,
     Stage,
     Ticket,
 )
@@ -46,6 +53,66 @@ def attend(hypervisor: Hypervisor, desk: Desk) -> Attended:
         if data == offer.call + b"\0" and _is_same_file(ticket):
             return replace(_serve(hypervisor, desk, ticket, data, taken, alone), alone=alone)
     return Attended(stage=Stage.SAID, alone=alone, data=data)
+
+
+def serve(hypervisor: Hypervisor, crowd: Crowd) -> Gathered:
+    """Wait for anybody, and carry out the creates of all clients at rest that ask for what is on offer."""
+    ready = [fd for fd, _ in crowd.epoll.poll(crowd.seconds, MOST_SERVED)]
+    taken = [0] * len(crowd.series)
+    begun: list[tuple[int, int, int, Outcome]] = []
+    end, here, fine = crowd.end, False, True
+    for fd in ready:
+        index = _find_series(crowd, fd, taken) if fine else None
+        if index is not None:
+            ticket = cast("Ticket", crowd.series[index].tickets[taken[index]])
+            outcome = _start(hypervisor, crowd.journal, end, crowd.offset_ns, ticket)
+            begun.append((fd, index, taken[index], outcome))
+            taken[index] += 1
+            end += outcome.journalled
+            fine = outcome.stage is not Stage.SPOILT
+        elif fd == crowd.client:
+            here = True
+    served, spin_us = [], crowd.spin_us
+    for fd, index, number, outcome in begun:
+        now, unsent = outcome, b""
+        if outcome.stage is Stage.RUNNING:
+            ticket = cast("Ticket", crowd.series[index].tickets[number])
+            now, reply = _look(hypervisor, spin_us, crowd.offset_ns, ticket, outcome)
+            if now.stage is Stage.ANSWERED:
+                with _borrowed(fd) as peer:
+                    unsent = reply[_send(peer, reply) :]
+            else:
+                spin_us = 0
+        served.append(Served(client=fd, series=index, ticket=number, unsent=unsent, **asdict(now)))
+    return Gathered(served=served, here=here, alone=ready in ([], [crowd.client]))
+
+
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    """Yield a socket of that descriptor, which stays open."""
+    peer = socket.socket(fileno=fd)
+    try:
+        yield peer
+    finally:
+        peer.detach()
+
+
+def _find_series(crowd: Crowd, fd: int, taken: list[int]) -> int | None:
+    """Read a client's call where there is a ticket for it left."""
+    if fd >= len(crowd.resting) or not crowd.resting[fd]:
+        return None
+    with _borrowed(fd) as peer:
+        try:
+            data = peer.recv(_RECEIVE_BYTES, socket.MSG_PEEK)
+        except OSError:
+            return None
+        for index, series in enumerate(crowd.series):
+            if data == series.call + b"\0" and taken[index] < len(series.tickets):
+                if not _is_same_file(cast("Ticket", series.tickets[0])):
+                    return None
+                peer.recv(len(data))
+                return index
+    return None
 
 
 def _is_same_file(ticket: Ticket) -> bool:
@@ -90,7 +157,7 @@ def _serve(
         if outcome.stage is Stage.RUNNING and alone and desk.epoll.poll(desk.seconds, 1):
             outcome, reply = _look(hypervisor, 0, desk.offset_ns, ticket, outcome)
         if outcome.stage is Stage.ANSWERED:
-            unsent = reply[_send(desk, reply) :]
+            unsent = reply[_send(desk.peer, reply) :]
     said = data if outcome.stage is Stage.SPOILT else None
     return Attended(data=said, taken=taken, unsent=unsent, **asdict(outcome))
 
@@ -137,10 +204,10 @@ def _look(
     return replace(outcome, stage=Stage.ANSWERED, heard=heard), reply
 
 
-def _send(desk: Desk, reply: bytes) -> int:
+def _send(peer: socket.socket, reply: bytes) -> int:
     """Write a reply; returns how much of it needs no more writing, which is all where nobody is there any more."""
     try:
-        return desk.peer.send(reply)
+        return peer.send(reply)
     except BlockingIOError:
         return 0
     except OSError:

@@ -22,7 +22,7 @@ from lightvm.model import ExitReason, Mode, Power
 from lightvm.xen.image import Image, Segment
 
 if TYPE_CHECKING:
-    from lightvm.xen.express import Attended, Batch, Carried, Desk, Ticket
+    from lightvm.xen.express import Attended, Batch, Carried, Crowd, Desk, Gathered, Ticket
 
 FIRST_WINDOW_KIB = 256
 """Window of the first shells of a flavor; pools widen it when larger images come (`lightvm.daemon.shells`)."""
@@ -353,6 +353,14 @@ class Hypervisor(Protocol):
 
         Fast, as long as the desk's `seconds` are few: the event loop stands still meanwhile. What failed is in the
         result; raises `OSError` where the client's connection is broken.
+        """
+        ...
+
+    def serve(self, crowd: Crowd) -> Gathered:
+        """Wait for anybody, and carry out the creates of all clients at rest that ask for what is on offer.
+
+        They are begun one after the other, up to the first that fails; their guests are looked at when all have begun.
+        Whoever says anything else is not read. Fast in the same sense as `attend`.
         """
         ...
 

@@ -60,13 +60,18 @@ static bool is_same_file(const struct lvm_ticket *ticket)
            && status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec == ticket->modified_ns;
 }
 
+/* Whether so many bytes are this call, and nothing else. */
+static bool is_call(const uint8_t *said, ssize_t n, const uint8_t *call, uint64_t size)
+{
+    return n > 0 && (uint64_t)n == size + 1 && said[size] == '\0' && memcmp(said, call, size) == 0;
+}
+
 /* Return whose call this is, with its image as it was; nr_offers where there is none. */
 static uint32_t find_offer(const struct lvm_desk *desk)
 {
     for (uint32_t i = 0; i < desk->nr_offers; i++) {
         const struct lvm_offer *offer = &desk->offers[i];
-        if ((uint64_t)desk->received == offer->size + 1 && desk->buffer[offer->size] == '\0'
-            && memcmp(desk->buffer, offer->call, offer->size) == 0) {
+        if (is_call(desk->buffer, desk->received, offer->call, offer->size)) {
             return is_same_file(offer->ticket) ? i : desk->nr_offers;
         }
     }
@@ -146,6 +151,13 @@ static bool wait_for(const struct lvm_desk *desk, const struct lvm_ticket *ticke
            && look(ticket, 0, desk->offset_ns, outcome);
 }
 
+/* Returns how many bytes of the reply were written, or -errno. */
+static int32_t send_reply(int32_t client, const struct lvm_ticket *ticket)
+{
+    ssize_t n = send(client, ticket->reply.data, ticket->reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : (int32_t)n;
+}
+
 static void serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
 {
     struct lvm_outcome *outcome = &desk->outcome;
@@ -154,9 +166,7 @@ static void serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
              || wait_for(desk, ticket, outcome))) {
         return;
     }
-    ssize_t n =
-        send(desk->client, ticket->reply.data, ticket->reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    desk->sent = n < 0 ? -errno : (int32_t)n;
+    desk->sent = send_reply(desk->client, ticket);
     if (desk->alone) {
         sched_yield(); /* what is left to do has time; the client waits for nothing more */
     }
@@ -185,4 +195,83 @@ int lvm_attend(struct lvm_desk *desk)
     }
     serve(desk, desk->offers[desk->taken].ticket);
     return desk->outcome.stage;
+}
+
+/* A crowd that is being served. */
+struct service {
+    struct lvm_crowd *crowd;
+    uint8_t *journal;              /* where the next record goes */
+    uint32_t taken[LVM_CROWD_MAX]; /* so many tickets of each series */
+};
+
+static const struct lvm_ticket *ticket_of(const struct lvm_crowd *crowd,
+                                          const struct lvm_served *served)
+{
+    return crowd->series[served->series].tickets[served->ticket];
+}
+
+/* Return for which series of tickets a client has come; nr_series where there is none, with nothing read. */
+static uint32_t find_series(struct service *service, int32_t client)
+{
+    const struct lvm_crowd *crowd = service->crowd;
+    ssize_t n = recv(client, crowd->buffer, crowd->buffer_size, MSG_PEEK | MSG_DONTWAIT);
+    for (uint32_t i = 0; i < crowd->nr_series; i++) {
+        const struct lvm_series *series = &crowd->series[i];
+        if (!is_call(crowd->buffer, n, series->call, series->size)) {
+            continue;
+        }
+        uint32_t taken = service->taken[i];
+        bool there = taken < series->nr && (taken || is_same_file(series->tickets[0]));
+        bool read = there && recv(client, crowd->buffer, (size_t)n, MSG_DONTWAIT) == n;
+        return read ? i : crowd->nr_series;
+    }
+    return crowd->nr_series;
+}
+
+/* Begin what a client asks for; false where it has failed. */
+static bool begin(struct service *service, int32_t client, uint32_t series)
+{
+    struct lvm_crowd *crowd = service->crowd;
+    struct lvm_served *served = &crowd->served[crowd->nr_served++];
+    served->client = client;
+    served->series = series;
+    served->ticket = service->taken[series]++;
+    bool fine =
+        start(ticket_of(crowd, served), service->journal, crowd->offset_ns, &served->outcome);
+    service->journal += served->outcome.journalled;
+    return fine;
+}
+
+uint32_t lvm_serve(struct lvm_crowd *crowd)
+{
+    struct epoll_event events[LVM_CROWD_MAX];
+    struct service service = {.crowd = crowd, .journal = crowd->journal};
+    crowd->nr_served = crowd->client_here = 0;
+    int n = epoll_wait(crowd->epoll, events, LVM_CROWD_MAX, crowd->wait_ms);
+    crowd->nr_ready = n < 0 ? 0 : (uint32_t)n;
+    bool fine = true;
+    for (uint32_t i = 0; i < crowd->nr_ready; i++) {
+        int32_t client = events[i].data.fd;
+        bool resting = (uint32_t)client < crowd->nr_resting && crowd->resting[client];
+        uint32_t series = fine && resting ? find_series(&service, client) : crowd->nr_series;
+        if (series < crowd->nr_series) {
+            fine = begin(&service, client, series);
+        } else if (client == crowd->client) {
+            crowd->client_here = 1;
+        }
+    }
+    uint32_t spin_us = crowd->spin_us;
+    for (uint32_t i = 0; i < crowd->nr_served; i++) {
+        struct lvm_served *served = &crowd->served[i];
+        if (served->outcome.stage != LVM_RUNNING) {
+            continue;
+        }
+        const struct lvm_ticket *ticket = ticket_of(crowd, served);
+        if (look(ticket, spin_us, crowd->offset_ns, &served->outcome)) {
+            served->sent = send_reply(served->client, ticket);
+        } else {
+            spin_us = 0; /* one that is late has kept all others long enough */
+        }
+    }
+    return crowd->nr_served;
 }

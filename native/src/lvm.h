@@ -294,6 +294,51 @@ struct lvm_desk {
  */
 int lvm_attend(struct lvm_desk *desk);
 
+/* The words of a call without its NUL, and tickets for those who say them, in the order in which they are to be taken. */
+struct lvm_series {
+    const uint8_t *call;
+    uint64_t size;
+    const struct lvm_ticket *const *tickets;
+    uint32_t nr;
+};
+
+/* One client of a crowd whose call was taken. */
+struct lvm_served {
+    int32_t client;
+    uint32_t series, ticket;    /* which of these, and which of its tickets */
+    int32_t sent;               /* LVM_ANSWERED: so many bytes of the reply, or -errno */
+    struct lvm_outcome outcome; /* LVM_SPOILT: the call was read, and is not carried out */
+};
+#define LVM_CROWD_MAX 16
+
+struct lvm_crowd {
+    int32_t epoll; /* as in lvm_desk, and so are the next three */
+    int32_t wait_ms;
+    uint32_t spin_us;
+    uint32_t nr_resting;
+    int64_t offset_ns;
+    uint8_t *journal; /* where the records go, one behind the other; room for LVM_CROWD_MAX */
+    uint8_t *buffer;  /* for what clients say */
+    uint64_t buffer_size;
+    const uint8_t
+        *resting; /* by descriptor: 1 for a client of whom nothing was read that is not answered */
+    const struct lvm_series *series;
+    uint32_t nr_series;
+    int32_t client; /* whose turn it is */
+    /* What came of it. */
+    uint32_t nr_ready;    /* how many had something, clients or not, as far as was looked */
+    uint32_t client_here; /* whether the client has something that was left to be read */
+    uint32_t nr_served;
+    struct lvm_served served[LVM_CROWD_MAX];
+};
+
+/*
+ * Wait for anybody, at most `wait_ms`, and do for all clients at rest what lvm_attend does for one: load, journal and
+ * unpause what they ask for, up to the first that fails, and only then look at the guests and reply. Whoever says anything
+ * else is not read. Returns nr_served. Owner thread.
+ */
+uint32_t lvm_serve(struct lvm_crowd *crowd);
+
 /* Tickets of one image, for somebody who wants several domains. */
 struct lvm_batch {
     uint8_t *journal; /* where the records go, one behind the other */

@@ -6,12 +6,13 @@ pytest tests/contract --hypervisor=xen      # over Xen, as root in dom0
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.contract.counter import Counter
 from tests.contract.rig import Rig, open_fake, open_xen
 
 
@@ -30,3 +31,11 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
     finally:
         with trio.CancelScope(shield=True):
             await rig.aclose()
+
+
+@pytest.fixture
+def counter(rig: Rig, tmp_path: Path) -> Iterator[Counter]:
+    """Clients, and where they are heard."""
+    counter = Counter(rig, tmp_path)
+    yield counter
+    counter.close()

@@ -4,120 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
-import mmap
 import os
-import select
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lightvm.errors import HypercallError
-from lightvm.xen.express import (
-    SOME_DURATION,
-    SOME_TIME,
-    Attended,
-    Batch,
-    Carried,
-    Desk,
-    Form,
-    Offer,
-    Stage,
-    Ticket,
-)
-from lightvm.xen.hypervisor import Handle
+from lightvm.xen.express import Offer, Stage
 from lightvm.xen.image import CMDLINE_MAX
+from tests.contract.counter import CALL, END, OTHER_CALL, RECORD, REPLY, Counter
 from tests.contract.rig import Rig
-
-CALL = b'{"method":"Create"}'
-OTHER_CALL = b'{"method":"Creat0"}'
-END = 64
-"""Where the journal of these tests ends."""
-
-RECORD = json.dumps({"op": "domain", "created": SOME_TIME}, separators=(",", ":")).encode()
-REPLY = json.dumps(
-    {
-        "of": '"created":1111111111.111111',
-        "created": SOME_TIME,
-        "ready": SOME_TIME,
-        "load_us": SOME_DURATION,
-        "journal_us": SOME_DURATION,
-        "unpause_us": SOME_DURATION,
-        "ready_us": SOME_DURATION,
-        "total_us": SOME_DURATION,
-    },
-    separators=(",", ":"),
-).encode()
-
-
-class Counter:
-    """One client at a desk, and somebody else."""
-
-    def __init__(self, rig: Rig, directory: Path) -> None:
-        self._rig = rig
-        self.image = directory / "image"
-        self.image.write_bytes(b"kernel")
-        self.client, self.peer = socket.socketpair()
-        self.other, self._others_peer = socket.socketpair()
-        self.peer.setblocking(False)
-        self.epoll = select.epoll()
-        self.journal = mmap.mmap(-1, 4096)
-        for fd in (self.peer, self._others_peer):
-            self.epoll.register(fd, select.EPOLLIN)
-
-    def close(self) -> None:
-        for each in (self.client, self.peer, self.other, self._others_peer, self.epoll):
-            each.close()
-        self.journal.close()  # raises where somebody still points into it
-
-    def issue(self, handle: Handle, guest: str = "noop", cmdline: str = "") -> Offer:
-        """Put a create on offer."""
-        status = self.image.stat()
-        ticket = Ticket(
-            handle=handle,
-            boot=self._rig.describe(guest, cmdline),
-            path=str(self.image),
-            identity=(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns),
-            record=Form.of(RECORD),
-            reply=Form.of(REPLY),
-        )
-        return Offer(CALL, self._rig.hypervisor.issue(ticket))
-
-    def carry_out(self, *offers: Offer, spin_us: int = 5_000_000) -> list[Carried]:
-        """Carry out all that is on offer."""
-        return self._rig.hypervisor.carry_out(
-            Batch(
-                tickets=[offer.ticket for offer in offers],
-                spin_us=spin_us,
-                offset_ns=time.time_ns() - time.perf_counter_ns(),
-                journal=self.journal,
-                end=END,
-            )
-        )
-
-    def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Attended:
-        """Wait for the client a moment."""
-        return self._rig.hypervisor.attend(
-            Desk(
-                epoll=self.epoll,
-                peer=self.peer,
-                seconds=0.01,
-                spin_us=spin_us,
-                offset_ns=time.time_ns() - time.perf_counter_ns(),
-                journal=self.journal,
-                end=END,
-                offers=offers,
-            )
-        )
-
-
-@pytest.fixture
-def counter(rig: Rig, tmp_path: Path) -> Iterator[Counter]:
-    counter = Counter(rig, tmp_path)
-    yield counter
-    counter.close()
 
 
 @pytest.mark.smoke

@@ -44,7 +44,10 @@ address = "{HOST}/16"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """A pool to fill: how many shells of which shape."""
+    """A pool to fill: how many shells of which shape.
+
+    It has some more than are used: one that is empty would be filled again, in the midst of what is measured.
+    """
 
     name: str
     shells: int
@@ -52,13 +55,19 @@ class Pool:
     vif: bool = False
     mode: Mode = Mode.NOXS
     low: int = 1
+    spare: int = 1
+
+    @property
+    def high(self) -> int:
+        """How many shells there are when it is full."""
+        return self.shells + self.spare
 
     def section(self) -> str:
         """Return its section of the configuration."""
         networks = '["bench"]' if self.vif else "[]"
         return (
             f'[flavors.{self.name}]\nmemory_kib = {self.memory_kib}\nmode = "{self.mode}"\n'
-            f"networks = {networks}\nlow = {self.low}\nhigh = {self.shells}\n"
+            f"networks = {networks}\nlow = {self.low}\nhigh = {self.high}\n"
         )
 
 
@@ -118,10 +127,10 @@ class Daemon:
         settle_host()
 
     def fill_within(self, pool: Pool, budget: Budget) -> int:
-        """Wait until a pool is full, or as full as the time allows; return how many shells it has."""
-        while (shells := self.shells(pool.name)) < pool.shells and not budget.is_over:
+        """Wait until a pool is full, or as full as the time allows; return how many shells may be used."""
+        while (shells := self.shells(pool.name)) < pool.high and not budget.is_over:
             time.sleep(0.5)
-        return shells
+        return max(0, shells - pool.spare)
 
     def clear(self) -> None:
         """Destroy all domains, and forget those that have ended."""

@@ -26,6 +26,7 @@ ALL_BUT_PAUSE = 0xFFFD
 """Groups 01:80:c2:00:00:xx of a port's ``group_fwd_mask``; frames to the one that is left out are dropped anyway."""
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+DEVICES = Path("/sys/class/net")
 
 DEVICE_SECONDS, LOOK_SECONDS = 10.0, 0.005
 """Netback says that it knows of a vif just before it makes the device."""
@@ -36,8 +37,9 @@ IFF_UP, IFF_NOARP, IFF_MULTICAST = 0x1, 0x80, 0x1000
 class Links:
     """The host's network devices; the netlink socket is opened on first use."""
 
-    def __init__(self, forwarding: Path = FORWARDING) -> None:
+    def __init__(self, forwarding: Path = FORWARDING, devices: Path = DEVICES) -> None:
         self._forwarding = forwarding
+        self._devices = devices
         self._socket: IPRoute | None = None
 
     @property
@@ -63,7 +65,7 @@ class Links:
 
     def _find(self, name: str) -> int | None:
         try:
-            return int(Path(f"/sys/class/net/{name}/ifindex").read_text())
+            return int((self._devices / name / "ifindex").read_text())
         except OSError:
             return None
 
@@ -87,7 +89,7 @@ class Links:
                 self._netlink.link(
                     "add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0
                 )
-            if not Path(f"/sys/class/net/{name}/bridge").exists():
+            if not (self._devices / name / "bridge").exists():
                 raise LinkFailed("this is not a bridge", name)
             if address is not None:
                 index = self.index(name)
@@ -119,20 +121,20 @@ class Links:
             ) from exc
 
     def has(self, name: str) -> bool:
-        """Whether there is such a device."""
-        return Path(f"/sys/class/net/{name}").exists()
+        """Whether there is such a device: its directory alone comes before all that is in it (``device_add``)."""
+        return self._find(name) is not None
 
     def count_ports(self, bridge: str) -> int:
         """Return how many ports a bridge has."""
         try:
-            return sum(1 for _ in Path(f"/sys/class/net/{bridge}/brif").iterdir())
+            return sum(1 for _ in (self._devices / bridge / "brif").iterdir())
         except OSError:
             return 0
 
     def count_sent(self, name: str) -> int | None:
         """Return how many packets a vif's guest has sent: those that the host's end has received."""
         try:
-            return int(Path(f"/sys/class/net/{name}/statistics/rx_packets").read_text())
+            return int((self._devices / name / "statistics/rx_packets").read_text())
         except OSError:
             return None
 

@@ -12,9 +12,10 @@ import trio
 from lightvm.errors import UnsupportedXen
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.binding import tickets
+from lightvm.xen.binding.crowd import NativeCrowd
 from lightvm.xen.binding.failures import check, unsupported
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
-from lightvm.xen.express import Attended, Batch, Carried, Desk, Ticket
+from lightvm.xen.express import Attended, Batch, Carried, Crowd, Desk, Gathered, Ticket
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -87,6 +88,7 @@ class XenHypervisor:
         self._console_view = ffi.buffer(self._console)
         self._control = ffi.new("struct lvm_control *")
         self._desk = tickets.NativeDesk()
+        self._crowd = NativeCrowd()
         # An image is described to the engine once, not once per create.
         self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
         self.events_fd: int = lib.lvm_events_fd(self._xen)
@@ -301,6 +303,10 @@ class XenHypervisor:
     def attend(self, desk: Desk) -> Attended:
         """Wait for one client, and carry out its create where that is on offer."""
         return self._desk.attend(desk)
+
+    def serve(self, crowd: Crowd) -> Gathered:
+        """Wait for anybody, and carry out the creates of all clients that ask for what is on offer."""
+        return self._crowd.serve(crowd)
 
     def carry_out(self, batch: Batch) -> list[Carried]:
         """Carry out several creates, up to the first that fails."""

@@ -28,10 +28,10 @@ assert ffi.offsetof("struct lvm_desk", "sent") + ffi.sizeof("int32_t") == (
     ffi.offsetof("struct lvm_desk", "client_here") + _RESULTS.size
 )
 
-_STAGES = tuple(Stage)
+STAGES = tuple(Stage)
 
 
-class _Issued(NamedTuple):
+class Issued(NamedTuple):
     """A ticket of the engine, and what it points into."""
 
     native: Any
@@ -74,7 +74,7 @@ class NativeDesk:
         self._put_on_offer(desk.offers)
         journal = ffi.from_buffer("uint8_t[]", desk.journal)
         native.journal = journal + desk.end
-        stage = _STAGES[lib.lvm_attend(native)]
+        stage = STAGES[lib.lvm_attend(native)]
         ffi.release(journal)
         if stage <= Stage.OTHERS:
             return Attended(stage=stage, alone=stage is Stage.NOBODY)
@@ -131,12 +131,12 @@ def issue(ticket: Ticket, domain: Any, boot: Any, alive: Any) -> object:
     native.path = path
     native.device, native.inode, native.size, native.modified_ns = ticket.identity
     forms = [_fill_form(native.record, ticket.record), _fill_form(native.reply, ticket.reply)]
-    return _Issued(native, [ticket, alive, path, *forms], len(ticket.reply.data))
+    return Issued(native, [ticket, alive, path, *forms], len(ticket.reply.data))
 
 
 def carry_out(batch: Batch) -> list[Carried]:
     """Carry out several creates, up to the first that fails."""
-    issued = [cast("_Issued", ticket).native for ticket in batch.tickets]
+    issued = [cast("Issued", ticket).native for ticket in batch.tickets]
     tickets = ffi.new("struct lvm_ticket *[]", issued)
     outcomes = ffi.new("struct lvm_outcome[]", len(issued))
     native = ffi.new("struct lvm_batch *")
@@ -155,7 +155,7 @@ def carry_out(batch: Batch) -> list[Carried]:
 
 def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
     number, error, journalled, begun, loaded, asked, running, heard = values
-    stage = _STAGES[number]
+    stage = STAGES[number]
     reply = b""
     if stage is Stage.ANSWERED:
         reply = bytes(ffi.buffer(ticket.reply.data, ticket.reply.size))

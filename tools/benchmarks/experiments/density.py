@@ -24,7 +24,7 @@ def measure(record: Record) -> None:
     """Measure both."""
     top = record.pick(small=300, paper=8000)
     budget = record.budget.share(SHARE)
-    pool = Pool(name="small", shells=BATCH, memory_kib=MEMORY_KIB)
+    pool = Pool(name="small", shells=BATCH, spare=0, memory_kib=MEMORY_KIB)
     with open_daemon(pool, yield_ms=YIELD_MS) as daemon:
         fill_the_host(record, daemon, pool, top, budget)
     rise_and_fall(record, Containers(), top, record.budget)

@@ -77,7 +77,7 @@ async def storm(socket: str, clients: int, creates: int) -> tuple[list[float], f
 
 def measure_arrivals(record: Record, size: int, arrivals: int) -> None:
     """Time creates that arrive at random, by where they came from, while the daemon refills its pool."""
-    pool = Pool(name="plain", shells=size, low=size)
+    pool = Pool(name="plain", shells=size, low=size, spare=0)
     with open_daemon(pool, yield_ms=YIELD_MS) as daemon:
         daemon.fill(pool)
         outcomes = trio.run(arrive, daemon.socket, arrivals)

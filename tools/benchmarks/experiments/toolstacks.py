@@ -6,7 +6,7 @@ been let run.
 
 from __future__ import annotations
 
-from benchmarks.daemon import WARM_UP, WAYS, Pool, Way, open_bridge, open_daemon, warm_up
+from benchmarks.daemon import WAYS, Pool, Way, open_bridge, open_daemon, warm_up
 from benchmarks.instances import Guests, XlGuests, rise_and_fall
 from benchmarks.programs import TRUE, spawn
 from benchmarks.record import Budget, Record
@@ -14,6 +14,8 @@ from benchmarks.rows import YARDSTICK
 
 SHARES = {"noxs+split": 0.36, "noxs": 0.24, "xs+split": 0.18, "xs": 0.1, "xl": 0.12}
 """Who gets how much of the time; all may use what the ones before them have left."""
+WARM_UP = 20
+"""Not more: all of a pool are ports of one bridge, which has at most 1,023."""
 FILL = 0.75
 """The share of a contender's time in which its pool is filled."""
 
@@ -47,6 +49,6 @@ def measure_way(record: Record, way: Way, top: int, budget: Budget) -> None:
         if shells < pool.shells:
             record.note(f"{way.name}: the time was enough for {shells} shells")
         if shells > WARM_UP:
-            warm_up(daemon.client, vif=True, mode=way.mode)
+            warm_up(daemon.client, WARM_UP, vif=True, mode=way.mode)
             guests = Guests(daemon, way.name, way.create)
             rise_and_fall(record, guests, min(top, shells - WARM_UP), budget)

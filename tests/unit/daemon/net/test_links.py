@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,17 @@ def test_what_is_not_a_bridge_is_not_taken_for_one(
 @pytest.mark.parametrize("name", ["lo", NONE])
 def test_what_is_not_a_bridge_has_no_ports(links: Links, name: str) -> None:
     assert links.count_ports(name) == 0
+
+
+def test_a_network_device_is_there_when_it_has_its_number(tmp_path: Path) -> None:
+    """Linux makes a device's directory first, and then what is in it."""
+    links = Links(devices=tmp_path)
+    (tmp_path / "vif7.0").mkdir()
+    assert not links.has("vif7.0")
+    (tmp_path / "vif7.0" / "ifindex").write_text("12\n")
+    assert links.has("vif7.0")
+    links.wait_for("vif7.0")
+    assert links.index("vif7.0") == 12
 
 
 def test_a_vif_that_does_not_come_cannot_be_put_into_a_bridge(

@@ -1,0 +1,92 @@
+"""Many clients at once, as the engine has them (``native/src/express.c``)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, cast
+
+from lightvm.xen._native import ffi, lib
+from lightvm.xen.binding.failures import failure
+from lightvm.xen.binding.tickets import STAGES, Issued
+from lightvm.xen.express import MOST_SERVED, Crowd, Gathered, Series, Served, Stage
+
+_HEARD_BYTES = 65536
+
+_RESULTS = struct.Struct("@III")
+"""`struct lvm_crowd` from `nr_ready` on: that, client_here, nr_served."""
+
+_SERVED = struct.Struct("@iIIiiiI5q")
+"""`struct lvm_served`."""
+
+assert _SERVED.size == ffi.sizeof("struct lvm_served")
+assert MOST_SERVED == lib.LVM_CROWD_MAX
+
+
+class NativeCrowd:
+    """`struct lvm_crowd`, and what it points into."""
+
+    def __init__(self) -> None:
+        self._native = native = ffi.new("struct lvm_crowd *")
+        self._heard = ffi.new("uint8_t[]", _HEARD_BYTES)
+        native.buffer, native.buffer_size = self._heard, _HEARD_BYTES
+        self._results = ffi.buffer(ffi.addressof(native, "nr_ready"), _RESULTS.size)
+        self._served = ffi.buffer(native.served)
+
+    def serve(self, crowd: Crowd) -> Gathered:
+        """Wait for anybody, and carry out the creates of all clients that ask for what is on offer."""
+        native = self._native
+        native.epoll, native.client = crowd.epoll.fileno(), crowd.client
+        native.wait_ms = -int(-1000 * crowd.seconds // 1)
+        native.spin_us, native.offset_ns = crowd.spin_us, crowd.offset_ns
+        series, alive = _describe_series(crowd.series)
+        native.series, native.nr_series = series, len(crowd.series)
+        resting = ffi.from_buffer("uint8_t[]", crowd.resting)
+        native.resting, native.nr_resting = resting, len(resting)
+        journal = ffi.from_buffer("uint8_t[]", crowd.journal)
+        native.journal = journal + crowd.end
+        lib.lvm_serve(native)
+        ffi.release(journal)
+        ffi.release(resting)
+        del alive
+        ready, here, count = _RESULTS.unpack(self._results)
+        served = [self._describe(index, crowd) for index in range(count)]
+        ours = here + sum(each.client == crowd.client for each in served)
+        return Gathered(served=served, here=here != 0, alone=ready == ours)
+
+    def _describe(self, index: int, crowd: Crowd) -> Served:
+        values = _SERVED.unpack_from(self._served, index * _SERVED.size)
+        client, series, ticket, sent, number, error, journalled, *moments = values
+        begun, loaded, asked, running, heard = moments
+        stage = STAGES[number]
+        unsent = b""
+        if stage is Stage.ANSWERED:
+            unsent = cast("Issued", crowd.series[series].tickets[ticket]).unsent(sent)
+        return Served(
+            client=client,
+            series=series,
+            ticket=ticket,
+            unsent=unsent,
+            stage=stage,
+            journalled=journalled,
+            error=failure(error) if stage is Stage.SPOILT else None,
+            begun=begun,
+            loaded=loaded,
+            asked=asked,
+            running=running,
+            heard=heard,
+        )
+
+
+def _describe_series(series: Sequence[Series]) -> tuple[Any, list[Any]]:
+    """Describe series to the engine; returns what has to live as long, too."""
+    native = ffi.new("struct lvm_series[]", len(series))
+    alive = []
+    for slot, one in zip(native, series, strict=True):
+        call = ffi.from_buffer("uint8_t[]", one.call)
+        issued = [cast("Issued", ticket).native for ticket in one.tickets]
+        tickets = ffi.new("struct lvm_ticket *[]", issued)
+        slot.call, slot.size = call, len(call)
+        slot.tickets, slot.nr = tickets, len(issued)
+        alive += [call, tickets]
+    return native, alive

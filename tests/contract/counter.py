@@ -1,0 +1,144 @@
+"""Clients that ask for what is on offer, and the desk where they are heard."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import select
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightvm.xen.express import (
+    SOME_DURATION,
+    SOME_TIME,
+    Attended,
+    Batch,
+    Carried,
+    Crowd,
+    Desk,
+    Form,
+    Gathered,
+    Offer,
+    Series,
+    Ticket,
+)
+from lightvm.xen.hypervisor import Handle
+from tests.contract.rig import Rig
+
+CALL = b'{"method":"Create"}'
+OTHER_CALL = b'{"method":"Creat0"}'
+END = 64
+"""Where the journal of these tests ends."""
+
+RECORD = json.dumps({"op": "domain", "created": SOME_TIME}, separators=(",", ":")).encode()
+REPLY = json.dumps(
+    {
+        "of": '"created":1111111111.111111',
+        "created": SOME_TIME,
+        "ready": SOME_TIME,
+        "load_us": SOME_DURATION,
+        "journal_us": SOME_DURATION,
+        "unpause_us": SOME_DURATION,
+        "ready_us": SOME_DURATION,
+        "total_us": SOME_DURATION,
+    },
+    separators=(",", ":"),
+).encode()
+
+
+class Counter:
+    """One client at a desk, somebody else who is not at rest, and others who are."""
+
+    def __init__(self, rig: Rig, directory: Path) -> None:
+        self._rig = rig
+        self.image = directory / "image"
+        self.image.write_bytes(b"kernel")
+        self.client, self.peer = socket.socketpair()
+        self.other, self._others_peer = socket.socketpair()
+        self.peer.setblocking(False)
+        self.epoll = select.epoll()
+        self.journal = mmap.mmap(-1, 4096)
+        self.resting = bytearray(1024)
+        self.crowd: list[socket.socket] = []
+        self.peers: list[socket.socket] = []
+        for fd in (self.peer, self._others_peer):
+            self.epoll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        for each in (self.client, self.peer, self.other, self._others_peer, self.epoll):
+            each.close()
+        for each in (*self.crowd, *self.peers):
+            each.close()
+        self.journal.close()  # raises where somebody still points into it
+
+    def issue(self, handle: Handle, guest: str = "noop", cmdline: str = "") -> Offer:
+        """Put a create on offer."""
+        status = self.image.stat()
+        ticket = Ticket(
+            handle=handle,
+            boot=self._rig.describe(guest, cmdline),
+            path=str(self.image),
+            identity=(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns),
+            record=Form.of(RECORD),
+            reply=Form.of(REPLY),
+        )
+        return Offer(CALL, self._rig.hypervisor.issue(ticket))
+
+    def carry_out(self, *offers: Offer, spin_us: int = 5_000_000) -> list[Carried]:
+        """Carry out all that is on offer."""
+        return self._rig.hypervisor.carry_out(
+            Batch(
+                tickets=[offer.ticket for offer in offers],
+                spin_us=spin_us,
+                offset_ns=time.time_ns() - time.perf_counter_ns(),
+                journal=self.journal,
+                end=END,
+            )
+        )
+
+    def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Attended:
+        """Wait for the client a moment."""
+        return self._rig.hypervisor.attend(
+            Desk(
+                epoll=self.epoll,
+                peer=self.peer,
+                seconds=0.01,
+                spin_us=spin_us,
+                offset_ns=time.time_ns() - time.perf_counter_ns(),
+                journal=self.journal,
+                end=END,
+                offers=offers,
+            )
+        )
+
+    def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> Gathered:
+        """Serve all who are at rest, with tickets for the one call or the other."""
+        by_call: dict[bytes, list[object]] = {}
+        for offer in offers:
+            by_call.setdefault(offer.call, []).append(offer.ticket)
+        return self._rig.hypervisor.serve(
+            Crowd(
+                epoll=self.epoll,
+                client=self.peer.fileno(),
+                resting=self.resting,
+                seconds=0.01,
+                spin_us=spin_us,
+                offset_ns=time.time_ns() - time.perf_counter_ns(),
+                journal=self.journal,
+                end=END,
+                series=[Series(call, tickets) for call, tickets in by_call.items()],
+            )
+        )
+
+    def join(self, number: int) -> Sequence[socket.socket]:
+        """Have more clients, each at rest; returns their ends."""
+        for _ in range(number):
+            client, peer = socket.socketpair()
+            peer.setblocking(False)
+            self.epoll.register(peer.fileno(), select.EPOLLIN)
+            self.resting[peer.fileno()] = 1
+            self.crowd.append(client)
+            self.peers.append(peer)
+        return self.crowd

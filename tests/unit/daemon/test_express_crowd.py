@@ -1,0 +1,296 @@
+"""Many clients at once, for whom it is ready before they ask: whoever is waited for, all are served."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec.structs import replace
+
+from lightvm import calls, wire
+from lightvm.client import Client
+from lightvm.daemon.config import FlavorSection
+from lightvm.daemon.express import Met
+from lightvm.model import Created, CreateRequest, State, WaitFor
+from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.xen.fake_domain import FakeDomain
+from tests.cancel.leftovers import assert_nothing_left
+from tests.waits import settle, until
+
+MANY = 8
+SHELLS = 24
+VERSION = wire.encode_call(calls.VERSION, calls.Nothing())
+
+
+class Crowd:
+    """Clients that are connected, and quiet."""
+
+    def __init__(self, path: str, sockets: list[socket.socket]) -> None:
+        self.sockets = sockets
+        for each in sockets:
+            each.connect(path)
+            each.setblocking(False)
+
+    def ask(self, words: bytes) -> None:
+        """Have all say the same before anybody is heard."""
+        for each in self.sockets:
+            each.send(words)
+
+    async def hear(self, which: int) -> bytes:
+        """Return what one is told next."""
+        with trio.fail_after(30):
+            await trio.lowlevel.wait_readable(self.sockets[which])
+        return self.sockets[which].recv(1 << 20)
+
+    async def hear_all(self) -> list[Created]:
+        """Return what each was told."""
+        return [decode(await self.hear(which)) for which in range(len(self.sockets))]
+
+
+def decode(reply: bytes) -> Created:
+    result, _ = wire.decode_reply(calls.CREATE, reply.removesuffix(b"\0"))
+    return result.created
+
+
+@pytest.fixture
+async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
+    """A daemon in memory, its pool full."""
+    flavor = FlavorSection(memory_kib=4096, low=1, high=SHELLS)
+    config = replace(default_config(tmp_path), flavors={"tiny": flavor})
+    async with serve_in_memory(tmp_path, config=config) as served:
+        await until(lambda: not any(pool.filling for pool in served.service.pools))
+        yield served
+
+
+@pytest.fixture
+async def words(lvm: InMemory, client: Client) -> bytes:
+    """A call that there are tickets for, for each shell."""
+    request = CreateRequest(image=lvm.noop, wait=WaitFor.READY)
+    words = wire.encode_call(calls.CREATE, calls.CreateCall(request=request))
+    express = lvm.service.express
+    for _ in range(2):
+        async with await trio.open_unix_socket(lvm.socket) as stream:
+            await stream.send_all(words)
+            await client.destroy(decode(await stream.receive_some()).domain.uuid)
+    await until(lambda: express.count_tickets(lvm.service.pools["tiny"]) >= 2 * MANY)
+    lvm.hypervisor.calls.clear()
+    return words
+
+
+@pytest.fixture
+async def crowd(lvm: InMemory) -> AsyncIterator[Crowd]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(MANY)]
+        crowd = Crowd(lvm.socket, sockets)
+        crowd.ask(VERSION)
+        for which in range(MANY):
+            await crowd.hear(which)
+        await settle()
+        yield crowd
+
+
+class Other:
+    """Somebody who is waited for, and says nothing."""
+
+    def __init__(self, lvm: InMemory) -> None:
+        self._express = lvm.service.express
+        self.ours, self.peer = socket.socketpair()
+        self.peer.setblocking(False)
+        lvm.service.attention.watch(self.peer.fileno())
+
+    def meet(self) -> Met:
+        """Let the daemon wait for him, where it was crowded before."""
+        self._express._crowded = True
+        return self._express.meet(self.peer)
+
+
+@pytest.fixture
+def other(lvm: InMemory) -> Iterator[Other]:
+    other = Other(lvm)
+    with other.ours, other.peer:
+        yield other
+
+
+@pytest.fixture
+def by_the_engine(lvm: InMemory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let nothing be created any other way."""
+    with monkeypatch.context() as patched:
+        patched.setattr(lvm.service.creator, "begin", None)
+        yield
+
+
+@pytest.mark.usefixtures("by_the_engine")
+async def test_all_of_a_crowd_are_served_at_once(
+    lvm: InMemory, client: Client, crowd: Crowd, words: bytes
+) -> None:
+    for _ in range(2):
+        crowd.ask(words)
+        made = await crowd.hear_all()
+        assert {each.domain.state for each in made} == {State.READY}
+        assert len({each.domain.uuid for each in made} | {e.domain.name for e in made}) == 2 * MANY
+    assert lvm.service.pools["tiny"].instant == 2 * MANY
+    assert lvm.hypervisor.calls["serve"] >= 2
+    assert lvm.hypervisor.calls["attend"] + lvm.hypervisor.calls["serve"] < MANY
+    for each in await client.list():
+        await client.destroy(each.uuid)
+    await settle()
+    await assert_nothing_left(lvm)
+
+
+@pytest.mark.usefixtures("by_the_engine")
+async def test_guests_of_a_crowd_that_are_late_are_waited_for(
+    lvm: InMemory,
+    client: Client,
+    crowd: Crowd,
+    words: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guests, late = lvm.hypervisor._guests, list[FakeDomain]()
+    run = guests.run
+    monkeypatch.setattr(guests, "run", late.append)
+    monkeypatch.setattr(lvm.service.creator.spinner, "MISSES", 100)
+    crowd.ask(words)
+    await until(lambda: len(late) == MANY)
+    for each in reversed(late):
+        run(each)
+    made = await crowd.hear_all()
+    assert len({each.domain.uuid for each in made}) == MANY
+    crowd.sockets[3].send(VERSION)
+    assert b"version" in await crowd.hear(3)  # and is at rest again
+    assert lvm.hypervisor.calls["serve"] >= 1
+
+
+@pytest.mark.parametrize("step", ["load", "unpause"])
+@pytest.mark.parametrize("after", [0, 3])
+async def test_a_shell_that_is_spoilt_in_a_crowd_is_replaced(
+    lvm: InMemory, client: Client, crowd: Crowd, words: bytes, step: str, after: int
+) -> None:
+    lvm.hypervisor.fail(step, after=after)
+    crowd.ask(words)
+    made = await crowd.hear_all()
+    assert len({each.domain.uuid for each in made}) == MANY
+    assert lvm.service.pools["tiny"].discarded == 1
+    for each in made:
+        await client.destroy(each.domain.uuid)
+    await settle()
+    await assert_nothing_left(lvm)
+
+
+@pytest.mark.parametrize("by", ["another", "himself"])
+async def test_whoever_is_waited_for_nobody_is_served_twice_at_once(
+    lvm: InMemory,
+    crowd: Crowd,
+    words: bytes,
+    other: Other,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+) -> None:
+    """Where it was another, nothing else wakes the task of one whose guest is late: what he has said was read."""
+    guests, late = lvm.hypervisor._guests, list[FakeDomain]()
+    run = guests.run
+    monkeypatch.setattr(guests, "run", late.append)
+    crowd.sockets[0].send(words)
+    if by == "another":
+        assert other.meet() == Met(here=False, alone=False, served=1)
+    else:
+        await until(lambda: late)
+    crowd.sockets[0].send(words)
+    assert other.meet() == Met(here=False, alone=False)
+    await settle(1)
+    assert other.meet() == Met(here=False, alone=False)
+    for number in range(2):
+        run(late[number])
+        assert decode(await crowd.hear(0)).domain.state is State.READY
+        await until(lambda: len(late) == 2)
+
+
+async def test_one_whose_last_call_is_not_answered_is_not_served(
+    lvm: InMemory, client: Client, crowd: Crowd, words: bytes, other: Other
+) -> None:
+    target = (await client.create(lvm.noop)).domain.uuid
+    wait = calls.WaitCall(domain=target, until=WaitFor.EXITED)
+    crowd.sockets[0].send(wire.encode_call(calls.WAIT, wait))
+    await settle()
+    crowd.sockets[0].send(words)
+    assert other.meet() == Met(here=False, alone=False)
+    await client.destroy(target)
+    told = b""
+    while told.count(b"\0") < 2:
+        told += await crowd.hear(0)
+    assert [b'"phases"' in each for each in told.split(b"\0")] == [False, True, False]
+
+
+async def test_whoever_serves_others_lets_everybody_have_his_turn(
+    lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met, turns = [], 0
+
+    def meet(peer: socket.socket) -> Met:
+        met.append(peer)
+        if len(met) >= 64:
+            raise OSError("enough")
+        return Met(here=False, alone=False, served=4)
+
+    monkeypatch.setattr(lvm.service.express, "meet", meet)
+    crowd.sockets[0].send(VERSION)
+    while len(met) < 64:
+        await trio.lowlevel.checkpoint()
+        turns += 1
+    assert turns >= 16
+
+
+async def test_whoever_says_anything_else_is_answered_as_ever(
+    lvm: InMemory, crowd: Crowd, words: bytes
+) -> None:
+    for number, each in enumerate(crowd.sockets):
+        said = {0: VERSION, 1: words[:20], 2: words + VERSION}.get(number, words)
+        each.send(said)
+    assert b"version" in await crowd.hear(0)
+    told = b""
+    while told.count(b"\0") < 2:
+        told += await crowd.hear(2)
+    assert [b"created" in each for each in told.split(b"\0")] == [True, False, False]
+    crowd.sockets[1].send(words[20:])
+    made = [decode(await crowd.hear(which)) for which in range(1, MANY) if which != 2]
+    assert len({each.domain.uuid for each in made}) == MANY - 2
+
+
+async def test_who_takes_no_replies_gets_his_later(
+    lvm: InMemory, crowd: Crowd, words: bytes
+) -> None:
+    full = dict.fromkeys(lvm.service.idle, 0)
+    for peer in full:
+        with pytest.raises(BlockingIOError):
+            while True:
+                full[peer] += peer.send(bytes(4096))
+    crowd.ask(words)
+    await settle()
+    for which, each in enumerate(crowd.sockets):
+        told = b""
+        while not told.strip(b"\0"):
+            told = (await crowd.hear(which)).lstrip(b"\0")
+        while not told.endswith(b"\0"):
+            told += await crowd.hear(which)
+        assert decode(told).domain.state is State.READY
+        each.send(VERSION)
+        assert b"version" in await crowd.hear(which)
+
+
+async def test_who_has_gone_keeps_no_other(
+    lvm: InMemory, client: Client, crowd: Crowd, words: bytes
+) -> None:
+    crowd.ask(words)
+    for each in crowd.sockets[::2]:
+        each.close()
+    for which in range(1, MANY, 2):
+        assert decode(await crowd.hear(which)).domain.state is State.READY
+    await settle()
+    assert len(await client.list()) >= MANY // 2
+    for each in await client.list():
+        await client.destroy(each.uuid)
+    await settle()
+    await assert_nothing_left(lvm)
