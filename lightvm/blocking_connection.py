@@ -10,10 +10,7 @@ import time
 from lightvm import errors
 from lightvm.calls import Method, P, R
 from lightvm.conversation import Conversation, lost
-from lightvm.endpoint import BUSY_DELAYS_S, busy, try_connect
-
-MAX_IDLE = 8
-"""How many idle connections a client keeps."""
+from lightvm.endpoint import BUSY_DELAYS_S, MAX_IDLE, busy, try_connect
 
 _READ_BYTES = 65536
 

@@ -19,6 +19,9 @@ DEFAULT_GROUP = "lightvm"
 BUSY_DELAYS_S = tuple(0.001 * 2**step for step in range(12))
 """How long to wait between tries to connect to a daemon with a full queue: about 4 s in all."""
 
+MAX_IDLE = 64
+"""How many idle connections a client keeps: as many callers can do without connecting for each call."""
+
 
 def socket_path(path: str | os.PathLike[str] | None = None) -> str:
     """Return `path`, or the path from the environment, or the default."""

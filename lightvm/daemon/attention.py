@@ -36,6 +36,7 @@ class Attention:
         """By descriptor: 1 for a client that is waited for, and of whom nothing was read that is not answered."""
         self.moment = 0.0
         """How long to wait, in seconds, once `fit_moment` has set it."""
+        self._holder: object = None
 
     async def fit_moment(self) -> None:
         """Measure how quick this machine is."""
@@ -52,6 +53,17 @@ class Attention:
         """Note whether a client is at rest."""
         if fd < MOST_RESTING:
             self.resting[fd] = resting
+
+    def claim(self, who: object) -> bool:
+        """Whether it is this one that is waited for past the event loop; two would keep each other, and all else."""
+        if self._holder is None:
+            self._holder = who
+        return self._holder is who
+
+    def release(self, who: object) -> None:
+        """Let it be another's."""
+        if self._holder is who:
+            self._holder = None
 
     def wait_for(self, fd: int) -> tuple[bool, bool]:
         """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""

@@ -272,9 +272,10 @@ class Express:
             )
         )
         ours = Met(here=gathered.here, alone=gathered.alone)
+        ready = sum(each.stage is Stage.ANSWERED for each in gathered.served)
+        quick = 2 * ready >= len(gathered.served)
         for each in gathered.served:
             call, line = lines[each.series]
-            quick = each.stage is Stage.ANSWERED
             met = self._conclude(line[each.ticket], each, call=call + b"\0", quick=quick)
             if each.client == client:
                 ours = met

@@ -41,22 +41,26 @@ async def accept_connections(
     listener.setblocking(False)
     service.attention.watch(listener.fileno())
     slots = trio.Semaphore(limit)
+    accepted = 0
     while True:
         try:
             slots.acquire_nowait()
         except trio.WouldBlock:
             await slots.acquire()
-        await trio.lowlevel.wait_readable(listener)
+        if accepted % TURN == 0:
+            await trio.lowlevel.wait_readable(listener)
         try:
             peer, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             slots.release()
+            accepted = 0
             continue
         except OSError as exc:
             slots.release()
             log.error("accept-failed", error=exc.strerror)
             await trio.sleep(0.1)
             continue
+        accepted += 1
         connections.start_soon(serve_connection, peer, service, slots)
 
 
@@ -132,18 +136,19 @@ class Connection:
         Where nothing was read of it that is not answered it is at rest: then a create that is ready for it is done on
         the way, here, or while another client is waited for.
         """
-        if self._framer.pending:
-            return await self._hear()
-        self._rest(True)
+        self._rest(not self._framer.pending)
         try:
             return await self._hear()
         finally:
             self._rest(False)
+            self._service.attention.release(self)
 
     async def _hear(self) -> bytes:
-        """No checkpoint where the client is quick and nobody else is."""
+        """No checkpoint where the client is quick and nobody else is; of several that are quick, one is waited for."""
         pace, passes = self._pace, 0
+        attention = self._service.attention
         while self._given is not None or not self._service.stop.is_set():
+            pace.quick = pace.quick and attention.claim(self)
             if self._given is None and not pace.quick and not await self._wait_readable():
                 return b""
             if (given := self._given) is not None:
@@ -184,6 +189,7 @@ class Connection:
 
     async def _wait_readable(self) -> bool:
         """Wait as long as it takes; return False where `hang_up_idle` came first."""
+        self._service.attention.release(self)
         idle = self._service.idle
         idle.add(self._peer)
         self._pace.start()
@@ -223,8 +229,8 @@ class Connection:
             await self._send(met.unsent)
         elif met.begun is not None:
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
-        await self._take_turns(alone=met.alone, calls=max(met.served, 1))
         self._rest(True)
+        await self._take_turns(alone=met.alone, calls=max(met.served, 1))
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

@@ -242,6 +242,23 @@ static bool begin(struct service *service, int32_t client, uint32_t series)
     return fine;
 }
 
+/* Reply to those whose guests are ready, each of which is waited for until one is late. */
+static void answer_all(struct lvm_crowd *crowd, uint32_t spin_us)
+{
+    for (uint32_t i = 0; i < crowd->nr_served; i++) {
+        struct lvm_served *served = &crowd->served[i];
+        if (served->outcome.stage != LVM_RUNNING) {
+            continue;
+        }
+        const struct lvm_ticket *ticket = ticket_of(crowd, served);
+        if (look(ticket, spin_us, crowd->offset_ns, &served->outcome)) {
+            served->sent = send_reply(served->client, ticket);
+        } else {
+            spin_us = 0;
+        }
+    }
+}
+
 uint32_t lvm_serve(struct lvm_crowd *crowd)
 {
     struct epoll_event events[LVM_CROWD_MAX];
@@ -260,18 +277,8 @@ uint32_t lvm_serve(struct lvm_crowd *crowd)
             crowd->client_here = 1;
         }
     }
-    uint32_t spin_us = crowd->spin_us;
-    for (uint32_t i = 0; i < crowd->nr_served; i++) {
-        struct lvm_served *served = &crowd->served[i];
-        if (served->outcome.stage != LVM_RUNNING) {
-            continue;
-        }
-        const struct lvm_ticket *ticket = ticket_of(crowd, served);
-        if (look(ticket, spin_us, crowd->offset_ns, &served->outcome)) {
-            served->sent = send_reply(served->client, ticket);
-        } else {
-            spin_us = 0; /* one that is late has kept all others long enough */
-        }
-    }
+    /* One that is late has kept all others long enough; they are looked at, and then all that are late once more. */
+    answer_all(crowd, crowd->spin_us);
+    answer_all(crowd, 0);
     return crowd->nr_served;
 }

@@ -10,8 +10,9 @@ import pytest
 import trio
 import trio.testing
 
-from lightvm import calls, connection, errors
+from lightvm import calls, errors
 from lightvm.client import Client, open_client
+from lightvm.endpoint import MAX_IDLE
 from tests.unit.conftest import StartDaemon
 from tests.unit.samples import DOMAIN, EXITED, INFO
 from tests.unit.scripted import Peer, answering, parameters
@@ -161,7 +162,7 @@ async def test_tasks_share_a_client_without_waiting_for_each_other(
 
 
 async def test_no_more_than_a_few_idle_connections_are_kept(start_daemon: StartDaemon) -> None:
-    everybody = threading.Barrier(connection.MAX_IDLE + 2)
+    everybody = threading.Barrier(MAX_IDLE + 2)
 
     def play(peer: Peer) -> None:
         peer.next_call()
@@ -172,10 +173,10 @@ async def test_no_more_than_a_few_idle_connections_are_kept(start_daemon: StartD
     daemon = start_daemon(play)
     async with open_client(daemon.path) as client:
         async with trio.open_nursery() as nursery:
-            for _ in range(connection.MAX_IDLE + 2):
+            for _ in range(MAX_IDLE + 2):
                 nursery.start_soon(client.info, "web-1")
-        assert len(client._connections._idle) == connection.MAX_IDLE
-    assert daemon.connections == connection.MAX_IDLE + 2
+        assert len(client._connections._idle) == MAX_IDLE
+    assert daemon.connections == MAX_IDLE + 2
 
 
 async def test_closing_the_client_ends_a_call_in_flight(start_daemon: StartDaemon) -> None:
