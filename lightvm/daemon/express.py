@@ -205,7 +205,7 @@ class Express:
         """
         crowded, self._crowded = self._crowded, False
         met = None
-        if self._demands and self._spinner.eager:
+        if self._demands:
             met = self._serve(peer.fileno()) if crowded else self._attend(peer)
         if met is None:
             here, alone = self._attention.wait_for(peer.fileno())
@@ -225,7 +225,7 @@ class Express:
                 epoll=self._attention.epoll,
                 peer=peer,
                 seconds=self._attention.moment,
-                spin_us=self._spinner.microseconds,
+                spin_us=self._spinner.budget,
                 offset_ns=self._clock.offset_ns,
                 journal=journal,
                 end=end,
@@ -264,7 +264,7 @@ class Express:
                 client=client,
                 resting=attention.resting,
                 seconds=attention.moment,
-                spin_us=self._spinner.microseconds,
+                spin_us=self._spinner.budget,
                 offset_ns=self._clock.offset_ns,
                 journal=journal,
                 end=end,
@@ -315,7 +315,7 @@ class Express:
         carried = self._hypervisor.carry_out(
             Batch(
                 tickets=[r.issued for r in rehearsals],
-                spin_us=self._spinner.microseconds,
+                spin_us=self._spinner.budget,
                 offset_ns=self._clock.offset_ns,
                 journal=journal,
                 end=end,
@@ -333,7 +333,7 @@ class Express:
         """Return what was rehearsed with the shells that would be taken next, for as many as it was in a row."""
         first = requests[0]
         demand = next((d for d in self._demands.values() if d.meant.request == first), None)
-        if demand is None or not self._spinner.eager or any(r != first for r in requests):
+        if demand is None or any(r != first for r in requests):
             return []
         return self._line_up(demand, len(requests))
 

@@ -34,19 +34,18 @@ class Spinner:
         """How long a moment is."""
         self._misses = 0
 
+    @property
+    def budget(self) -> int:
+        """For how many microseconds to look at the next guest: none where several were not quick, but now and then."""
+        tries = self._misses < self.MISSES or self._misses % self.SPARSE == 0
+        return self.microseconds if tries else 0
+
     def pays(self) -> bool:
         """Whether to look at the next guest; if so, `spin` is to follow."""
-        if not self.microseconds:
-            return False
-        if self._misses >= self.MISSES and self._misses % self.SPARSE:
-            self._misses += 1
-            return False
-        return True
-
-    @property
-    def eager(self) -> bool:
-        """Whether guests were quick lately."""
-        return self.microseconds > 0 and self._misses < self.MISSES
+        if self.budget:
+            return True
+        self._misses += 1
+        return False
 
     def spin(self, handle: Handle) -> int:
         """Look at a guest; return what `Hypervisor.spin_control` does."""
