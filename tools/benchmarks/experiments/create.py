@@ -31,13 +31,16 @@ from benchmarks.daemon import (
 from benchmarks.programs import TRUE, compile_program, spawn
 from benchmarks.record import Record
 from benchmarks.rows import YARDSTICK
+from lightvm.blocking import Client
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
 SPAWNED, EACH, SPARE = 10, 30, 20
 """How many processes, and creates of a kind, come one right after the other, and how many shells are for the rest."""
+TOGETHER = 15
+"""So many of those created end one right after the other."""
 FEW, BATCHES = 5, 3
 SETTLE_SECONDS = 1.0
-"""Between ends: what one leaves to the background is done before the next."""
+"""A pause between ends, in which what one leaves to the background is done."""
 COMMANDS = {"lvm": 3, "lightvm": 1}
 """How often each is run in a round."""
 POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
@@ -72,26 +75,35 @@ def run_round(record: Record, daemon: Daemon, *, swapped: bool) -> None:
     record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE))
     record.add(f"{YARDSTICK}, static", "create", *spawn(SPAWNED, compile_program("resident")))
     record.add(f"{YARDSTICK}, fixed addresses", "create", *spawn(SPAWNED, TRUE, fixed=True))
-    made = []
+    made: dict[str, list[str]] = {}
     kinds = ((POOLED, None), (POOLED_VIF, NET))
     for contender, nets in reversed(kinds) if swapped else kinds:
         for _ in range(EACH):
             created, took = create_timed(client, nets=nets)
             record.add(contender, "create", took)
-            made.append((contender, created.domain.uuid))
+            made.setdefault(contender, []).append(created.domain.uuid)
         time.sleep(QUIET_SECONDS)
-    for number, (contender, uuid) in enumerate(made[:: EACH // SPAWNED]):
-        time.sleep(SETTLE_SECONDS)
-        if number % 2:
-            record.add(contender, "destroy", timed(client.destroy, uuid))
-        else:
-            record.add(contender, "destroy, all", timed(client.destroy, uuid, wait=True))
-    time.sleep(QUIET_SECONDS)
+    for contender, uuids in made.items():
+        time_ends(record, client, contender, uuids)
     for command, times in COMMANDS.items():
         line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
         record.add(f"{command} create", "create", *spawn(times, *line))
     record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE))
     daemon.clear()
+
+
+def time_ends(record: Record, client: Client, contender: str, uuids: list[str]) -> None:
+    """Time ends: one right after the other like the creates, then until all is given back, then after a pause."""
+    together, rest = uuids[:TOGETHER], uuids[TOGETHER:]
+    for uuid in together:
+        record.add(contender, "destroy", timed(client.destroy, uuid))
+    time.sleep(QUIET_SECONDS)
+    for whole, paused in zip(rest[:FEW], rest[FEW : 2 * FEW], strict=True):
+        record.add(contender, "destroy, all", timed(client.destroy, whole, wait=True))
+        time.sleep(SETTLE_SECONDS)
+        record.add(contender, "destroy after a pause", timed(client.destroy, paused))
+        time.sleep(SETTLE_SECONDS)
+    time.sleep(QUIET_SECONDS)
 
 
 def time_many(record: Record, daemon: Daemon, many: int) -> None:
