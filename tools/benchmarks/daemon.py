@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import lightvm
+from benchmarks.machine import read_field
 from benchmarks.record import Budget
 from lightvm.blocking import Client
 from lightvm.daemon.express import MOST_TICKETS
@@ -111,6 +112,11 @@ class Daemon:
 
     socket: str
     client: Client
+    pid: int
+
+    def resident_kib(self) -> int:
+        """Return how much memory of its own its process has."""
+        return int(read_field(f"/proc/{self.pid}/status", "VmRSS", ":").removesuffix("kB"))
 
     def shells(self, pool: str) -> int:
         """Return how many shells a pool has; raises why it cannot have more."""
@@ -156,7 +162,7 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
             try:
                 wait_until(lambda: _answers(socket, process, log.name), "the daemon answers", 120.0)
                 with Client(socket) as client:
-                    running = Daemon(socket=socket, client=client)
+                    running = Daemon(socket=socket, client=client, pid=process.pid)
                     try:
                         yield running
                     finally:

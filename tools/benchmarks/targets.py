@@ -106,6 +106,15 @@ def growth(contender: str, early: range, late: range) -> Callable[[Rows], float]
     return compare
 
 
+def daemon_memory(rows: Rows) -> float:
+    """Return by how many KiB the daemon has grown for each domain, from the first look at it to the last."""
+    looks = sorted((r.running, r.value) for r in select(rows, "density", "lightvmd", "memory"))
+    if len(looks) < 2 or looks[0][0] == looks[-1][0]:
+        raise NotMeasured("density: lightvmd, memory")
+    (few, before), (many, after) = looks[0], looks[-1]
+    return (after - before) / (many - few)
+
+
 def tail(experiment: str, contender: str) -> Callable[[Rows], float]:
     """Return a function for the 99th percentile of creates."""
     return lambda rows: summarize(find(rows, experiment, contender, "create")).p99
@@ -182,6 +191,13 @@ TARGETS = (
         limit=8000,
         at_least=True,
         digits=0,
+    ),
+    Target(
+        measure="memory of the daemon for each domain",
+        of=daemon_memory,
+        limit=4,
+        digits=2,
+        unit=" KiB",
     ),
     Target(
         measure="memory of a noop domain of 1 MiB, with what Xen and dom0 need for it",

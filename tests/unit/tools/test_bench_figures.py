@@ -73,7 +73,7 @@ def test_a_comparison_of_few_values_shows_both_without_an_interval():
 
 def test_a_run_that_has_all_is_judged_on_every_target():
     verdicts = evaluate(whole_run())
-    assert len(verdicts) == len(TARGETS) == 15
+    assert len(verdicts) == len(TARGETS) == 16
     assert {each.met for each in verdicts} == {"met", "met, stretch too"}
 
 
@@ -101,4 +101,12 @@ def test_growth_is_of_the_last_hundred_of_a_thousand_and_unknown_without_them():
     (verdict,) = (each for each in evaluate(growing) if "901" in each.target.measure)
     assert (verdict.value, verdict.met) == (1.2, "missed")
     (verdict,) = (each for each in evaluate(growing[:900]) if "901" in each.target.measure)
+    assert verdict.met == "unknown"
+
+
+def test_the_daemon_grows_from_its_first_look_to_the_last():
+    (verdict,) = (each for each in evaluate(whole_run()) if "daemon" in each.target.measure)
+    assert verdict.value == 4.0
+    once = rows("density", "lightvmd", "memory", 41000, unit="KiB", running=250)
+    (verdict,) = (each for each in evaluate(once) if "daemon" in each.target.measure)
     assert verdict.met == "unknown"
