@@ -47,7 +47,7 @@ def whole_run():
         *rows("jit", "a client each 100 ms", "first answer", 30.0, 40.0, 50.0),
         *rows("density", "noop, noxs+split", "create", *[2.0] * 10, running=range(10)),
         *rows("density", "noop, noxs+split", "live", 8000, unit="domains", running=8000),
-        *rows("density", "lightvmd", "memory", 41000, 72000, unit="KiB", running=(250, 8000)),
+        *rows("density", "lightvmd", "memory", 41000, 72000, unit="KiB", running=[250, 8000]),
         *rows("standing", "noop, 1 MiB", "memory", 1.25, unit="MiB", running=1000),
         *rows("standing", "noop, 1 MiB", "idle", 0.3, unit="%", running=1000),
     ]
