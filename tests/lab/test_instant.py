@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 
 import pytest
+import trio
 
 from lightvm.blocking import Client
+from lightvm.client import Client as AsyncClient
+from lightvm.client import open_client
 from lightvm.model import Created, CreateRequest, Domain, State, WaitFor
 from tests.lab.daemon import NOOP, DaemonProcess, assert_nothing_leaked, eventually, xl_list
 
@@ -23,18 +26,38 @@ def instant(client: Client) -> int:
     return sum(pool.instant for pool in client.pool_status())
 
 
-Ask = Callable[[Client], list[Created]]
+Ask = Callable[[str], list[Created]]
 
 
-def one_by_one(caller: Client) -> list[Created]:
+def one_by_one(socket: str) -> list[Created]:
     """Ask for domains in calls of their own."""
-    return [caller.create(NOOP, wait=WaitFor.READY) for _ in range(CREATES)]
+    with Client(socket) as caller:
+        return [caller.create(NOOP, wait=WaitFor.READY) for _ in range(CREATES)]
 
 
-def in_one_call(caller: Client) -> list[Created]:
+def in_one_call(socket: str) -> list[Created]:
     """Ask for as many at once."""
-    results = caller.create_many([CreateRequest(image=NOOP, wait=WaitFor.READY)] * CREATES)
+    with Client(socket) as caller:
+        results = caller.create_many([CreateRequest(image=NOOP, wait=WaitFor.READY)] * CREATES)
     return [result.created for result in results if result.created is not None]
+
+
+def at_once(socket: str) -> list[Created]:
+    """Ask for them in as many tasks, each of which is connected already."""
+    created: list[Created] = []
+
+    async def create(client: AsyncClient) -> None:
+        created.append(await client.create(NOOP, wait=WaitFor.READY))
+
+    async def ask() -> None:
+        async with open_client(socket) as client:
+            for work in (AsyncClient.version, create):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(CREATES):
+                        nursery.start_soon(work, client)
+
+    trio.run(ask)
+    return created
 
 
 def create_until_instant(
@@ -47,8 +70,7 @@ def create_until_instant(
     def are_instant() -> bool:
         daemon.wait_full()
         time.sleep(QUIET_SECONDS)
-        with Client(daemon.socket) as caller:
-            created = ask(caller)
+        created = ask(daemon.socket)
         assert len(created) == CREATES
         made.extend(each.domain for each in created)
         return instant(client) - before >= CREATES // 2
@@ -58,7 +80,7 @@ def create_until_instant(
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("ask", [one_by_one, in_one_call])
+@pytest.mark.parametrize("ask", [one_by_one, in_one_call, at_once])
 def test_they_are_domains_like_any_others(client: Client, daemon: DaemonProcess, ask: Ask) -> None:
     made = create_until_instant(client, daemon, ask)
     assert all(domain.state is State.READY for domain in made)
