@@ -67,13 +67,21 @@ class Connection:
         self._buffer = bytearray()
         self._events = 0
         try:
-            self._socket.settimeout(REPLY_SECONDS)
             limit = _TIMEVAL.pack(*divmod(round(REPLY_SECONDS * 1e6), 1000000))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            self._socket.connect(socket_path)
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self._socket.setsockopt(socket.SOL_SOCKET, option, limit)
+            self._connect(socket_path)
+            self._socket.settimeout(REPLY_SECONDS)
         except BaseException:
             self._socket.close()
             raise
+
+    def _connect(self, socket_path: str) -> None:
+        """Connect; xenstored's queue has room for one or two, so whoever comes while it is busy has to wait."""
+        try:
+            self._socket.connect(socket_path)
+        except BlockingIOError:
+            raise OSError(errno.ETIMEDOUT, f"no connection after {REPLY_SECONDS:g} s") from None
 
     def close(self) -> None:
         """Close the connection."""

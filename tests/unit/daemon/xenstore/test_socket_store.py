@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,47 @@ def test_nothing_is_connected_before_it_is_needed(xenstored: Xenstored, store: S
     store.write("/local/domain/7/name", "web")
     assert xenstored.plain == [(Op.WRITE, b"/local/domain/7/name\0web")] * 2
     assert xenstored.connections == 1
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[socket.socket]:
+    """A xenstored that takes nobody just now, and whose queue is full."""
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as queue:
+        listener.bind(str(tmp_path / "busy"))
+        listener.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                waiting = queue.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(tmp_path / "busy"))
+        yield listener
+
+
+def test_a_xenstored_that_is_busy_is_waited_for(busy: socket.socket) -> None:
+    def serve() -> None:
+        time.sleep(0.05)
+        for _ in range(2):
+            connection, _ = busy.accept()
+            taken.append(connection)
+        taken[1].recv(100)
+        taken[1].send(HEADER.pack(Op.READ, 0, 0, 2) + b"42")
+
+    taken: list[socket.socket] = []
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with closing(SocketStore(busy.getsockname())) as store:
+        assert store.read("/a") == "42"
+    thread.join()
+    for each in taken:
+        each.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_is_busy_for_too_long_is_given_up(busy: socket.socket) -> None:
+    with closing(SocketStore(busy.getsockname())) as store, pytest.raises(OSError) as caught:
+        store.read("/a")
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert caught.value.strerror == "xenstore: no connection after 0.05 s"
 
 
 def test_a_node_is_read_removed_and_listed(xenstored: Xenstored, store: SocketStore) -> None:
