@@ -19,7 +19,7 @@ DEFAULT_GROUP = "lightvm"
 BUSY_DELAYS_S = tuple(0.001 * 2**step for step in range(12))
 """How long to wait between tries to connect to a daemon with a full queue: about 4 s in all."""
 
-MAX_IDLE = 64
+MAX_IDLE = 32
 """How many idle connections a client keeps: as many callers can do without connecting for each call."""
 
 

@@ -43,6 +43,7 @@ from lightvm.xen.express import (
     Crowd,
     Desk,
     Offer,
+    Outcome,
     Series,
     Served,
     Stage,
@@ -234,12 +235,12 @@ class Express:
         )
         if attended.stage <= Stage.SAID:
             return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
-        met = self._conclude(
-            list(rehearsals.values())[attended.taken],
-            attended,
-            call=attended.data or b"",
-            quick=attended.stage is Stage.ANSWERED and self._spinner.was_quick(attended),
+        rehearsal = list(rehearsals.values())[attended.taken]
+        self._spinner.note(
+            quick=attended.stage is Stage.ANSWERED and self._spinner.was_quick(attended)
         )
+        begun = self._conclude(rehearsal, attended)
+        met = self._tell(attended, begun, attended.data or b"")
         return replace(met, alone=attended.alone)
 
     def _room(self, rehearsals: Sequence[Rehearsal]) -> tuple[mmap.mmap, int] | None:
@@ -272,16 +273,20 @@ class Express:
             )
         )
         ours = Met(here=gathered.here, alone=gathered.alone)
-        ready = sum(each.stage is Stage.ANSWERED for each in gathered.served)
-        quick = 2 * ready >= len(gathered.served)
-        for each in gathered.served:
-            call, line = lines[each.series]
-            met = self._conclude(line[each.ticket], each, call=call + b"\0", quick=quick)
+        done = [
+            (each, lines[each.series][0], self._conclude(lines[each.series][1][each.ticket], each))
+            for each in gathered.served
+        ]
+        if done:
+            ready = sum(each.stage is Stage.ANSWERED for each, _, _ in done)
+            self._spinner.note(quick=2 * ready >= len(done))
+        for each, call, begun in done:  # not before all are entered: their records stand together
+            met = self._tell(each, begun, call + b"\0")
             if each.client == client:
                 ours = met
             else:
                 self.clients[each.client](met)
-        return replace(ours, alone=gathered.alone, served=len(gathered.served))
+        return replace(ours, alone=gathered.alone, served=len(done))
 
     def _line_up_all(self) -> list[tuple[bytes, list[Rehearsal]]]:
         """Return what may be taken just now by several, by the words last learned for it."""
@@ -326,7 +331,6 @@ class Express:
             tell(wire.join_created(ready))
         if carried:
             self._spinner.note(quick=len(ready) == len(carried))
-            self._want()
         return self._conclude_together(rehearsals, carried)
 
     def _find_together(self, requests: Sequence[CreateRequest]) -> list[Rehearsal]:
@@ -340,16 +344,15 @@ class Express:
     def _conclude_together(
         self, rehearsals: list[Rehearsal], carried: list[Carried]
     ) -> list[Begun]:
-        done = []
-        for rehearsal, outcome in zip(rehearsals, carried, strict=False):
-            if outcome.stage is Stage.SPOILT:
-                self._rehearser.take_back(rehearsal, outcome)
-                break
-            begun = self._rehearser.enter(rehearsal, outcome)
+        done = [
+            (outcome, self._conclude(rehearsal, outcome))
+            for rehearsal, outcome in zip(rehearsals, carried, strict=False)
+        ]
+        entered = [(outcome, begun) for outcome, begun in done if begun is not None]
+        for outcome, begun in entered:
             if outcome.stage is Stage.ANSWERED:
                 self._lifecycle.hear_control(begun.domain, outcome.heard)
-            done.append(begun)
-        return done
+        return [begun for _, begun in entered]
 
     def _on_offer(self) -> dict[bytes, Rehearsal]:
         """Return what may be taken just now: of each pool what was rehearsed with the shell that is taken next."""
@@ -365,16 +368,24 @@ class Express:
                 del demand.tickets[rehearsal.shell.uuid]
         return offers
 
-    def _conclude(
-        self, rehearsal: Rehearsal, outcome: Attended | Served, *, call: bytes, quick: bool
-    ) -> Met:
-        """Do what is left to do for somebody who has said `call`."""
+    # What is left to do
+
+    def _conclude(self, rehearsal: Rehearsal, outcome: Outcome) -> Begun | None:
+        """Enter a domain that there is now; None where its shell is spoilt.
+
+        The engine may have written the records of more behind its own: nothing else is journalled before those are
+        entered, too.
+        """
         if outcome.stage is Stage.SPOILT:
             self._rehearser.take_back(rehearsal, outcome)
-            return Met(here=True, alone=False, data=call)
-        begun = self._rehearser.enter(rehearsal, outcome)
+            return None
         self._want()
-        self._spinner.note(quick=quick)
+        return self._rehearser.enter(rehearsal, outcome)
+
+    def _tell(self, outcome: Attended | Served, begun: Begun | None, call: bytes) -> Met:
+        """Return what came of the call of somebody whose domain was entered, or could not be made."""
+        if begun is None:
+            return Met(here=True, alone=False, data=call)
         if outcome.stage is not Stage.ANSWERED:
             return Met(here=False, alone=False, begun=begun)
         self._lifecycle.hear_control(begun.domain, outcome.heard)

@@ -57,6 +57,7 @@ async def accept_connections(
             continue
         except OSError as exc:
             slots.release()
+            accepted = 0
             log.error("accept-failed", error=exc.strerror)
             await trio.sleep(0.1)
             continue
@@ -195,7 +196,7 @@ class Connection:
         self._pace.start()
         try:
             await trio.lowlevel.wait_readable(self._peer)
-            while self._is_answered():
+            while self._given is None and self._is_answered():
                 await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
             return self._given is not None
@@ -226,8 +227,10 @@ class Connection:
         """Send what is not sent yet of the reply to a create that was carried out."""
         self._rest(False)
         if met.unsent:
+            self._service.attention.release(self)
             await self._send(met.unsent)
         elif met.begun is not None:
+            self._service.attention.release(self)
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
         self._rest(True)
         await self._take_turns(alone=met.alone, calls=max(met.served, 1))

@@ -345,11 +345,25 @@ static void of_a_crowd_none_is_begun_after_one_that_fails(void)
     CHECK(all.crowd.served[0].outcome.stage == LVM_SPOILT);
     CHECK(all.crowd.served[0].outcome.journalled == sizeof(record) - 1);
     unpause_fails = 0;
-    quick = 0; /* of those that are late the first is waited for */
-    say(&all.scene, call, sizeof(call));
-    CHECK(lvm_serve(&all.crowd) >= 1);
+    part(&all);
+}
+
+static void of_a_crowd_that_is_late_the_first_is_waited_for_and_all_are_looked_at_once_more(void)
+{
+    struct gathering all;
+    gather(&all);
+    quick = 0;
+    all_say(&all);
+    CHECK(lvm_serve(&all.crowd) == 2 && spun == 0);
     CHECK(all.crowd.served[0].outcome.stage == LVM_RUNNING);
+    CHECK(all.crowd.served[1].outcome.stage == LVM_RUNNING);
     CHECK(hear(all.scene.ends[1]) < 0 && hear(all.others[1]) < 0);
+    late = 1; /* by the second look at it */
+    spins = 0;
+    say(&all.scene, call, sizeof(call));
+    CHECK(lvm_serve(&all.crowd) == 1 && spun == 0);
+    CHECK(all.crowd.served[0].outcome.stage == LVM_ANSWERED);
+    CHECK(hear(all.scene.ends[1]) == sizeof(reply) - 1);
     part(&all);
 }
 
@@ -381,6 +395,7 @@ int main(void)
     RUN(a_crowd_is_served_at_once);
     RUN(of_a_crowd_only_who_is_at_rest_is_read);
     RUN(of_a_crowd_none_is_begun_after_one_that_fails);
+    RUN(of_a_crowd_that_is_late_the_first_is_waited_for_and_all_are_looked_at_once_more);
     RUN(digits_fill_their_place);
     unlink(path);
     return 0;

@@ -114,9 +114,9 @@ class Daemon:
     client: Client
     pid: int
 
-    def resident_kib(self) -> int:
-        """Return how much memory of its own its process has."""
-        return int(read_field(f"/proc/{self.pid}/status", "VmRSS", ":").removesuffix("kB"))
+    def memory_kib(self) -> int:
+        """Return how much memory its process has that is not of any file, as its journal is."""
+        return int(read_field(f"/proc/{self.pid}/status", "RssAnon", ":").removesuffix("kB"))
 
     def shells(self, pool: str) -> int:
         """Return how many shells a pool has; raises why it cannot have more."""

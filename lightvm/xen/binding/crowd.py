@@ -36,6 +36,7 @@ class NativeCrowd:
     def serve(self, crowd: Crowd) -> Gathered:
         """Wait for anybody, and carry out the creates of all clients that ask for what is on offer."""
         native = self._native
+        assert len(crowd.series) <= MOST_SERVED, "the engine has no room for more"
         native.epoll, native.client = crowd.epoll.fileno(), crowd.client
         native.wait_ms = -int(-1000 * crowd.seconds // 1)
         native.spin_us, native.offset_ns = crowd.spin_us, crowd.offset_ns

@@ -52,7 +52,7 @@ def fill_the_host(record: Record, daemon: Daemon, pool: Pool, top: int, budget: 
             _, took = create_timed(daemon.client)
             record.add(UNIKERNELS, "create", took, running=live)
             live += 1
-        record.add(DAEMON, "memory", daemon.resident_kib(), unit="KiB", running=live)
+        record.add(DAEMON, "memory", daemon.memory_kib(), unit="KiB", running=live)
         record.say(f"{live} of {top} domains")
     record.add(UNIKERNELS, "live", live, unit="domains", running=live)
     free = float(xl_info()["free_memory"])
