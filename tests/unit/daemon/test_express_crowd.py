@@ -252,15 +252,30 @@ async def test_whoever_is_waited_for_nobody_is_served_twice_at_once(
     crowd.sockets[0].send(words)
     assert other.meet() == Met(here=False, alone=False)
     await settle(1)
-    assert lvm.service.attention.claim(
-        other
-    )  # the wait for his guest keeps nobody else from being quick
-    lvm.service.attention.release(other)
     assert other.meet() == Met(here=False, alone=False)
     for number in range(2):
         run(late[number])
         assert decode(await crowd.hear(0)).domain.state is State.READY
         await until(lambda: len(late) == 2)
+
+
+async def test_the_wait_for_a_guest_keeps_nobody_else_from_being_quick(
+    lvm: InMemory, words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests, late = lvm.hypervisor._guests, list[FakeDomain]()
+    run = guests.run
+    monkeypatch.setattr(guests, "run", late.append)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(lvm.socket)  # whoever has just connected counts as quick
+        caller.send(words)
+        await until(lambda: late)
+        await settle(1)
+        assert lvm.service.attention.claim(late)
+        run(late[0])
+        await settle(1)
+        caller.settimeout(5)
+        assert decode(caller.recv(65536)).domain.state is State.READY
+        lvm.service.attention.release(late)
 
 
 async def test_one_whose_last_call_is_not_answered_is_not_served(
