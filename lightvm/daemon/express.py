@@ -30,6 +30,7 @@ from lightvm.daemon.creator import Begun
 from lightvm.daemon.housekeeping import QUIET_SECONDS
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
+from lightvm.daemon.pump import EventPump
 from lightvm.daemon.rehearsal import Rehearsal, Rehearser
 from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.spinner import Spinner
@@ -105,6 +106,7 @@ class Express:
         understanding: Understanding,
         spinner: Spinner,
         lifecycle: Lifecycle,
+        pump: EventPump,
         clock: WallClock,
         attention: Attention,
     ) -> None:
@@ -115,6 +117,7 @@ class Express:
         self._understanding = understanding
         self._spinner = spinner
         self._lifecycle = lifecycle
+        self._pump = pump
         self._clock = clock
         self._attention = attention
         self._lately: deque[bytes] = deque(maxlen=HEARD_LATELY)
@@ -221,12 +224,13 @@ class Express:
         if room is None:
             return None
         journal, end = room
+        budget = self._spinner.budget
         attended = self._hypervisor.attend(
             Desk(
                 epoll=self._attention.epoll,
                 peer=peer,
                 seconds=self._attention.moment,
-                spin_us=self._spinner.budget,
+                spin_us=budget,
                 offset_ns=self._clock.offset_ns,
                 journal=journal,
                 end=end,
@@ -236,11 +240,13 @@ class Express:
         if attended.stage <= Stage.SAID:
             return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
         rehearsal = list(rehearsals.values())[attended.taken]
-        self._spinner.note(
-            quick=attended.stage is Stage.ANSWERED and self._spinner.was_quick(attended)
-        )
+        ready = attended.stage is Stage.ANSWERED
+        quick = ready and self._spinner.was_quick(attended)
+        self._spinner.note(quick=quick)
         begun = self._conclude(rehearsal, attended)
         met = self._tell(attended, begun, attended.data or b"")
+        if ready and not (quick and budget):
+            self._pump.hear_pending()  # its event, which would look like somebody who wants something
         return replace(met, alone=attended.alone)
 
     def _room(self, rehearsals: Sequence[Rehearsal]) -> tuple[mmap.mmap, int] | None:

@@ -31,14 +31,19 @@ class EventPump:
         """Hear guests, for ever."""
         while True:
             await self._hypervisor.wait_events()
-            try:
-                events = self._hypervisor.take_events()
-            except LightVMError as exc:
-                log.error("events-not-taken", error=str(exc))
+            if not self.hear_pending():
                 await trio.sleep(BUDGET_SECONDS)
-                continue
-            for event in events:
-                self._hear(event)
+
+    def hear_pending(self) -> bool:
+        """Hear what guests have said up to now; return False where that cannot be found out just now."""
+        try:
+            events = self._hypervisor.take_events()
+        except LightVMError as exc:
+            log.error("events-not-taken", error=str(exc))
+            return False
+        for event in events:
+            self._hear(event)
+        return True
 
     def _hear(self, event: int) -> None:
         route = self._lifecycle.routes.get(event)

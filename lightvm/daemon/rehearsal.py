@@ -17,7 +17,7 @@ from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.stopwatch import Stopwatch
 from lightvm.daemon.understanding import Understood
 from lightvm.model import Created, Phases
-from lightvm.xen.express import SOME_DURATION, SOME_TIME, Form, Outcome, Ticket
+from lightvm.xen.express import SOME_DURATION, SOME_TIME, Form, Outcome, Stage, Ticket
 from lightvm.xen.hypervisor import Boot, Hypervisor
 
 log = structlog.get_logger()
@@ -165,6 +165,6 @@ class Rehearser:
             outcome.loaded,
             outcome.asked,
             outcome.running,
-            outcome.heard,
+            outcome.heard if outcome.stage is Stage.ANSWERED else 0,
         )
         return Begun(request=wish.request, domain=domain, source=POOL, watch=watch, watched=False)

@@ -104,7 +104,7 @@ async def _serve(
         )
         creator = Creator(
             config=config,
-            spin_us=fit_spin(config.pool.ready_spin_us, attention.moment),
+            spin_us=fit_spin(config.pool.ready_spin_us, attention.moment, hypervisor.host().cpus),
             hypervisor=hypervisor,
             journal=journal,
             registry=registry,
@@ -128,6 +128,7 @@ async def _serve(
             clock=clock,
             creator=creator,
         )
+        pump = EventPump(hypervisor, lifecycle)
         express = Express(
             hypervisor=hypervisor,
             journal=journal,
@@ -136,6 +137,7 @@ async def _serve(
             understanding=creator.understanding,
             spinner=creator.spinner,
             lifecycle=lifecycle,
+            pump=pump,
             clock=clock,
             attention=attention,
         )
@@ -143,7 +145,6 @@ async def _serve(
         lifecycle.on_end = power.note_end
         services = JitServices(config, registry, creator, lifecycle, devices, journal)
         await devices.start()
-        pump = EventPump(hypervisor, lifecycle)
         reaper = Reaper(hypervisor, registry, lifecycle, pools, dom0.store)
         await Reconciliation(
             hypervisor,

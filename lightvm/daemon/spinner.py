@@ -9,12 +9,13 @@ MOST_US = 5000
 PARTS_OF_A_MOMENT = 4
 
 
-def fit_spin(microseconds: int, moment: float) -> int:
+def fit_spin(microseconds: int, moment: float, processors: int) -> int:
     """Return for how many microseconds to look at a guest, given how long that should be on a machine that is not slow.
 
-    On one where a moment of attention, in seconds, is long, guests take longer too.
+    On one where a moment of attention, in seconds, is long, guests take longer too. Where there is one processor, no
+    guest runs while somebody looks at it.
     """
-    if not microseconds:
+    if not microseconds or processors == 1:
         return 0
     return max(microseconds, min(int(moment * 1e6) // PARTS_OF_A_MOMENT, MOST_US))
 

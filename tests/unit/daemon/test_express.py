@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from lightvm.model import (
     WaitFor,
 )
 from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.xen.hypervisor import Handle
 from tests.cancel.leftovers import assert_nothing_left
 from tests.unit.daemon.samples import with_devices
 from tests.waits import settle, until
@@ -313,9 +315,35 @@ async def test_a_guest_that_is_not_quick_is_waited_for(
         await settle(1)
         (domain,) = await client.list()
         assert (domain.state, answers) == (State.RUNNING, [])
+        time.sleep(0.02)
         run(late[0])
     assert answers[0].domain.uuid == domain.uuid
     assert answers[0].domain.state is State.READY
+    assert answers[0].phases.ready_us >= 20_000
+    assert answers[0].phases.total_us >= 20_000
+
+
+async def test_the_event_of_a_guest_that_was_heard_by_it_is_nobody_else(
+    lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls next would not count as alone, and a late guest of his would not be waited for."""
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    guests, spinner = lvm.hypervisor._guests, lvm.service.creator.spinner
+    run, spin, late = guests.run, lvm.hypervisor.spin_control, []
+
+    def look(handle: Handle, microseconds: int) -> int:
+        heard = spin(handle, microseconds)
+        if late:
+            run(late.pop())  # after the first look
+        return heard
+
+    monkeypatch.setattr(guests, "run", late.append)
+    monkeypatch.setattr(lvm.hypervisor, "spin_control", look)
+    monkeypatch.setattr(spinner, "microseconds", 0)
+    for _ in range(2):
+        assert quick.ask(request) == Met(here=False, alone=True, unsent=b"")
+        assert quick.hear().domain.state is State.READY
 
 
 @pytest.mark.parametrize("step", ["load", "unpause"])

@@ -72,7 +72,11 @@ def test_spinning_can_be_switched_off() -> None:
     ],
 )
 def test_on_a_slow_machine_a_look_is_longer(configured: int, moment: float, fits: int) -> None:
-    assert fit_spin(configured, moment) == fits
+    assert fit_spin(configured, moment, 2) == fits
+
+
+def test_with_one_processor_nobody_looks() -> None:
+    assert fit_spin(1000, 0.001, 1) == 0
 
 
 @pytest.mark.parametrize(("took_us", "quick"), [(500, True), (501, False)])
