@@ -16,7 +16,7 @@ import mmap
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import msgspec
@@ -27,6 +27,7 @@ from lightvm import wire
 from lightvm.daemon.attention import Attention
 from lightvm.daemon.clock import WallClock
 from lightvm.daemon.creator import Begun
+from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.housekeeping import QUIET_SECONDS
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
@@ -50,6 +51,9 @@ from lightvm.xen.express import (
     Stage,
 )
 from lightvm.xen.hypervisor import Hypervisor
+
+# Before Python 3.12 an attribute of an enumeration costs as much as a call.
+SAID, SPOILT, ANSWERED = Stage.SAID, Stage.SPOILT, Stage.ANSWERED
 
 MOST_TICKETS = 256
 """Of one pool: each costs some kilobytes."""
@@ -220,7 +224,7 @@ class Express:
     def _attend(self, peer: socket.socket) -> Met | None:
         """Wait for one client; None where nothing is on offer."""
         rehearsals = self._on_offer()
-        room = self._room(list(rehearsals.values()))
+        room = self._room(rehearsals.values())
         if room is None:
             return None
         journal, end = room
@@ -237,23 +241,23 @@ class Express:
                 offers=[Offer(call, r.issued) for call, r in rehearsals.items()],
             )
         )
-        if attended.stage <= Stage.SAID:
+        if attended.stage <= SAID:
             return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
         rehearsal = list(rehearsals.values())[attended.taken]
-        ready = attended.stage is Stage.ANSWERED
+        ready = attended.stage is ANSWERED
         quick = ready and self._spinner.was_quick(attended)
         self._spinner.note(quick=quick)
         begun = self._conclude(rehearsal, attended)
-        met = self._tell(attended, begun, attended.data or b"")
         if ready and not (quick and budget):
             self._pump.hear_pending()  # its event, which would look like somebody who wants something
-        return replace(met, alone=attended.alone)
+        return self._tell(attended, begun, attended.data or b"", alone=attended.alone)
 
-    def _room(self, rehearsals: Sequence[Rehearsal]) -> tuple[mmap.mmap, int] | None:
+    def _room(self, rehearsals: Iterable[Rehearsal]) -> tuple[mmap.mmap, int] | None:
         """Return where the journal has room for what may be taken; None where nothing may."""
-        if not rehearsals:
-            return None
-        return self._journal.room(sum(r.record_bytes for r in rehearsals))
+        size = 0
+        for rehearsal in rehearsals:
+            size += rehearsal.record_bytes
+        return self._journal.room(size) if size else None
 
     # Several at once
 
@@ -284,15 +288,15 @@ class Express:
             for each in gathered.served
         ]
         if done:
-            ready = sum(each.stage is Stage.ANSWERED for each, _, _ in done)
+            ready = sum(each.stage is ANSWERED for each, _, _ in done)
             self._spinner.note(quick=2 * ready >= len(done))
         for each, call, begun in done:  # not before all are entered: their records stand together
-            met = self._tell(each, begun, call + b"\0")
+            met = self._tell(each, begun, call + b"\0", alone=gathered.alone)
             if each.client == client:
                 ours = met
             else:
                 self.clients[each.client](met)
-        return replace(ours, alone=gathered.alone, served=len(done))
+        return replace(ours, served=len(done))
 
     def _line_up_all(self) -> list[tuple[bytes, list[Rehearsal]]]:
         """Return what may be taken just now by several, by the words last learned for it."""
@@ -332,7 +336,7 @@ class Express:
                 end=end,
             )
         )
-        ready = [each.reply for each in carried if each.stage is Stage.ANSWERED]
+        ready = [each.reply for each in carried if each.stage is ANSWERED]
         if tell is not None and len(ready) == len(requests):
             tell(wire.join_created(ready))
         if carried:
@@ -356,8 +360,8 @@ class Express:
         ]
         entered = [(outcome, begun) for outcome, begun in done if begun is not None]
         for outcome, begun in entered:
-            if outcome.stage is Stage.ANSWERED:
-                self._lifecycle.hear_control(begun.domain, outcome.heard)
+            if outcome.stage is ANSWERED:
+                self._note_ready(begun.domain, outcome)
         return [begun for _, begun in entered]
 
     def _on_offer(self) -> dict[bytes, Rehearsal]:
@@ -382,17 +386,25 @@ class Express:
         The engine may have written the records of more behind its own: nothing else is journalled before those are
         entered, too.
         """
-        if outcome.stage is Stage.SPOILT:
+        if outcome.stage is SPOILT:
             self._rehearser.take_back(rehearsal, outcome)
             return None
         self._want()
         return self._rehearser.enter(rehearsal, outcome)
 
-    def _tell(self, outcome: Attended | Served, begun: Begun | None, call: bytes) -> Met:
+    def _tell(
+        self, outcome: Attended | Served, begun: Begun | None, call: bytes, *, alone: bool
+    ) -> Met:
         """Return what came of the call of somebody whose domain was entered, or could not be made."""
         if begun is None:
-            return Met(here=True, alone=False, data=call)
-        if outcome.stage is not Stage.ANSWERED:
-            return Met(here=False, alone=False, begun=begun)
-        self._lifecycle.hear_control(begun.domain, outcome.heard)
-        return Met(here=False, alone=False, unsent=outcome.unsent)
+            return Met(here=True, alone=alone, data=call)
+        if outcome.stage is not ANSWERED:
+            return Met(here=False, alone=alone, begun=begun)
+        self._note_ready(begun.domain, outcome)
+        return Met(here=False, alone=alone, unsent=outcome.unsent)
+
+    def _note_ready(self, domain: LiveDomain, outcome: Outcome) -> None:
+        if outcome.exiting:
+            self._lifecycle.hear_control(domain, outcome.heard)
+        else:
+            self._lifecycle.mark_ready(domain, outcome.heard)

@@ -109,10 +109,14 @@ class Stage(IntEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a ticket, from `Stage.SPOILT` on; moments in nanoseconds of `time.perf_counter_ns`."""
+    """What became of a ticket, from `Stage.SPOILT` on; moments in nanoseconds of `time.perf_counter_ns`.
+
+    A guest that is ready (`Stage.ANSWERED`) may have said that it is `exiting`, too.
+    """
 
     stage: Stage
     journalled: int = 0
+    exiting: bool = False
     error: LightVMError | None = None
     begun: int = 0
     loaded: int = 0

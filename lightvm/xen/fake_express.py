@@ -189,7 +189,8 @@ def _look(
     hypervisor: Hypervisor, spin_us: int, offset_ns: int, ticket: Ticket, outcome: Outcome
 ) -> tuple[Outcome, bytes]:
     heard = hypervisor.spin_control(ticket.handle, spin_us)
-    if not heard or hypervisor.read_control(ticket.handle).ready != 1:
+    control = hypervisor.read_control(ticket.handle) if heard else None
+    if control is None or control.ready != 1:
         return replace(outcome, heard=heard or time.perf_counter_ns()), b""
     reply = fill(
         ticket.reply,
@@ -201,7 +202,8 @@ def _look(
         ready_us=heard - outcome.running,
         total_us=heard - outcome.begun,
     )
-    return replace(outcome, stage=Stage.ANSWERED, heard=heard), reply
+    exiting = control.exiting != 0
+    return replace(outcome, stage=Stage.ANSWERED, exiting=exiting, heard=heard), reply
 
 
 def _send(peer: socket.socket, reply: bytes) -> int:

@@ -126,6 +126,11 @@ static inline void lvm_control_unwatch(struct lvm_domain *domain)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static inline bool lvm_said_exiting(const struct lvm_domain *domain)
+{
+    return __atomic_load_n(&lvm_control_page(domain)->exiting, __ATOMIC_RELAXED) != 0;
+}
+
 static inline bool lvm_said_ready(const struct lvm_domain *domain)
 {
     return __atomic_load_n(&lvm_control_page(domain)->ready, __ATOMIC_RELAXED) == 1;

@@ -112,6 +112,7 @@ static bool look(const struct lvm_ticket *ticket, uint32_t spin_us, int64_t offs
     if (!heard || !lvm_said_ready(ticket->domain)) {
         return false;
     }
+    outcome->exiting = lvm_said_exiting(ticket->domain);
     fill_form(&ticket->reply, offset_ns, outcome);
     outcome->stage = LVM_ANSWERED;
     return true;

@@ -250,6 +250,7 @@ struct lvm_outcome {
     int32_t stage;       /* LVM_SPOILT, LVM_RUNNING or LVM_ANSWERED */
     int32_t error;       /* LVM_SPOILT: why */
     uint32_t journalled; /* so many bytes of record were written */
+    uint32_t exiting;    /* LVM_ANSWERED: whether it has said that it ends, too */
     int64_t begun;
     int64_t loaded, asked, running, heard; /* as in lvm_moments */
 };

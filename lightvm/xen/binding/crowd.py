@@ -16,7 +16,7 @@ _HEARD_BYTES = 65536
 _RESULTS = struct.Struct("@III")
 """`struct lvm_crowd` from `nr_ready` on: that, client_here, nr_served."""
 
-_SERVED = struct.Struct("@iIIiiiI5q")
+_SERVED = struct.Struct("@iIIiiiII5q")
 """`struct lvm_served`."""
 
 assert _SERVED.size == ffi.sizeof("struct lvm_served")
@@ -57,7 +57,7 @@ class NativeCrowd:
 
     def _describe(self, index: int, crowd: Crowd) -> Served:
         values = _SERVED.unpack_from(self._served, index * _SERVED.size)
-        client, series, ticket, sent, number, error, journalled, *moments = values
+        client, series, ticket, sent, number, error, journalled, exiting, *moments = values
         begun, loaded, asked, running, heard = moments
         stage = STAGES[number]
         unsent = b""
@@ -70,6 +70,7 @@ class NativeCrowd:
             unsent=unsent,
             stage=stage,
             journalled=journalled,
+            exiting=exiting != 0,
             error=failure(error) if stage is Stage.SPOILT else None,
             begun=begun,
             loaded=loaded,

@@ -20,7 +20,7 @@ _HEARD_BYTES = 65536
 _RESULTS = struct.Struct("@IIiIi")
 """`struct lvm_desk` from `client_here` on: that, alone, received, taken, sent."""
 
-_OUTCOME = struct.Struct("@iiI5q")
+_OUTCOME = struct.Struct("@iiII5q")
 """`struct lvm_outcome`."""
 
 assert _OUTCOME.size == ffi.sizeof("struct lvm_outcome")
@@ -100,7 +100,8 @@ class NativeDesk:
             raise OSError(-received, os.strerror(-received))
         if stage is Stage.SAID:
             return Attended(stage=stage, alone=alone != 0, data=bytes(self._heard_view[0:received]))
-        _, error, journalled, begun, loaded, asked, running, heard = _OUTCOME.unpack(self._outcome)
+        values = _OUTCOME.unpack(self._outcome)
+        _, error, journalled, exiting, begun, loaded, asked, running, heard = values
         unsent, data = b"", None
         if stage is Stage.ANSWERED:
             issued: Any = desk.offers[taken].ticket
@@ -114,6 +115,7 @@ class NativeDesk:
             taken=taken,
             unsent=unsent,
             journalled=journalled,
+            exiting=exiting != 0,
             error=failure(error) if stage is Stage.SPOILT else None,
             begun=begun,
             loaded=loaded,
@@ -154,7 +156,7 @@ def carry_out(batch: Batch) -> list[Carried]:
 
 
 def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
-    number, error, journalled, begun, loaded, asked, running, heard = values
+    number, error, journalled, exiting, begun, loaded, asked, running, heard = values
     stage = STAGES[number]
     reply = b""
     if stage is Stage.ANSWERED:
@@ -162,6 +164,7 @@ def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
     return Carried(
         stage=stage,
         journalled=journalled,
+        exiting=exiting != 0,
         error=failure(error) if stage is Stage.SPOILT else None,
         begun=begun,
         loaded=loaded,
