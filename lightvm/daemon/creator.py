@@ -45,6 +45,9 @@ READY = WaitFor.READY
 POOL, COLD = Source.POOL, Source.COLD
 NOXS, XENSTORE = Mode.NOXS, Mode.XENSTORE
 
+SOON_SECONDS = 0.05
+"""A guest that is late is so by less, mostly: for so long nobody looks whether its caller is still there."""
+
 _now = time.perf_counter_ns
 
 Patiently = Callable[[Awaitable[None]], Awaitable[None]]
@@ -230,8 +233,12 @@ class Creator:
             if watch.ready:
                 self._lifecycle.hear_control(domain, watch.ready)
         if request.wait is READY:
+            patience = self._patience(request)
+            if patience > SOON_SECONDS:
+                with trio.move_on_after(SOON_SECONDS):
+                    await domain.wait_until(lambda: bool(domain.ready or domain.exit))
             if domain.ready is None:
-                await patiently(self._lifecycle.wait(domain, READY, self._patience(request)))
+                await patiently(self._lifecycle.wait(domain, READY, patience))
             watch.ready = watch.ready or _now()
         return Created(domain=domain.describe(), source=begun.source, phases=watch.phases())
 
