@@ -215,10 +215,12 @@ def create_timed(
 ) -> tuple[Created, float]:
     """Create a domain; return it, and how long that took in ms, from the call to the reply.
 
+    The call is that of whoever names no more than this: what is ready for the one is ready for the other.
+
     Raises `RuntimeError` where a domain that should come from the pool did not.
     """
     begun = time.perf_counter()
-    created = client.create(image, nets=nets, mode=mode, cold=cold, wait=wait)
+    created = client.create(image, nets=nets, mode=mode, cold=cold or None, wait=wait)
     took = (time.perf_counter() - begun) * 1e3
     if created.source is not (Source.COLD if cold else Source.POOL):
         raise RuntimeError(f"the create was {created.source}, which is not what was to be measured")
