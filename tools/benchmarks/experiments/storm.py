@@ -10,9 +10,18 @@ import time
 
 import trio
 
-from benchmarks.daemon import NOOP, WARM_UP, Pool, open_daemon, warm_up
+from benchmarks.daemon import (
+    NOOP,
+    WARM_UP,
+    Pool,
+    await_tickets,
+    open_daemon,
+    settle_host,
+    warm_up,
+)
 from benchmarks.record import Record
 from lightvm.client import open_client
+from lightvm.daemon.express import MOST_TICKETS
 from lightvm.model import Source, WaitFor
 
 CLIENTS = (1, 8, 32, 128)
@@ -27,18 +36,22 @@ POOL_SIZES = (1, 4, 16, 64)
 
 def measure(record: Record) -> None:
     """Measure storms, then arrivals."""
-    measure_storms(record, record.pick(small=128, paper=384))
+    measure_storms(record, record.pick(small=128, paper=MOST_TICKETS))
     for size in record.pick(small=(2, 16), paper=POOL_SIZES):
         measure_arrivals(record, size, record.pick(small=30, paper=150))
 
 
 def measure_storms(record: Record, creates: int) -> None:
-    """Time creates by so many clients at once, and how many there are a second."""
-    pool = Pool(name="plain", shells=creates + WARM_UP)
+    """Time creates by so many clients at once, and how many there are a second; half as many before do not count."""
+    pool = Pool(name="plain", shells=creates + creates // 2 + WARM_UP)
     for clients in CLIENTS:
         with open_daemon(pool) as daemon:
             daemon.fill(pool)
             warm_up(daemon.client)
+            trio.run(storm, daemon.socket, clients, creates // 2)
+            daemon.clear()
+            settle_host()
+            await_tickets(daemon.client)
             took, seconds = trio.run(storm, daemon.socket, clients, creates)
             contender = f"{clients} clients" if clients > 1 else "1 client"
             record.add(contender, "create", *took, running=clients)
