@@ -86,7 +86,8 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     """What came of waiting for a client: whether it has something, and whether nobody else has.
 
     What it has said is in `data` where that was read already. Where its create was carried out instead, `unsent` is
-    what is left of the reply; or `begun`, where its guest is not ready yet. So many creates of others were `served`.
+    what is left of the reply; or `begun`, where its guest is not ready yet. So many creates were
+    `served`, where others were waited for, too, and `left` says whether any of them wants something still.
     """
 
     here: bool
@@ -95,6 +96,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     unsent: bytes | None = None
     begun: Begun | None = None
     served: int = 0
+    left: bool = True
 
 
 class Express:
@@ -296,7 +298,7 @@ class Express:
                 ours = met
             else:
                 self.clients[each.client](met)
-        return replace(ours, served=len(done))
+        return replace(ours, served=len(done), left=gathered.left)
 
     def _line_up_all(self) -> list[tuple[bytes, list[Rehearsal]]]:
         """Return what may be taken just now by several, by the words last learned for it."""

@@ -165,7 +165,7 @@ class Connection:
             if met.unsent is not None or met.begun is not None:
                 await self._end_create(met)
             elif met.served:
-                await self._take_turns(calls=met.served)
+                await self._take_turns(alone=not met.left, calls=met.served)
             elif met.alone or passes == PASSES_FOR_OTHERS:
                 pace.quick = False
             else:
@@ -233,7 +233,7 @@ class Connection:
             self._service.attention.release(self)
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
         self._rest(True)
-        await self._take_turns(alone=met.alone, calls=max(met.served, 1))
+        await self._take_turns(alone=met.alone or not met.left, calls=max(met.served, 1))
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

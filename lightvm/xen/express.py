@@ -179,11 +179,15 @@ class Served(Outcome, frozen=True, kw_only=True):
 
 
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a crowd: who was served; whether the client has something else; and whether nobody else has."""
+    """What came of a crowd: who was served, and whether the client has something else.
+
+    It is `alone` where nobody else had anything; `left` says whether anybody else has something still.
+    """
 
     served: Sequence[Served]
     here: bool
     alone: bool
+    left: bool
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,7 +84,8 @@ def serve(hypervisor: Hypervisor, crowd: Crowd) -> Gathered:
             else:
                 spin_us = 0
         served.append(Served(client=fd, series=index, ticket=number, unsent=unsent, **asdict(now)))
-    return Gathered(served=served, here=here, alone=ready in ([], [crowd.client]))
+    alone, left = ready in ([], [crowd.client]), len(ready) > len(served) + here
+    return Gathered(served=served, here=here, alone=alone, left=left)
 
 
 @contextmanager

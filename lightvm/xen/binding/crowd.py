@@ -53,7 +53,8 @@ class NativeCrowd:
         ready, here, count = _RESULTS.unpack(self._results)
         served = [self._describe(index, crowd) for index in range(count)]
         ours = here + sum(each.client == crowd.client for each in served)
-        return Gathered(served=served, here=here != 0, alone=ready == ours)
+        left = ready > len(served) + here
+        return Gathered(served=served, here=here != 0, alone=ready == ours, left=left)
 
     def _describe(self, index: int, crowd: Crowd) -> Served:
         values = _SERVED.unpack_from(self._served, index * _SERVED.size)

@@ -48,7 +48,7 @@ POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    warm, rounds, many = record.pick(small=(20, 2, 20), paper=(20, 5, 100))
+    warm, rounds, many = record.pick(small=(60, 2, 20), paper=(60, 5, 100))
     shells = warm + rounds * (EACH + sum(COMMANDS.values())) + BATCHES * (FEW + many) + SPARE
     plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
     with open_daemon(plain, net) as daemon:
