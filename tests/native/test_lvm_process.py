@@ -119,7 +119,10 @@ def waiting(path: Path, called: threading.Event) -> ScriptedDaemon:
 def test_interrupt_has_its_exit_code(installed: Installed, tmp_path: Path) -> None:
     called = threading.Event()
     with waiting(tmp_path / "sock", called) as daemon:
-        process = subprocess.Popen([installed.lvm, "wait", "x", "--socket", daemon.path])
+        process = subprocess.Popen(
+            [installed.lvm, "wait", "x", "--socket", daemon.path],
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         assert called.wait(20)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
