@@ -176,6 +176,7 @@ class Express:
         """Make tickets for the shells that have none, for ever, whenever no create has come for a while."""
         while True:
             await self._wanted.wait()
+            await self._pools.wait_quiet(QUIET_SECONDS)  # to look at all shells takes long, too
             self._wanted = trio.Event()
             for demand in set(self._demands.values()):
                 await self._make_some(demand)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 
 from lightvm import calls, wire
@@ -163,6 +164,25 @@ async def test_the_shells_that_are_next_are_made_ready_first_and_without_a_rest(
     assert demand.tickets.keys() == {shell.uuid for shell in list(shells)[-made:]}
     status = {each.flavor: each.tickets for each in await client.pool_status()}
     assert (status["tiny"], status["net"]) == (made, 0)
+
+
+async def test_while_somebody_asks_nobody_looks_which_shells_lack_a_ticket(
+    lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    looks = []
+
+    async def look(demand: express.Demand) -> None:
+        looks.append(demand)
+
+    monkeypatch.setattr(lvm.service.express, "_make_some", look)
+    assert is_on_offer(quick, request)
+    for _ in range(3):
+        await trio.testing.wait_all_tasks_blocked()
+    assert not looks
+    await settle()
+    assert looks
 
 
 async def test_those_who_say_the_same_in_other_words_share(
