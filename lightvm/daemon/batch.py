@@ -58,7 +58,7 @@ def _note(
     for request, result in zip(requests[:2], results, strict=False):
         if result.created is not None and result.created.source is Source.POOL:
             call = wire.encode_call(calls.CREATE, calls.CreateCall(request=request))
-            express.note(call.removesuffix(b"\0"), request)
+            express.tickets.note(call.removesuffix(b"\0"), request)
 
 
 async def _begin(

@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import mmap
 import socket
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 
 import msgspec
-import trio
 from msgspec.structs import replace
 
 from lightvm import wire
@@ -28,14 +24,12 @@ from lightvm.daemon.attention import Attention
 from lightvm.daemon.clock import WallClock
 from lightvm.daemon.creator import Begun
 from lightvm.daemon.domains import LiveDomain
-from lightvm.daemon.housekeeping import QUIET_SECONDS
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.pump import EventPump
 from lightvm.daemon.rehearsal import Rehearsal, Rehearser
-from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.spinner import Spinner
-from lightvm.daemon.understanding import Understanding, Understood
+from lightvm.daemon.tickets import Tickets
 from lightvm.model import CreateRequest
 from lightvm.xen.express import (
     MOST_SERVED,
@@ -54,32 +48,6 @@ from lightvm.xen.hypervisor import Hypervisor
 
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.
 SAID, SPOILT, ANSWERED = Stage.SAID, Stage.SPOILT, Stage.ANSWERED
-
-MOST_TICKETS = 256
-"""Of one pool: each costs some kilobytes."""
-
-MOST_CALLS = 8
-"""Calls on offer at once: the engine compares what it hears with each."""
-
-LONGEST_CALL = 16384
-"""Bytes; a longer one may come in pieces, and takes room here."""
-
-HEARD_LATELY = 4
-"""A call counts as one that is made often when it is among so many before it."""
-
-FIRST_TICKETS = 16
-"""Of one pool: those of the shells that are taken next. They are made without a rest."""
-
-REST = 9
-"""After each further ticket others have so many times as long: making them takes a tenth of the daemon's time."""
-
-
-class Demand(msgspec.Struct, eq=False):
-    """What is asked of a pool, and the tickets for that, by the UUID of their shell."""
-
-    pool: ShellPool
-    meant: Understood
-    tickets: dict[str, Rehearsal] = msgspec.field(default_factory=dict)
 
 
 class Met(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,16 +68,15 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Express:
-    """Makes tickets, has them on offer, and does what is left to do once one was taken."""
+    """Has tickets on offer, and does what is left to do once one was taken."""
 
     def __init__(
         self,
         *,
         hypervisor: Hypervisor,
         journal: Journal,
-        pools: Pools,
+        tickets: Tickets,
         rehearser: Rehearser,
-        understanding: Understanding,
         spinner: Spinner,
         lifecycle: Lifecycle,
         pump: EventPump,
@@ -118,95 +85,18 @@ class Express:
     ) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
-        self._pools = pools
+        self.tickets = tickets
         self._rehearser = rehearser
-        self._understanding = understanding
         self._spinner = spinner
         self._lifecycle = lifecycle
         self._pump = pump
         self._clock = clock
         self._attention = attention
-        self._lately: deque[bytes] = deque(maxlen=HEARD_LATELY)
-        self._demands: dict[bytes, Demand] = {}
-        """By the call that asks for it; several calls may ask for the same."""
-        self._wanted = trio.Event()
         self._crowded = False
         self.clients: dict[int, Callable[[Met], None]] = {}
         """Who is told what came of a client's create that was carried out while another was waited for."""
-        pools.on_added = self._want
 
-    # Making tickets
-
-    def note(self, call: bytes, request: CreateRequest) -> None:
-        """Note a call that has been answered with a domain from a pool. Part of the hot path."""
-        if request.name is not None or len(call) > LONGEST_CALL:
-            return
-        if call in self._demands:
-            self._want()
-        elif call in self._lately:
-            self._learn(call, request)
-        else:
-            self._lately.append(call)
-
-    def _want(self) -> None:
-        self._wanted.set()
-
-    def _learn(self, call: bytes, request: CreateRequest) -> None:
-        meant = self._understanding.recall(request)
-        if meant is None or meant.wish.pool is None or not self._rehearser.suits(meant):
-            return
-        pool = meant.wish.pool
-        before = self._demand_for(pool)
-        demand = before
-        if demand is None or demand.meant.request != request:
-            demand = Demand(pool, meant)
-            self._drop(before)
-        while len(self._demands) >= MOST_CALLS:
-            del self._demands[next(iter(self._demands))]
-        self._demands[call] = demand
-        self._want()
-
-    def _demand_for(self, pool: ShellPool) -> Demand | None:
-        return next((d for d in self._demands.values() if d.pool is pool), None)
-
-    def _drop(self, demand: Demand | None) -> None:
-        self._demands = {call: d for call, d in self._demands.items() if d is not demand}
-
-    async def make_tickets(self) -> None:
-        """Make tickets for the shells that have none, for ever, whenever no create has come for a while."""
-        while True:
-            await self._wanted.wait()
-            await self._pools.wait_quiet(QUIET_SECONDS)  # to look at all shells takes long, too
-            self._wanted = trio.Event()
-            for demand in set(self._demands.values()):
-                await self._make_some(demand)
-
-    async def _make_some(self, demand: Demand) -> None:
-        for number, shell in enumerate(list(islice(reversed(demand.pool.shells), MOST_TICKETS))):
-            if shell.uuid not in demand.tickets:
-                await self._pools.wait_quiet(QUIET_SECONDS)
-                begun = time.perf_counter()
-                self._make(demand, shell)
-                rest = REST if number >= FIRST_TICKETS else 0
-                await trio.sleep(rest * (time.perf_counter() - begun))
-        here = {shell.uuid for shell in demand.pool.shells}
-        for uuid in demand.tickets.keys() - here:
-            del demand.tickets[uuid]
-
-    def _make(self, demand: Demand, shell: Shell) -> None:
-        if not self._rehearser.suits(demand.meant):
-            self._drop(demand)  # its image is another by now
-            return
-        rehearsal = self._rehearser.rehearse(shell, demand.pool, demand.meant)
-        if rehearsal is not None:
-            demand.tickets[shell.uuid] = rehearsal
-
-    def count_tickets(self, pool: ShellPool) -> int:
-        """Return how many of a pool's shells have a ticket."""
-        demand = self._demand_for(pool)
-        return sum(shell.uuid in demand.tickets for shell in pool.shells) if demand else 0
-
-    # Waiting with them
+    # One client
 
     def meet(self, peer: socket.socket) -> Met:
         """Wait a moment for anybody; where this client asks for what there is a ticket for, that is done.
@@ -215,9 +105,7 @@ class Express:
         connection is broken.
         """
         crowded, self._crowded = self._crowded, False
-        met = None
-        if self._demands:
-            met = self._serve(peer.fileno()) if crowded else self._attend(peer)
+        met = self._serve(peer.fileno()) if crowded else self._attend(peer)
         if met is None:
             here, alone = self._attention.wait_for(peer.fileno())
             met = Met(here=here, alone=alone)
@@ -226,7 +114,7 @@ class Express:
 
     def _attend(self, peer: socket.socket) -> Met | None:
         """Wait for one client; None where nothing is on offer."""
-        rehearsals = self._on_offer()
+        rehearsals = self.tickets.on_offer()
         room = self._room(rehearsals.values())
         if room is None:
             return None
@@ -251,9 +139,10 @@ class Express:
         quick = ready and self._spinner.was_quick(attended)
         self._spinner.note(quick=quick)
         begun = self._conclude(rehearsal, attended)
+        met = self._tell(attended, begun, attended.data or b"", alone=attended.alone)
         if ready and not (quick and budget):
             self._pump.hear_pending()  # its event, which would look like somebody who wants something
-        return self._tell(attended, begun, attended.data or b"", alone=attended.alone)
+        return met
 
     def _room(self, rehearsals: Iterable[Rehearsal]) -> tuple[mmap.mmap, int] | None:
         """Return where the journal has room for what may be taken; None where nothing may."""
@@ -266,7 +155,7 @@ class Express:
 
     def _serve(self, client: int) -> Met | None:
         """Serve all clients at rest; None where nothing is on offer."""
-        lines = self._line_up_all()
+        lines = self.tickets.lines(MOST_SERVED)
         room = self._room([rehearsal for _, line in lines for rehearsal in line])
         if room is None:
             return None
@@ -301,22 +190,6 @@ class Express:
                 self.clients[each.client](met)
         return replace(ours, served=len(done), left=gathered.left)
 
-    def _line_up_all(self) -> list[tuple[bytes, list[Rehearsal]]]:
-        """Return what may be taken just now by several, by the words last learned for it."""
-        words = {id(demand): (call, demand) for call, demand in self._demands.items()}
-        lines = [(call, self._line_up(demand, MOST_SERVED)) for call, demand in words.values()]
-        return [(call, line) for call, line in lines if line]
-
-    def _line_up(self, demand: Demand, most: int) -> list[Rehearsal]:
-        """Return what was rehearsed with the shells that would be taken next, for as many as it was in a row."""
-        line = []
-        for shell in islice(reversed(demand.pool.shells), most):
-            rehearsal = demand.tickets.get(shell.uuid)
-            if rehearsal is None or not self._rehearser.is_good(rehearsal):
-                break
-            line.append(rehearsal)
-        return line
-
     def create_together(
         self, requests: Sequence[CreateRequest], tell: Callable[[bytes], None] | None
     ) -> list[Begun]:
@@ -325,7 +198,8 @@ class Express:
         Where all of them are ready, `tell` is called with the reply that says so, before anything else. What is
         returned is entered already.
         """
-        rehearsals = self._find_together(requests)
+        same = all(request == requests[0] for request in requests)
+        rehearsals = self.tickets.line_for(requests[0], len(requests)) if same else []
         room = self._room(rehearsals)
         if room is None:
             return []
@@ -346,14 +220,6 @@ class Express:
             self._spinner.note(quick=len(ready) == len(carried))
         return self._conclude_together(rehearsals, carried)
 
-    def _find_together(self, requests: Sequence[CreateRequest]) -> list[Rehearsal]:
-        """Return what was rehearsed with the shells that would be taken next, for as many as it was in a row."""
-        first = requests[0]
-        demand = next((d for d in self._demands.values() if d.meant.request == first), None)
-        if demand is None or any(r != first for r in requests):
-            return []
-        return self._line_up(demand, len(requests))
-
     def _conclude_together(
         self, rehearsals: list[Rehearsal], carried: list[Carried]
     ) -> list[Begun]:
@@ -367,20 +233,6 @@ class Express:
                 self._note_ready(begun.domain, outcome)
         return [begun for _, begun in entered]
 
-    def _on_offer(self) -> dict[bytes, Rehearsal]:
-        """Return what may be taken just now: of each pool what was rehearsed with the shell that is taken next."""
-        offers = {}
-        for call, demand in self._demands.items():
-            shells = demand.pool.shells
-            rehearsal = demand.tickets.get(shells[-1].uuid) if shells else None
-            if rehearsal is None:
-                continue
-            if self._rehearser.is_good(rehearsal):
-                offers[call] = rehearsal
-            else:
-                del demand.tickets[rehearsal.shell.uuid]
-        return offers
-
     # What is left to do
 
     def _conclude(self, rehearsal: Rehearsal, outcome: Outcome) -> Begun | None:
@@ -392,7 +244,7 @@ class Express:
         if outcome.stage is SPOILT:
             self._rehearser.take_back(rehearsal, outcome)
             return None
-        self._want()
+        self.tickets.want()
         return self._rehearser.enter(rehearsal, outcome)
 
     def _tell(

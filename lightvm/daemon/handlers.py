@@ -267,7 +267,7 @@ async def flavors(service: Service, call: calls.Nothing, caller: Caller) -> msgs
 
 async def pool_status(service: Service, call: calls.Nothing, caller: Caller) -> msgspec.Struct:
     """Describe the pools."""
-    count = service.express.count_tickets
+    count = service.express.tickets.count
     return calls.PoolStatusReply(pools=tuple(pool.describe(count(pool)) for pool in service.pools))
 
 

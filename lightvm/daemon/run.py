@@ -36,6 +36,7 @@ from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.spinner import fit_spin
 from lightvm.daemon.terminals import Terminals
+from lightvm.daemon.tickets import Tickets
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.xen.hypervisor import Hypervisor
 
@@ -128,13 +129,13 @@ async def _serve(
             clock=clock,
             creator=creator,
         )
+        tickets = Tickets(pools, rehearser, creator.understanding)
         pump = EventPump(hypervisor, lifecycle)
         express = Express(
             hypervisor=hypervisor,
             journal=journal,
-            pools=pools,
+            tickets=tickets,
             rehearser=rehearser,
-            understanding=creator.understanding,
             spinner=creator.spinner,
             lifecycle=lifecycle,
             pump=pump,
@@ -164,7 +165,7 @@ async def _serve(
         background.start_soon(reaper.hear_hints)
         background.start_soon(names.write_names)
         background.start_soon(housekeeper.settle_domains)
-        background.start_soon(express.make_tickets)
+        background.start_soon(tickets.make_tickets)
         background.start_soon(lifecycle.forget_exited)
         background.start_soon(devices.mend_filters)
         background.start_soon(devices.mend_loops)

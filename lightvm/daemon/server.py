@@ -274,7 +274,7 @@ class Connection:
         if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
             assert isinstance(result, CreateReply)
             if result.created.source is POOL:
-                self._service.express.note(message, parameters.request)
+                self._service.express.tickets.note(message, parameters.request)
         return result
 
     async def _reply(self, method: str, work: Awaitable[msgspec.Struct | None]) -> bytes:

@@ -16,7 +16,7 @@ import lightvm
 from benchmarks.machine import read_field
 from benchmarks.record import Budget
 from lightvm.blocking import Client
-from lightvm.daemon.express import MOST_TICKETS
+from lightvm.daemon.tickets import MOST_TICKETS
 from lightvm.errors import LightVMError, NoDaemon
 from lightvm.model import Created, Mode, NetRequest, Source, WaitFor
 

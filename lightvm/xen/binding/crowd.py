@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from lightvm.xen._native import ffi, lib
-from lightvm.xen.binding.failures import failure
-from lightvm.xen.binding.tickets import STAGES, Issued
+from lightvm.xen.binding.tickets import Issued, describe_outcome
 from lightvm.xen.express import MOST_SERVED, Crowd, Gathered, Series, Served, Stage
 
 _HEARD_BYTES = 65536
@@ -58,27 +57,12 @@ class NativeCrowd:
 
     def _describe(self, index: int, crowd: Crowd) -> Served:
         values = _SERVED.unpack_from(self._served, index * _SERVED.size)
-        client, series, ticket, sent, number, error, journalled, exiting, *moments = values
-        begun, loaded, asked, running, heard = moments
-        stage = STAGES[number]
+        client, series, ticket, sent = values[:4]
+        outcome = describe_outcome(values[4:])
         unsent = b""
-        if stage is Stage.ANSWERED:
+        if outcome["stage"] is Stage.ANSWERED:
             unsent = cast("Issued", crowd.series[series].tickets[ticket]).unsent(sent)
-        return Served(
-            client=client,
-            series=series,
-            ticket=ticket,
-            unsent=unsent,
-            stage=stage,
-            journalled=journalled,
-            exiting=exiting != 0,
-            error=failure(error) if stage is Stage.SPOILT else None,
-            begun=begun,
-            loaded=loaded,
-            asked=asked,
-            running=running,
-            heard=heard,
-        )
+        return Served(client=client, series=series, ticket=ticket, unsent=unsent, **outcome)
 
 
 def _describe_series(series: Sequence[Series]) -> tuple[Any, list[Any]]:

@@ -28,7 +28,7 @@ assert ffi.offsetof("struct lvm_desk", "sent") + ffi.sizeof("int32_t") == (
     ffi.offsetof("struct lvm_desk", "client_here") + _RESULTS.size
 )
 
-STAGES = tuple(Stage)
+_STAGES = tuple(Stage)
 
 
 class Issued(NamedTuple):
@@ -74,7 +74,7 @@ class NativeDesk:
         self._put_on_offer(desk.offers)
         journal = ffi.from_buffer("uint8_t[]", desk.journal)
         native.journal = journal + desk.end
-        stage = STAGES[lib.lvm_attend(native)]
+        stage = _STAGES[lib.lvm_attend(native)]
         ffi.release(journal)
         if stage <= Stage.OTHERS:
             return Attended(stage=stage, alone=stage is Stage.NOBODY)
@@ -100,29 +100,31 @@ class NativeDesk:
             raise OSError(-received, os.strerror(-received))
         if stage is Stage.SAID:
             return Attended(stage=stage, alone=alone != 0, data=bytes(self._heard_view[0:received]))
-        values = _OUTCOME.unpack(self._outcome)
-        _, error, journalled, exiting, begun, loaded, asked, running, heard = values
+        outcome = describe_outcome(_OUTCOME.unpack(self._outcome))
         unsent, data = b"", None
         if stage is Stage.ANSWERED:
             issued: Any = desk.offers[taken].ticket
             unsent = issued.unsent(sent)
         elif stage is Stage.SPOILT:
             data = bytes(self._heard_view[0:received])
-        return Attended(
-            stage=stage,
-            alone=alone != 0,
-            data=data,
-            taken=taken,
-            unsent=unsent,
-            journalled=journalled,
-            exiting=exiting != 0,
-            error=failure(error) if stage is Stage.SPOILT else None,
-            begun=begun,
-            loaded=loaded,
-            asked=asked,
-            running=running,
-            heard=heard,
-        )
+        return Attended(alone=alone != 0, data=data, taken=taken, unsent=unsent, **outcome)
+
+
+def describe_outcome(values: tuple[int, ...]) -> dict[str, Any]:
+    """Return the fields of an `Outcome`, of those of `struct lvm_outcome`."""
+    number, error, journalled, exiting, begun, loaded, asked, running, heard = values
+    stage = _STAGES[number]
+    return {
+        "stage": stage,
+        "journalled": journalled,
+        "exiting": exiting != 0,
+        "error": failure(error) if stage is Stage.SPOILT else None,
+        "begun": begun,
+        "loaded": loaded,
+        "asked": asked,
+        "running": running,
+        "heard": heard,
+    }
 
 
 def issue(ticket: Ticket, domain: Any, boot: Any, alive: Any) -> object:
@@ -156,23 +158,11 @@ def carry_out(batch: Batch) -> list[Carried]:
 
 
 def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
-    number, error, journalled, exiting, begun, loaded, asked, running, heard = values
-    stage = STAGES[number]
+    outcome = describe_outcome(values)
     reply = b""
-    if stage is Stage.ANSWERED:
+    if outcome["stage"] is Stage.ANSWERED:
         reply = bytes(ffi.buffer(ticket.reply.data, ticket.reply.size))
-    return Carried(
-        stage=stage,
-        journalled=journalled,
-        exiting=exiting != 0,
-        error=failure(error) if stage is Stage.SPOILT else None,
-        begun=begun,
-        loaded=loaded,
-        asked=asked,
-        running=running,
-        heard=heard,
-        reply=reply,
-    )
+    return Carried(reply=reply, **outcome)
 
 
 def _fill_form(native: Any, form: Form) -> Any:

@@ -21,7 +21,7 @@ from benchmarks.daemon import (
 )
 from benchmarks.record import Record
 from lightvm.client import open_client
-from lightvm.daemon.express import MOST_TICKETS
+from lightvm.daemon.tickets import MOST_TICKETS
 from lightvm.model import Source, WaitFor
 
 CLIENTS = (1, 8, 32, 128)

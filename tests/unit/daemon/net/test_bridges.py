@@ -188,16 +188,16 @@ def test_a_guarded_port_is_up_when_nothing_passes_nftables_by(namespace: Namespa
     def steps() -> None:
         from pyroute2 import IPRoute
 
-        with open_links() as links, IPRoute() as netlink:
+        up_before = []
+
+        class Watched(Links):
+            def hook_all(self, name: str) -> None:
+                up_before.append(int(flags.read_text(), 16) & IFF_UP)
+                super().hook_all(name)
+
+        with closing(Watched()) as links, IPRoute() as netlink:
             links.ensure_bridge("lvbr0", ADDRESS)
             netlink.link("add", ifname="vif1.0", kind="veth", peer="end1")
-            hook, up_before = links.hook_all, []
-
-            def hook_all(name: str) -> None:
-                up_before.append(int(flags.read_text(), 16) & IFF_UP)
-                hook(name)
-
-            links.hook_all = hook_all  # type: ignore[method-assign]
             links.add_port("vif1.0", "lvbr0", 1400, guarded=True)
             assert up_before == [0]
         assert (int(flags.read_text(), 16) & IFF_UP, mask.read_text()) == (IFF_UP, "0xfffd\n")

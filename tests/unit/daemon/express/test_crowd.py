@@ -20,6 +20,7 @@ from lightvm.model import Created, CreateRequest, ExitReason, State, WaitFor
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from lightvm.xen.fake_domain import FakeDomain
 from tests.cancel.leftovers import assert_nothing_left
+from tests.unit.daemon.express.quick import decode
 from tests.waits import settle, until
 
 MANY = 8
@@ -52,11 +53,6 @@ class Crowd:
         return [decode(await self.hear(which)) for which in range(len(self.sockets))]
 
 
-def decode(reply: bytes) -> Created:
-    result, _ = wire.decode_reply(calls.CREATE, reply.removesuffix(b"\0"))
-    return result.created
-
-
 @pytest.fixture
 async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
     """A daemon in memory, its pool full."""
@@ -72,12 +68,12 @@ async def words(lvm: InMemory, client: Client) -> bytes:
     """A call that there are tickets for, for each shell."""
     request = CreateRequest(image=lvm.noop, wait=WaitFor.READY)
     words = wire.encode_call(calls.CREATE, calls.CreateCall(request=request))
-    express = lvm.service.express
+    tickets = lvm.service.express.tickets
     for _ in range(2):
         async with await trio.open_unix_socket(lvm.socket) as stream:
             await stream.send_all(words)
             await client.destroy(decode(await stream.receive_some()).domain.uuid)
-    await until(lambda: express.count_tickets(lvm.service.pools["tiny"]) >= 2 * MANY)
+    await until(lambda: tickets.count(lvm.service.pools["tiny"]) >= 2 * MANY)
     lvm.hypervisor.calls.clear()
     return words
 
