@@ -3,8 +3,9 @@
 Who asks for the same twice is likely to ask for it again. So the shells of a pool are made ready, at a quiet time, for
 what was last asked of it: each gets a *ticket*, which holds a name, the boot that is to be copied, the record for the
 journal and the reply; they lack nothing but moments. The engine hears a client before Python does, with the tickets of
-the shells that would be taken next. Says the client just those words, the engine does all of it, and Python enters the
-domain into its tables as soon as it is back, before anything else can run.
+the shells that would be taken next. Says the client just those words, the engine lets the guest run, and answers when
+that is ready. While it boots Python enters the domain into its tables: that costs the caller nothing where the guest
+has a processor of its own.
 
 Whatever does not fit, another call, another image, a guest that is not quick, goes the usual way
 (`lightvm.daemon.creator`). A ticket holds nothing that would have to be given back.
@@ -33,7 +34,7 @@ from lightvm.daemon.tickets import Tickets
 from lightvm.model import CreateRequest
 from lightvm.xen.express import (
     MOST_SERVED,
-    Attended,
+    Answer,
     Batch,
     Carried,
     Crowd,
@@ -41,7 +42,6 @@ from lightvm.xen.express import (
     Offer,
     Outcome,
     Series,
-    Served,
     Stage,
 )
 from lightvm.xen.hypervisor import Hypervisor
@@ -119,28 +119,27 @@ class Express:
         if room is None:
             return None
         journal, end = room
-        budget = self._spinner.budget
-        attended = self._hypervisor.attend(
-            Desk(
-                epoll=self._attention.epoll,
-                peer=peer,
-                seconds=self._attention.moment,
-                spin_us=budget,
-                offset_ns=self._clock.offset_ns,
-                journal=journal,
-                end=end,
-                offers=[Offer(call, r.issued) for call, r in rehearsals.items()],
-            )
+        desk = Desk(
+            epoll=self._attention.epoll,
+            peer=peer,
+            seconds=self._attention.moment,
+            spin_us=self._spinner.budget,
+            offset_ns=self._clock.offset_ns,
+            journal=journal,
+            end=end,
+            offers=[Offer(call, r.issued) for call, r in rehearsals.items()],
         )
+        attended = self._hypervisor.attend(desk)
         if attended.stage <= SAID:
             return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
         rehearsal = list(rehearsals.values())[attended.taken]
-        ready = attended.stage is ANSWERED
-        quick = ready and self._spinner.was_quick(attended)
-        self._spinner.note(quick=quick)
         begun = self._conclude(rehearsal, attended)
-        met = self._tell(attended, begun, attended.data or b"", alone=attended.alone)
-        if ready and not (quick and budget):
+        if begun is None:
+            return Met(here=True, alone=attended.alone, data=attended.data)
+        answer = self._hypervisor.answer(desk, attended)
+        self._spinner.note(quick=answer.ready and not answer.late)
+        met = self._tell(begun, answer, alone=attended.alone)
+        if answer.late:
             self._pump.hear_pending()  # its event, which would look like somebody who wants something
         return met
 
@@ -161,34 +160,37 @@ class Express:
             return None
         journal, end = room
         attention = self._attention
-        gathered = self._hypervisor.serve(
-            Crowd(
-                epoll=attention.epoll,
-                client=client,
-                resting=attention.resting,
-                seconds=attention.moment,
-                spin_us=self._spinner.budget,
-                offset_ns=self._clock.offset_ns,
-                journal=journal,
-                end=end,
-                series=[Series(call, [r.issued for r in line]) for call, line in lines],
-            )
+        crowd = Crowd(
+            epoll=attention.epoll,
+            client=client,
+            resting=attention.resting,
+            seconds=attention.moment,
+            spin_us=self._spinner.budget,
+            offset_ns=self._clock.offset_ns,
+            journal=journal,
+            end=end,
+            series=[Series(call, [r.issued for r in line]) for call, line in lines],
         )
+        gathered = self._hypervisor.serve(crowd)
         ours = Met(here=gathered.here, alone=gathered.alone)
-        done = [
-            (each, lines[each.series][0], self._conclude(lines[each.series][1][each.ticket], each))
-            for each in gathered.served
-        ]
-        if done:
-            ready = sum(each.stage is ANSWERED for each, _, _ in done)
-            self._spinner.note(quick=2 * ready >= len(done))
-        for each, call, begun in done:  # not before all are entered: their records stand together
-            met = self._tell(each, begun, call + b"\0", alone=gathered.alone)
+        served = gathered.served
+        if not served:
+            return replace(ours, left=gathered.left)
+        # Not before all are entered is anybody told: their records stand together.
+        entered = [self._conclude(lines[s.series][1][s.ticket], s) for s in served]
+        answers = self._hypervisor.answer_all(crowd, served)
+        self._spinner.note(quick=2 * sum(answer.ready for answer in answers) >= len(answers))
+        for each, begun, answer in zip(served, entered, answers, strict=True):
+            if begun is None:
+                call = lines[each.series][0] + b"\0"
+                met = Met(here=True, alone=gathered.alone, data=call)
+            else:
+                met = self._tell(begun, answer, alone=gathered.alone)
             if each.client == client:
                 ours = met
             else:
                 self.clients[each.client](met)
-        return replace(ours, served=len(done), left=gathered.left)
+        return replace(ours, served=len(served), left=gathered.left)
 
     def create_together(
         self, requests: Sequence[CreateRequest], tell: Callable[[bytes], None] | None
@@ -224,7 +226,10 @@ class Express:
         self, rehearsals: list[Rehearsal], carried: list[Carried]
     ) -> list[Begun]:
         done = [
-            (outcome, self._conclude(rehearsal, outcome))
+            (
+                outcome,
+                self._conclude(rehearsal, outcome, outcome.heard * (outcome.stage is ANSWERED)),
+            )
             for rehearsal, outcome in zip(rehearsals, carried, strict=False)
         ]
         entered = [(outcome, begun) for outcome, begun in done if begun is not None]
@@ -235,7 +240,7 @@ class Express:
 
     # What is left to do
 
-    def _conclude(self, rehearsal: Rehearsal, outcome: Outcome) -> Begun | None:
+    def _conclude(self, rehearsal: Rehearsal, outcome: Outcome, ready: int = 0) -> Begun | None:
         """Enter a domain that there is now; None where its shell is spoilt.
 
         The engine may have written the records of more behind its own: nothing else is journalled before those are
@@ -245,21 +250,17 @@ class Express:
             self._rehearser.take_back(rehearsal, outcome)
             return None
         self.tickets.want()
-        return self._rehearser.enter(rehearsal, outcome)
+        return self._rehearser.enter(rehearsal, outcome, ready)
 
-    def _tell(
-        self, outcome: Attended | Served, begun: Begun | None, call: bytes, *, alone: bool
-    ) -> Met:
-        """Return what came of the call of somebody whose domain was entered, or could not be made."""
-        if begun is None:
-            return Met(here=True, alone=alone, data=call)
-        if outcome.stage is not ANSWERED:
+    def _tell(self, begun: Begun, answer: Answer, *, alone: bool) -> Met:
+        """Return what came of the call of somebody whose domain was entered."""
+        if not answer.ready:
             return Met(here=False, alone=alone, begun=begun)
-        self._note_ready(begun.domain, outcome)
-        return Met(here=False, alone=alone, unsent=outcome.unsent)
+        self._note_ready(begun.domain, answer)
+        return Met(here=False, alone=alone, unsent=answer.unsent)
 
-    def _note_ready(self, domain: LiveDomain, outcome: Outcome) -> None:
-        if outcome.exiting:
-            self._lifecycle.hear_control(domain, outcome.heard)
+    def _note_ready(self, domain: LiveDomain, said: Answer | Carried) -> None:
+        if said.exiting:
+            self._lifecycle.hear_control(domain, said.heard)
         else:
-            self._lifecycle.mark_ready(domain, outcome.heard)
+            self._lifecycle.mark_ready(domain, said.heard)

@@ -17,7 +17,7 @@ from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.stopwatch import Stopwatch
 from lightvm.daemon.understanding import Understood
 from lightvm.model import Created, Phases
-from lightvm.xen.express import SOME_DURATION, SOME_TIME, Form, Outcome, Stage, Ticket
+from lightvm.xen.express import SOME_DURATION, SOME_TIME, Form, Outcome, Ticket
 from lightvm.xen.hypervisor import Boot, Hypervisor
 
 log = structlog.get_logger()
@@ -148,8 +148,11 @@ class Rehearser:
             self._journal.commit(rehearsal.domain.record, outcome.journalled)
         self._creator.give_up(rehearsal.shell, rehearsal.pool)
 
-    def enter(self, rehearsal: Rehearsal, outcome: Outcome) -> Begun:
-        """Enter the domain that a shell has become into the tables; returns what `Creator.complete` goes on with."""
+    def enter(self, rehearsal: Rehearsal, outcome: Outcome, ready: int = 0) -> Begun:
+        """Enter the domain that a shell has become into the tables; returns what `Creator.complete` goes on with.
+
+        `ready` is since when its guest is, as far as that is known.
+        """
         domain, wish = rehearsal.domain, rehearsal.meant.wish
         self._pools.begin_request()
         self._pools.take(rehearsal.pool)
@@ -159,12 +162,6 @@ class Rehearser:
         self._journal.commit(domain.record, outcome.journalled)
         self._creator.enter(domain)
         self._pools.end_request()
-        watch = Stopwatch(
-            outcome.begun,
-            outcome.begun,
-            outcome.loaded,
-            outcome.asked,
-            outcome.running,
-            outcome.heard if outcome.stage is Stage.ANSWERED else 0,
-        )
+        begun = outcome.begun
+        watch = Stopwatch(begun, begun, outcome.loaded, outcome.asked, outcome.running, ready)
         return Begun(request=wish.request, domain=domain, source=POOL, watch=watch, watched=False)

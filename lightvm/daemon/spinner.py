@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lightvm.xen.express import Outcome
 from lightvm.xen.hypervisor import Handle, Hypervisor
 
 MOST_US = 5000
@@ -53,10 +52,6 @@ class Spinner:
         heard = self._hypervisor.spin_control(handle, self.microseconds)
         self.note(quick=heard > 0)
         return heard
-
-    def was_quick(self, outcome: Outcome) -> bool:
-        """Whether a guest that the engine has let run, and waited for, was ready within the moment."""
-        return outcome.heard - outcome.running <= self.microseconds * 1000
 
     def note(self, *, quick: bool) -> None:
         """Note whether a guest was ready within the moment."""

@@ -109,33 +109,41 @@ class Stage(IntEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a ticket, from `Stage.SPOILT` on; moments in nanoseconds of `time.perf_counter_ns`.
-
-    A guest that is ready (`Stage.ANSWERED`) may have said that it is `exiting`, too.
-    """
+    """What became of a ticket, from `Stage.SPOILT` on; moments in nanoseconds of `time.perf_counter_ns`."""
 
     stage: Stage
     journalled: int = 0
-    exiting: bool = False
     error: LightVMError | None = None
     begun: int = 0
     loaded: int = 0
     asked: int = 0
     running: int = 0
-    heard: int = 0
 
 
 class Attended(Outcome, frozen=True, kw_only=True):
     """What came of waiting for somebody; `alone` where nobody else has anything.
 
-    From `Stage.SPOILT` on `taken` says which offer was taken. Of the reply `unsent` could not be written yet. What was
-    said and is not carried out is in `data`, empty where the other side has gone, None where there is nothing such.
+    From `Stage.SPOILT` on `taken` says which offer was taken. What was said and is not carried out is in `data`, empty
+    where the other side has gone, None where there is nothing such.
     """
 
     alone: bool = False
     data: bytes | None = None
     taken: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest has said when it was looked at, that was `heard` in nanoseconds of `time.perf_counter_ns`.
+
+    Where it is ready its client was sent the reply, of which `unsent` could not be written yet. It may have said that
+    it is `exiting`, too. It was `late` where it was not ready within the moment.
+    """
+
+    ready: bool
+    exiting: bool = False
+    heard: int = 0
     unsent: bytes = b""
+    late: bool = False
 
 
 MOST_SERVED = 16
@@ -167,7 +175,7 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Served(Outcome, frozen=True, kw_only=True):
-    """One of a crowd, by its descriptor; a ticket of a series was taken, and of the reply `unsent` is still to be sent.
+    """One of a crowd, by its descriptor; a ticket of a series was taken.
 
     Where it is spoilt, its call was read, and is to be carried out all the same.
     """
@@ -175,7 +183,6 @@ class Served(Outcome, frozen=True, kw_only=True):
     client: int
     series: int
     ticket: int
-    unsent: bytes = b""
 
 
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,6 +208,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Carried(Outcome, frozen=True, kw_only=True):
-    """One of a batch; `reply` is filled in where it is ready (`Stage.ANSWERED`)."""
+    """One of a batch; `reply` is filled in where it is ready (`Stage.ANSWERED`).
 
+    Such a guest may have said that it is `exiting`, too.
+    """
+
+    exiting: bool = False
+    heard: int = 0
     reply: bytes = b""

@@ -6,7 +6,7 @@ import mmap
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -16,6 +16,7 @@ from lightvm.errors import LightVMError
 from lightvm.xen.express import (
     BLANKS,
     MOST_SERVED,
+    Answer,
     Attended,
     Batch,
     Carried,
@@ -35,7 +36,7 @@ _DURATION_WIDTH = 10
 
 
 def attend(hypervisor: Hypervisor, desk: Desk) -> Attended:
-    """Wait for one client, and carry out its create where that is on offer."""
+    """Wait for one client, and begin its create where that is on offer."""
     ready = desk.epoll.poll(desk.seconds)
     fds = [fd for fd, _ in ready]
     here = desk.peer.fileno() in fds
@@ -51,41 +52,61 @@ def attend(hypervisor: Hypervisor, desk: Desk) -> Attended:
     for taken, offer in enumerate(desk.offers):
         ticket = cast("Ticket", offer.ticket)
         if data == offer.call + b"\0" and _is_same_file(ticket):
-            return replace(_serve(hypervisor, desk, ticket, data, taken, alone), alone=alone)
+            outcome = _start(hypervisor, desk.journal, desk.end, desk.offset_ns, ticket)
+            said = data if outcome.stage is Stage.SPOILT else None
+            return Attended(alone=alone, data=said, taken=taken, **asdict(outcome))
     return Attended(stage=Stage.SAID, alone=alone, data=data)
 
 
+def answer(hypervisor: Hypervisor, desk: Desk, attended: Attended) -> Answer:
+    """Look at the guest of a create that was begun, and reply."""
+    ticket = cast("Ticket", desk.offers[attended.taken].ticket)
+    late = False
+    answer, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, attended)
+    if not answer.ready and attended.alone and desk.epoll.poll(desk.seconds, 1):
+        late = True
+        answer, reply = _look(hypervisor, 0, desk.offset_ns, ticket, attended)
+    if not answer.ready:
+        return answer
+    return replace(answer, late=late, unsent=reply[_send(desk.peer, reply) :])
+
+
 def serve(hypervisor: Hypervisor, crowd: Crowd) -> Gathered:
-    """Wait for anybody, and carry out the creates of all clients at rest that ask for what is on offer."""
+    """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer."""
     ready = [fd for fd, _ in crowd.epoll.poll(crowd.seconds, MOST_SERVED)]
     taken = [0] * len(crowd.series)
-    begun: list[tuple[int, int, int, Outcome]] = []
+    served: list[Served] = []
     end, here, fine = crowd.end, False, True
     for fd in ready:
         index = _find_series(crowd, fd, taken) if fine else None
         if index is not None:
             ticket = cast("Ticket", crowd.series[index].tickets[taken[index]])
             outcome = _start(hypervisor, crowd.journal, end, crowd.offset_ns, ticket)
-            begun.append((fd, index, taken[index], outcome))
+            served.append(Served(client=fd, series=index, ticket=taken[index], **asdict(outcome)))
             taken[index] += 1
             end += outcome.journalled
             fine = outcome.stage is not Stage.SPOILT
         elif fd == crowd.client:
             here = True
-    served, spin_us = [], crowd.spin_us
-    for fd, index, number, outcome in begun:
-        now, unsent = outcome, b""
-        if outcome.stage is Stage.RUNNING:
-            ticket = cast("Ticket", crowd.series[index].tickets[number])
-            now, reply = _look(hypervisor, spin_us, crowd.offset_ns, ticket, outcome)
-            if now.stage is Stage.ANSWERED:
-                with _borrowed(fd) as peer:
-                    unsent = reply[_send(peer, reply) :]
-            else:
-                spin_us = 0
-        served.append(Served(client=fd, series=index, ticket=number, unsent=unsent, **asdict(now)))
     alone, left = ready in ([], [crowd.client]), len(ready) > len(served) + here
     return Gathered(served=served, here=here, alone=alone, left=left)
+
+
+def answer_all(hypervisor: Hypervisor, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
+    """Look at the guests of the creates that were begun, and reply to those that are ready."""
+    answers, spin_us = [], crowd.spin_us
+    for each in served:
+        answer = Answer(ready=False)
+        if each.stage is Stage.RUNNING:
+            ticket = cast("Ticket", crowd.series[each.series].tickets[each.ticket])
+            answer, reply = _look(hypervisor, spin_us, crowd.offset_ns, ticket, each)
+            if answer.ready:
+                with _borrowed(each.client) as peer:
+                    answer = replace(answer, unsent=reply[_send(peer, reply) :])
+            else:
+                spin_us = 0
+        answers.append(answer)
+    return answers
 
 
 @contextmanager
@@ -139,28 +160,17 @@ def carry_out(hypervisor: Hypervisor, batch: Batch) -> list[Carried]:
     carried = []
     spin_us = batch.spin_us
     for ticket, outcome in zip(tickets, begun, strict=False):
-        now, reply = outcome, b""
+        answer, reply = Answer(ready=False), b""
         if outcome.stage is Stage.RUNNING:
-            now, reply = _look(hypervisor, spin_us, batch.offset_ns, ticket, outcome)
-            if now.stage is Stage.RUNNING:
+            answer, reply = _look(hypervisor, spin_us, batch.offset_ns, ticket, outcome)
+            if answer.ready:
+                outcome = replace(outcome, stage=Stage.ANSWERED)
+            else:
                 spin_us = 0
-        carried.append(Carried(reply=reply, **asdict(now)))
+        carried.append(
+            Carried(reply=reply, exiting=answer.exiting, heard=answer.heard, **asdict(outcome))
+        )
     return carried
-
-
-def _serve(
-    hypervisor: Hypervisor, desk: Desk, ticket: Ticket, data: bytes, taken: int, alone: bool
-) -> Attended:
-    outcome = _start(hypervisor, desk.journal, desk.end, desk.offset_ns, ticket)
-    unsent = b""
-    if outcome.stage is Stage.RUNNING:
-        outcome, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, outcome)
-        if outcome.stage is Stage.RUNNING and alone and desk.epoll.poll(desk.seconds, 1):
-            outcome, reply = _look(hypervisor, 0, desk.offset_ns, ticket, outcome)
-        if outcome.stage is Stage.ANSWERED:
-            unsent = reply[_send(desk.peer, reply) :]
-    said = data if outcome.stage is Stage.SPOILT else None
-    return Attended(data=said, taken=taken, unsent=unsent, **asdict(outcome))
 
 
 def _start(
@@ -188,11 +198,11 @@ def _start(
 
 def _look(
     hypervisor: Hypervisor, spin_us: int, offset_ns: int, ticket: Ticket, outcome: Outcome
-) -> tuple[Outcome, bytes]:
+) -> tuple[Answer, bytes]:
     heard = hypervisor.spin_control(ticket.handle, spin_us)
     control = hypervisor.read_control(ticket.handle) if heard else None
     if control is None or control.ready != 1:
-        return replace(outcome, heard=heard or time.perf_counter_ns()), b""
+        return Answer(ready=False, heard=heard or time.perf_counter_ns()), b""
     reply = fill(
         ticket.reply,
         created=outcome.loaded + offset_ns,
@@ -203,8 +213,7 @@ def _look(
         ready_us=heard - outcome.running,
         total_us=heard - outcome.begun,
     )
-    exiting = control.exiting != 0
-    return replace(outcome, stage=Stage.ANSWERED, exiting=exiting, heard=heard), reply
+    return Answer(ready=True, exiting=control.exiting != 0, heard=heard), reply
 
 
 def _send(peer: socket.socket, reply: bytes) -> int:

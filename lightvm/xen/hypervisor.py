@@ -22,7 +22,17 @@ from lightvm.model import ExitReason, Mode, Power
 from lightvm.xen.image import Image, Segment
 
 if TYPE_CHECKING:
-    from lightvm.xen.express import Attended, Batch, Carried, Crowd, Desk, Gathered, Ticket
+    from lightvm.xen.express import (
+        Answer,
+        Attended,
+        Batch,
+        Carried,
+        Crowd,
+        Desk,
+        Gathered,
+        Served,
+        Ticket,
+    )
 
 FIRST_WINDOW_KIB = 256
 """Window of the first shells of a flavor; pools widen it when larger images come (`lightvm.daemon.shells`)."""
@@ -349,18 +359,30 @@ class Hypervisor(Protocol):
         ...
 
     def attend(self, desk: Desk) -> Attended:
-        """Wait for one client, and carry out its create where that is on offer.
+        """Wait for one client, and begin its create where that is on offer.
 
-        Fast, as long as the desk's `seconds` are few: the event loop stands still meanwhile. What failed is in the
-        result; raises `OSError` where the client's connection is broken.
+        `answer` is to follow where that runs (`Stage.RUNNING`). Fast, as long as the desk's `seconds` are few: the
+        event loop stands still meanwhile. What failed is in the result; raises `OSError` where the client's connection
+        is broken.
         """
         ...
 
-    def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and carry out the creates of all clients at rest that ask for what is on offer.
+    def answer(self, desk: Desk, attended: Attended) -> Answer:
+        """Look at the guest of the create that was begun just now, and reply. Fast in the same sense as `attend`."""
+        ...
 
-        They are begun one after the other, up to the first that fails; their guests are looked at when all have begun.
-        Whoever says anything else is not read. Fast in the same sense as `attend`.
+    def serve(self, crowd: Crowd) -> Gathered:
+        """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer.
+
+        They are begun one after the other, up to the first that fails; `answer_all` is to follow. Whoever says anything
+        else is not read. Fast in the same sense as `attend`.
+        """
+        ...
+
+    def answer_all(self, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
+        """Look at the guests of the creates that were begun just now, and reply; of one that failed nothing is known.
+
+        Returns as many as were served, in that order. Fast in the same sense as `attend`.
         """
         ...
 

@@ -144,12 +144,12 @@ uint32_t lvm_carry_out(const struct lvm_batch *batch)
 }
 
 /* A guest that is not quick is heard through its event, where nobody else wants something. */
-static bool wait_for(const struct lvm_desk *desk, const struct lvm_ticket *ticket,
-                     struct lvm_outcome *outcome)
+static bool wait_for(struct lvm_desk *desk, const struct lvm_ticket *ticket)
 {
     struct epoll_event event;
+    desk->late = 1;
     return desk->alone && epoll_wait(desk->epoll, &event, 1, desk->wait_ms) > 0
-           && look(ticket, 0, desk->offset_ns, outcome);
+           && look(ticket, 0, desk->offset_ns, &desk->outcome);
 }
 
 /* Returns how many bytes of the reply were written, or -errno. */
@@ -157,20 +157,6 @@ static int32_t send_reply(int32_t client, const struct lvm_ticket *ticket)
 {
     ssize_t n = send(client, ticket->reply.data, ticket->reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
     return n < 0 ? -errno : (int32_t)n;
-}
-
-static void serve(struct lvm_desk *desk, const struct lvm_ticket *ticket)
-{
-    struct lvm_outcome *outcome = &desk->outcome;
-    if (!start(ticket, desk->journal, desk->offset_ns, outcome)
-        || !(look(ticket, desk->spin_us, desk->offset_ns, outcome)
-             || wait_for(desk, ticket, outcome))) {
-        return;
-    }
-    desk->sent = send_reply(desk->client, ticket);
-    if (desk->alone) {
-        sched_yield(); /* what is left to do has time; the client waits for nothing more */
-    }
 }
 
 int lvm_attend(struct lvm_desk *desk)
@@ -194,7 +180,20 @@ int lvm_attend(struct lvm_desk *desk)
     if (desk->taken == desk->nr_offers) {
         return LVM_SAID;
     }
-    serve(desk, desk->offers[desk->taken].ticket);
+    start(desk->offers[desk->taken].ticket, desk->journal, desk->offset_ns, &desk->outcome);
+    return desk->outcome.stage;
+}
+
+int lvm_answer(struct lvm_desk *desk)
+{
+    const struct lvm_ticket *ticket = desk->offers[desk->taken].ticket;
+    desk->late = 0;
+    if (look(ticket, desk->spin_us, desk->offset_ns, &desk->outcome) || wait_for(desk, ticket)) {
+        desk->sent = send_reply(desk->client, ticket);
+        if (desk->alone) {
+            sched_yield(); /* what is left to do has time; the client waits for nothing more */
+        }
+    }
     return desk->outcome.stage;
 }
 
@@ -244,7 +243,7 @@ static bool begin(struct service *service, int32_t client, uint32_t series)
 }
 
 /* Reply to those whose guests are ready, each of which is waited for until one is late. */
-static void answer_all(struct lvm_crowd *crowd, uint32_t spin_us)
+static void answer_ready(struct lvm_crowd *crowd, uint32_t spin_us)
 {
     for (uint32_t i = 0; i < crowd->nr_served; i++) {
         struct lvm_served *served = &crowd->served[i];
@@ -278,8 +277,12 @@ uint32_t lvm_serve(struct lvm_crowd *crowd)
             crowd->client_here = 1;
         }
     }
-    /* One that is late has kept all others long enough; they are looked at, and then all that are late once more. */
-    answer_all(crowd, crowd->spin_us);
-    answer_all(crowd, 0);
     return crowd->nr_served;
+}
+
+void lvm_answer_all(struct lvm_crowd *crowd)
+{
+    /* One that is late has kept all others long enough; they are looked at, and then all that are late once more. */
+    answer_ready(crowd, crowd->spin_us);
+    answer_ready(crowd, 0);
 }

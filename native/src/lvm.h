@@ -279,6 +279,7 @@ struct lvm_desk {
     int32_t received;           /* bytes in `buffer`, 0 where the client has gone, or -errno */
     uint32_t taken;             /* from LVM_SPOILT on: which offer */
     int32_t sent;               /* LVM_ANSWERED: so many bytes of the reply, or -errno */
+    uint32_t late;              /* LVM_ANSWERED: whether it was not ready within `spin_us` */
     struct lvm_outcome outcome; /* from LVM_SPOILT on */
 };
 
@@ -290,10 +291,16 @@ struct lvm_desk {
 #define LVM_ANSWERED 5 /* its domain is ready, the reply was written */
 
 /*
- * Wait for one client, at most `wait_ms`, and where it asks for what is on offer, do that: load, journal, unpause, look,
- * reply. Returns LVM_NOBODY to LVM_ANSWERED. Owner thread.
+ * Wait for one client, at most `wait_ms`, and where it asks for what is on offer, begin that: load, journal, unpause.
+ * Returns LVM_NOBODY to LVM_RUNNING. Owner thread.
  */
 int lvm_attend(struct lvm_desk *desk);
+
+/*
+ * After LVM_RUNNING, with all as lvm_attend has left it: look at the guest, and reply. Whoever has something to do that
+ * needs no more than a guest's boot does it in between. Returns LVM_RUNNING or LVM_ANSWERED. Owner thread.
+ */
+int lvm_answer(struct lvm_desk *desk);
 
 /* The words of a call without its NUL, and tickets for those who say them, in the order in which they are to be taken. */
 struct lvm_series {
@@ -335,10 +342,13 @@ struct lvm_crowd {
 
 /*
  * Wait for anybody, at most `wait_ms`, and do for all clients at rest what lvm_attend does for one: load, journal and
- * unpause what they ask for, up to the first that fails, and only then look at the guests and reply. Whoever says anything
- * else is not read. Returns nr_served. Owner thread.
+ * unpause what they ask for, up to the first that fails. Whoever says anything else is not read. Returns nr_served. Owner
+ * thread.
  */
 uint32_t lvm_serve(struct lvm_crowd *crowd);
+
+/* After lvm_serve, with all as that has left it: look at the guests, and reply. Owner thread. */
+void lvm_answer_all(struct lvm_crowd *crowd);
 
 /* Tickets of one image, for somebody who wants several domains. */
 struct lvm_batch {

@@ -54,6 +54,7 @@ struct scene {
 static void set(struct scene *scene)
 {
     struct stat status;
+    spun = 0;
     loads = unpauses = load_fails = unpause_fails = 0;
     quick = 1;
     late = spins = 0;

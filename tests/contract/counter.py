@@ -9,10 +9,14 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from msgspec.structs import asdict, replace
 
 from lightvm.xen.express import (
     SOME_DURATION,
     SOME_TIME,
+    Answer,
     Attended,
     Batch,
     Carried,
@@ -22,6 +26,8 @@ from lightvm.xen.express import (
     Gathered,
     Offer,
     Series,
+    Served,
+    Stage,
     Ticket,
 )
 from lightvm.xen.hypervisor import Handle
@@ -46,6 +52,40 @@ REPLY = json.dumps(
     },
     separators=(",", ":"),
 ).encode()
+
+
+class Dealt(Attended, frozen=True, kw_only=True):
+    """What came of one client, its answer included."""
+
+    ready: bool = False
+    exiting: bool = False
+    heard: int = 0
+    unsent: bytes = b""
+    late: bool = False
+
+
+class OneDealt(Served, frozen=True, kw_only=True):
+    """The same of one of a crowd."""
+
+    ready: bool = False
+    exiting: bool = False
+    heard: int = 0
+    unsent: bytes = b""
+    late: bool = False
+
+
+class CrowdDealt(Gathered, frozen=True, kw_only=True):
+    """The same of a crowd."""
+
+    served: Sequence[OneDealt]
+
+
+D = TypeVar("D", Dealt, OneDealt)
+
+
+def _join(dealt: D, answer: Answer) -> D:
+    stage = Stage.ANSWERED if answer.ready else dealt.stage
+    return replace(dealt, stage=stage, **asdict(answer))
 
 
 class Counter:
@@ -98,38 +138,50 @@ class Counter:
             )
         )
 
-    def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Attended:
-        """Wait for the client a moment."""
-        return self._rig.hypervisor.attend(
-            Desk(
-                epoll=self.epoll,
-                peer=self.peer,
-                seconds=0.01,
-                spin_us=spin_us,
-                offset_ns=time.time_ns() - time.perf_counter_ns(),
-                journal=self.journal,
-                end=END,
-                offers=offers,
-            )
+    def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Dealt:
+        """Wait for the client a moment, and answer it."""
+        desk = Desk(
+            epoll=self.epoll,
+            peer=self.peer,
+            seconds=0.01,
+            spin_us=spin_us,
+            offset_ns=time.time_ns() - time.perf_counter_ns(),
+            journal=self.journal,
+            end=END,
+            offers=offers,
         )
+        attended = self._rig.hypervisor.attend(desk)
+        dealt = Dealt(**asdict(attended))
+        if attended.stage is not Stage.RUNNING:
+            return dealt
+        return _join(dealt, self._rig.hypervisor.answer(desk, attended))
 
-    def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> Gathered:
-        """Serve all who are at rest, with tickets for the one call or the other."""
+    def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> CrowdDealt:
+        """Serve all who are at rest, with tickets for the one call or the other, and answer them."""
         by_call: dict[bytes, list[object]] = {}
         for offer in offers:
             by_call.setdefault(offer.call, []).append(offer.ticket)
-        return self._rig.hypervisor.serve(
-            Crowd(
-                epoll=self.epoll,
-                client=self.peer.fileno(),
-                resting=self.resting,
-                seconds=0.01,
-                spin_us=spin_us,
-                offset_ns=time.time_ns() - time.perf_counter_ns(),
-                journal=self.journal,
-                end=END,
-                series=[Series(call, tickets) for call, tickets in by_call.items()],
-            )
+        crowd = Crowd(
+            epoll=self.epoll,
+            client=self.peer.fileno(),
+            resting=self.resting,
+            seconds=0.01,
+            spin_us=spin_us,
+            offset_ns=time.time_ns() - time.perf_counter_ns(),
+            journal=self.journal,
+            end=END,
+            series=[Series(call, tickets) for call, tickets in by_call.items()],
+        )
+        gathered = self._rig.hypervisor.serve(crowd)
+        answers = self._rig.hypervisor.answer_all(crowd, gathered.served)
+        return CrowdDealt(
+            served=[
+                _join(OneDealt(**asdict(served)), answer)
+                for served, answer in zip(gathered.served, answers, strict=True)
+            ],
+            here=gathered.here,
+            alone=gathered.alone,
+            left=gathered.left,
         )
 
     def join(self, number: int) -> Sequence[socket.socket]:

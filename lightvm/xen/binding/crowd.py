@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from lightvm.xen._native import ffi, lib
-from lightvm.xen.binding.tickets import Issued, describe_outcome
-from lightvm.xen.express import MOST_SERVED, Crowd, Gathered, Series, Served, Stage
+from lightvm.xen.binding.tickets import Issued, describe_answer, describe_outcome
+from lightvm.xen.express import MOST_SERVED, Answer, Crowd, Gathered, Series, Served
 
 _HEARD_BYTES = 65536
 
@@ -31,15 +31,16 @@ class NativeCrowd:
         native.buffer, native.buffer_size = self._heard, _HEARD_BYTES
         self._results = ffi.buffer(ffi.addressof(native, "nr_ready"), _RESULTS.size)
         self._served = ffi.buffer(native.served)
+        self._alive: list[Any] = []
 
     def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and carry out the creates of all clients that ask for what is on offer."""
+        """Wait for anybody, and begin the creates of all clients that ask for what is on offer."""
         native = self._native
         assert len(crowd.series) <= MOST_SERVED, "the engine has no room for more"
         native.epoll, native.client = crowd.epoll.fileno(), crowd.client
         native.wait_ms = -int(-1000 * crowd.seconds // 1)
         native.spin_us, native.offset_ns = crowd.spin_us, crowd.offset_ns
-        series, alive = _describe_series(crowd.series)
+        series, self._alive = _describe_series(crowd.series)
         native.series, native.nr_series = series, len(crowd.series)
         resting = ffi.from_buffer("uint8_t[]", crowd.resting)
         native.resting, native.nr_resting = resting, len(resting)
@@ -48,27 +49,34 @@ class NativeCrowd:
         lib.lvm_serve(native)
         ffi.release(journal)
         ffi.release(resting)
-        del alive
         ready, here, count = _RESULTS.unpack(self._results)
-        served = [self._describe(index, crowd) for index in range(count)]
+        served = [self._describe(index) for index in range(count)]
         ours = here + sum(each.client == crowd.client for each in served)
         left = ready > len(served) + here
         return Gathered(served=served, here=here != 0, alone=ready == ours, left=left)
 
-    def _describe(self, index: int, crowd: Crowd) -> Served:
-        values = _SERVED.unpack_from(self._served, index * _SERVED.size)
-        client, series, ticket, sent = values[:4]
-        outcome = describe_outcome(values[4:])
-        unsent = b""
-        if outcome["stage"] is Stage.ANSWERED:
-            unsent = cast("Issued", crowd.series[series].tickets[ticket]).unsent(sent)
-        return Served(client=client, series=series, ticket=ticket, unsent=unsent, **outcome)
+    def _describe(self, index: int) -> Served:
+        client, series, ticket, _, *values = self._values(index)
+        return Served(client=client, series=series, ticket=ticket, **describe_outcome(values))
+
+    def _values(self, index: int) -> tuple[int, ...]:
+        return _SERVED.unpack_from(self._served, index * _SERVED.size)
+
+    def answer_all(self, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
+        """Look at the guests of the creates that were begun, and reply to those that are ready."""
+        lib.lvm_answer_all(self._native)
+        answers = []
+        for index, each in enumerate(served):
+            _, _, _, sent, *values = self._values(index)
+            issued = cast("Issued", crowd.series[each.series].tickets[each.ticket])
+            answers.append(describe_answer(values, issued, sent))
+        return answers
 
 
 def _describe_series(series: Sequence[Series]) -> tuple[Any, list[Any]]:
     """Describe series to the engine; returns what has to live as long, too."""
     native = ffi.new("struct lvm_series[]", len(series))
-    alive = []
+    alive = [native]
     for slot, one in zip(native, series, strict=True):
         call = ffi.from_buffer("uint8_t[]", one.call)
         issued = [cast("Issued", ticket).native for ticket in one.tickets]

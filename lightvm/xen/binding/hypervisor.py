@@ -15,7 +15,17 @@ from lightvm.xen.binding import tickets
 from lightvm.xen.binding.crowd import NativeCrowd
 from lightvm.xen.binding.failures import check, unsupported
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
-from lightvm.xen.express import Attended, Batch, Carried, Crowd, Desk, Gathered, Ticket
+from lightvm.xen.express import (
+    Answer,
+    Attended,
+    Batch,
+    Carried,
+    Crowd,
+    Desk,
+    Gathered,
+    Served,
+    Ticket,
+)
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
@@ -301,12 +311,20 @@ class XenHypervisor:
         return tickets.issue(ticket, _pointer(ticket.handle), boot, alive)
 
     def attend(self, desk: Desk) -> Attended:
-        """Wait for one client, and carry out its create where that is on offer."""
+        """Wait for one client, and begin its create where that is on offer."""
         return self._desk.attend(desk)
 
+    def answer(self, desk: Desk, attended: Attended) -> Answer:
+        """Look at the guest of a create that was begun, and reply."""
+        return self._desk.answer(desk, attended)
+
     def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and carry out the creates of all clients that ask for what is on offer."""
+        """Wait for anybody, and begin the creates of all clients that ask for what is on offer."""
         return self._crowd.serve(crowd)
+
+    def answer_all(self, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
+        """Look at the guests of the creates that were begun, and reply to those that are ready."""
+        return self._crowd.answer_all(crowd, served)
 
     def carry_out(self, batch: Batch) -> list[Carried]:
         """Carry out several creates, up to the first that fails."""

@@ -10,21 +10,32 @@ from typing import Any, NamedTuple, cast
 
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.binding.failures import failure
-from lightvm.xen.express import BLANKS, Attended, Batch, Carried, Desk, Form, Offer, Stage, Ticket
+from lightvm.xen.express import (
+    BLANKS,
+    Answer,
+    Attended,
+    Batch,
+    Carried,
+    Desk,
+    Form,
+    Offer,
+    Stage,
+    Ticket,
+)
 
 _MOST_OFFERS = 8
 _HEARD_BYTES = 65536
 
 # An attribute of a struct of C's costs as much as a small call: results are read all at once, and what seldom changes
 # is written when it does.
-_RESULTS = struct.Struct("@IIiIi")
-"""`struct lvm_desk` from `client_here` on: that, alone, received, taken, sent."""
+_RESULTS = struct.Struct("@IIiIiI")
+"""`struct lvm_desk` from `client_here` on: that, alone, received, taken, sent, late."""
 
 _OUTCOME = struct.Struct("@iiII5q")
 """`struct lvm_outcome`."""
 
 assert _OUTCOME.size == ffi.sizeof("struct lvm_outcome")
-assert ffi.offsetof("struct lvm_desk", "sent") + ffi.sizeof("int32_t") == (
+assert ffi.offsetof("struct lvm_desk", "late") + ffi.sizeof("uint32_t") == (
     ffi.offsetof("struct lvm_desk", "client_here") + _RESULTS.size
 )
 
@@ -63,7 +74,7 @@ class NativeDesk:
         self._settings: tuple[object, ...] = ()
 
     def attend(self, desk: Desk) -> Attended:
-        """Wait for one client, and carry out its create where that is on offer."""
+        """Wait for one client, and begin its create where that is on offer."""
         native = self._native
         settings = (desk.epoll, desk.peer, desk.seconds, desk.spin_us, desk.offset_ns)
         if settings != self._settings:
@@ -78,7 +89,14 @@ class NativeDesk:
         ffi.release(journal)
         if stage <= Stage.OTHERS:
             return Attended(stage=stage, alone=stage is Stage.NOBODY)
-        return self._describe(stage, desk)
+        return self._describe(stage)
+
+    def answer(self, desk: Desk, attended: Attended) -> Answer:
+        """Look at the guest of a create that was begun, and reply."""
+        lib.lvm_answer(self._native)
+        *_, sent, late = _RESULTS.unpack(self._results)
+        issued: Any = desk.offers[attended.taken].ticket
+        return describe_answer(_OUTCOME.unpack(self._outcome), issued, sent, late=late != 0)
 
     def _put_on_offer(self, offers: Sequence[Offer]) -> None:
         calls, count = self._calls, 0
@@ -92,39 +110,44 @@ class NativeDesk:
             count += 1
         self._native.nr_offers = count
 
-    def _describe(self, stage: Stage, desk: Desk) -> Attended:
-        _, alone, received, taken, sent = _RESULTS.unpack(self._results)
+    def _describe(self, stage: Stage) -> Attended:
+        _, alone, received, taken, _, _ = _RESULTS.unpack(self._results)
         if received == -errno.EAGAIN:
             return Attended(stage=Stage.NOBODY, alone=alone != 0)
         if received < 0:
             raise OSError(-received, os.strerror(-received))
+        data = None if stage is Stage.RUNNING else bytes(self._heard_view[0:received])
         if stage is Stage.SAID:
-            return Attended(stage=stage, alone=alone != 0, data=bytes(self._heard_view[0:received]))
+            return Attended(stage=stage, alone=alone != 0, data=data)
         outcome = describe_outcome(_OUTCOME.unpack(self._outcome))
-        unsent, data = b"", None
-        if stage is Stage.ANSWERED:
-            issued: Any = desk.offers[taken].ticket
-            unsent = issued.unsent(sent)
-        elif stage is Stage.SPOILT:
-            data = bytes(self._heard_view[0:received])
-        return Attended(alone=alone != 0, data=data, taken=taken, unsent=unsent, **outcome)
+        return Attended(alone=alone != 0, data=data, taken=taken, **outcome)
 
 
-def describe_outcome(values: tuple[int, ...]) -> dict[str, Any]:
+def describe_outcome(values: Sequence[int]) -> dict[str, Any]:
     """Return the fields of an `Outcome`, of those of `struct lvm_outcome`."""
-    number, error, journalled, exiting, begun, loaded, asked, running, heard = values
+    number, error, journalled, _, begun, loaded, asked, running, _ = values
     stage = _STAGES[number]
     return {
         "stage": stage,
         "journalled": journalled,
-        "exiting": exiting != 0,
         "error": failure(error) if stage is Stage.SPOILT else None,
         "begun": begun,
         "loaded": loaded,
         "asked": asked,
         "running": running,
-        "heard": heard,
     }
+
+
+def describe_answer(
+    values: Sequence[int], issued: Issued, sent: int, *, late: bool = False
+) -> Answer:
+    """Return what came of a look at a guest, of the fields of `struct lvm_outcome`."""
+    number, _, _, exiting, *_, heard = values
+    if number != lib.LVM_ANSWERED:
+        return Answer(ready=False, heard=heard)
+    return Answer(
+        ready=True, exiting=exiting != 0, heard=heard, unsent=issued.unsent(sent), late=late
+    )
 
 
 def issue(ticket: Ticket, domain: Any, boot: Any, alive: Any) -> object:
@@ -159,10 +182,11 @@ def carry_out(batch: Batch) -> list[Carried]:
 
 def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
     outcome = describe_outcome(values)
+    _, _, _, exiting, *_, heard = values
     reply = b""
     if outcome["stage"] is Stage.ANSWERED:
         reply = bytes(ffi.buffer(ticket.reply.data, ticket.reply.size))
-    return Carried(reply=reply, **outcome)
+    return Carried(exiting=exiting != 0, heard=heard, reply=reply, **outcome)
 
 
 def _fill_form(native: Any, form: Form) -> Any:

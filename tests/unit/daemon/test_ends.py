@@ -188,7 +188,7 @@ async def test_a_domain_can_be_destroyed_by_two_at_once(lvm: InMemory, client: C
     async with trio.open_nursery() as nursery:
         for _ in range(3):
             nursery.start_soon(lambda: client.destroy("web", missing_ok=True))
-    assert len(lvm.hypervisor.domains) == lvm.service.pools.count()
+    await until(lambda: len(lvm.hypervisor.domains) == lvm.service.pools.count())
     assert await client.list(all=True) == ()
 
 

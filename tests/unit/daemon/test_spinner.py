@@ -6,7 +6,6 @@ import pytest
 
 from lightvm.daemon.spinner import Spinner, fit_spin
 from lightvm.testing import FakeHypervisor
-from lightvm.xen.express import Outcome, Stage
 from lightvm.xen.hypervisor import Handle
 
 
@@ -77,11 +76,3 @@ def test_on_a_slow_machine_a_look_is_longer(configured: int, moment: float, fits
 
 def test_with_one_processor_nobody_looks() -> None:
     assert fit_spin(1000, 0.001, 1) == 0
-
-
-@pytest.mark.parametrize(("took_us", "quick"), [(500, True), (501, False)])
-def test_a_guest_that_the_engine_has_waited_for_was_quick_within_the_moment(
-    took_us: int, quick: bool
-) -> None:
-    outcome = Outcome(stage=Stage.ANSWERED, running=7, heard=7 + took_us * 1000)
-    assert Spinner(Guests(), 500).was_quick(outcome) is quick
