@@ -46,9 +46,14 @@ COMMANDS = {"lvm": 3, "lightvm": 1}
 POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
 
 
+Taken = list[tuple[str, str, list[float]]]
+"""Contender, metric, and values in ms: written down when a round is over, since writing is work for dom0, too."""
+
+
 def measure(record: Record) -> None:
     """Measure all of it."""
     warm, rounds, many = record.pick(small=(60, 2, 20), paper=(60, 5, 100))
+    rounds += 1
     shells = warm + rounds * (EACH + sum(COMMANDS.values())) + BATCHES * (FEW + many) + SPARE
     plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
     with open_daemon(plain, net) as daemon:
@@ -57,53 +62,64 @@ def measure(record: Record) -> None:
         warm_up(daemon.client, warm)
         warm_up(daemon.client, warm, vif=True)
         for number in range(rounds):
-            run_round(record, daemon, swapped=bool(number % 2))
-        record.say("creates are done")
+            taken = run_round(daemon, swapped=bool(number % 2))
+            if number:  # an emulator is slow at what it does for the first time
+                for contender, metric, values in taken:
+                    record.add(contender, metric, *values)
+            record.say(f"round {number} of {rounds - 1}" if number else "warm")
         time_many(record, daemon, many)
         time_first_answers(record, daemon, record.pick(small=3, paper=10))
         time_cold(record, daemon, record.pick(small=3, paper=10))
         time_others(record, daemon, record.pick(small=2, paper=5))
 
 
-def run_round(record: Record, daemon: Daemon, *, swapped: bool) -> None:
+def run_round(daemon: Daemon, *, swapped: bool) -> Taken:
     """Time processes, creates without and with a vif, and ends, in turn.
 
     One kind of create after the other, which comes first alternates: a vif leaves work to the background, which is not
     to be paid for by a create without.
     """
     client = daemon.client
-    record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE))
-    record.add(f"{YARDSTICK}, static", "create", *spawn(SPAWNED, compile_program("resident")))
-    record.add(f"{YARDSTICK}, fixed addresses", "create", *spawn(SPAWNED, TRUE, fixed=True))
+    taken: Taken = [
+        (YARDSTICK, "create", spawn(SPAWNED, TRUE)),
+        (f"{YARDSTICK}, static", "create", spawn(SPAWNED, compile_program("resident"))),
+        (f"{YARDSTICK}, fixed addresses", "create", spawn(SPAWNED, TRUE, fixed=True)),
+    ]
     made: dict[str, list[str]] = {}
     kinds = ((POOLED, None), (POOLED_VIF, NET))
     for contender, nets in reversed(kinds) if swapped else kinds:
-        for _ in range(EACH):
-            created, took = create_timed(client, nets=nets)
-            record.add(contender, "create", took)
-            made.setdefault(contender, []).append(created.domain.uuid)
+        settle_host()
+        created = [create_timed(client, nets=nets) for _ in range(EACH)]
+        taken.append((contender, "create", [ms for _, ms in created]))
+        made[contender] = [one.domain.uuid for one, _ in created]
         time.sleep(QUIET_SECONDS)
     for contender, uuids in made.items():
-        time_ends(record, client, contender, uuids)
+        taken += time_ends(client, contender, uuids)
     for command, times in COMMANDS.items():
         line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
-        record.add(f"{command} create", "create", *spawn(times, *line))
-    record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE))
+        taken.append((f"{command} create", "create", spawn(times, *line)))
+    taken.append((YARDSTICK, "create", spawn(SPAWNED, TRUE)))
     daemon.clear()
+    return taken
 
 
-def time_ends(record: Record, client: Client, contender: str, uuids: list[str]) -> None:
+def time_ends(client: Client, contender: str, uuids: list[str]) -> Taken:
     """Time ends: one right after the other like the creates, then until all is given back, then after a pause."""
     together, rest = uuids[:TOGETHER], uuids[TOGETHER:]
-    for uuid in together:
-        record.add(contender, "destroy", timed(client.destroy, uuid))
+    ends = [timed(client.destroy, uuid) for uuid in together]
     time.sleep(QUIET_SECONDS)
-    for whole, paused in zip(rest[:FEW], rest[FEW : 2 * FEW], strict=True):
-        record.add(contender, "destroy, all", timed(client.destroy, whole, wait=True))
+    all_of_it, paused = [], []
+    for one, other in zip(rest[:FEW], rest[FEW : 2 * FEW], strict=True):
+        all_of_it.append(timed(client.destroy, one, wait=True))
         time.sleep(SETTLE_SECONDS)
-        record.add(contender, "destroy after a pause", timed(client.destroy, paused))
+        paused.append(timed(client.destroy, other))
         time.sleep(SETTLE_SECONDS)
     time.sleep(QUIET_SECONDS)
+    return [
+        (contender, "destroy", ends),
+        (contender, "destroy, all", all_of_it),
+        (contender, "destroy after a pause", paused),
+    ]
 
 
 def time_many(record: Record, daemon: Daemon, many: int) -> None:
