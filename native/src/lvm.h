@@ -362,9 +362,11 @@ struct lvm_batch {
 
 /*
  * Carry the tickets out: load, journal and unpause one after the other, up to the first that fails, and only then look
- * at their guests. The replies of those that are ready (LVM_ANSWERED) are filled in; nothing is sent. Returns how many
- * were begun; none where the image is another file by now. Owner thread.
+ * at their guests; where there are LVM_MANY or more, after the event of the last of them, or so many times `spin_us`. The
+ * replies of those that are ready (LVM_ANSWERED) are filled in; nothing is sent. Returns how many were begun; none where
+ * the image is another file by now. Owner thread.
  */
+#define LVM_MANY 8
 uint32_t lvm_carry_out(const struct lvm_batch *batch);
 
 #endif

@@ -6,6 +6,7 @@
 #include "../src/express.c"
 
 static int loads, unpauses, load_fails, unpause_fails, quick = 1, late, spins, event_to_come = -1;
+static int events_fd = -1; /* as poll has it: nobody */
 static uint32_t spun;
 static struct lvm_xen xen;
 
@@ -36,12 +37,18 @@ int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
     return said;
 }
 
+int lvm_events_fd(const struct lvm_xen *of)
+{
+    CHECK(of == &xen);
+    return events_fd;
+}
+
 static _Alignas(4096) uint8_t special[LVM_SPECIAL_PAGES * LVM_PAGE_SIZE];
 static char path[] = "/tmp/lvm-express-XXXXXX"; /* for mkstemp; removed at the end */
 static uint8_t record[] = "{\"created\":..........0.123456}\n";
 static uint8_t reply[] = "{\"created\":1111111111.111111,\"total_us\":1111111111}";
 static const char call[] = "create";
-static uint8_t heard[64], journal[128];
+static uint8_t heard[64], journal[512];
 
 struct scene {
     int ends[2];

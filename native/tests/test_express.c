@@ -148,6 +148,46 @@ static void several_are_carried_out_up_to_the_first_that_fails(void)
     strike(&scene);
 }
 
+static void whoever_waits_for_many_sleeps_until_the_last_has_an_event(void)
+{
+    struct scene scene;
+    int event[2];
+    set(&scene);
+    CHECK(pipe(event) == 0);
+    events_fd = event[0];
+    const struct lvm_ticket *tickets[LVM_MANY];
+    struct lvm_outcome outcomes[LVM_MANY];
+    for (uint32_t i = 0; i < LVM_MANY; i++) {
+        tickets[i] = &scene.ticket;
+    }
+    struct lvm_batch batch = {.journal = journal,
+                              .spin_us = 100000000,
+                              .nr = LVM_MANY,
+                              .tickets = tickets,
+                              .outcomes = outcomes};
+    CHECK(lvm_carry_out(&batch) == LVM_MANY); /* all are ready: nobody sleeps */
+    quick = 0;
+    event_to_come = event[1]; /* as soon as somebody looks */
+    CHECK(lvm_carry_out(&batch) == LVM_MANY);
+    CHECK(outcomes[LVM_MANY - 1].stage == LVM_RUNNING);
+    char said;
+    CHECK(read(event[0], &said, 1) == 1);
+    batch.spin_us = 2500; /* no event: so long for each of them, and not longer */
+    int64_t before = lvm_now();
+    CHECK(lvm_carry_out(&batch) == LVM_MANY);
+    CHECK(lvm_now() - before >= LVM_MANY * 2500 * 1000);
+    batch.spin_us = 100000000;
+    batch.nr = LVM_MANY - 1; /* few are looked at */
+    CHECK(lvm_carry_out(&batch) == LVM_MANY - 1);
+    batch.nr = LVM_MANY;
+    unpause_fails = -ESRCH;
+    CHECK(lvm_carry_out(&batch) == 1);
+    events_fd = -1;
+    close(event[0]);
+    close(event[1]);
+    strike(&scene);
+}
+
 static void digits_fill_their_place(void)
 {
     uint8_t text[6] = "xxxxx";
@@ -173,6 +213,7 @@ int main(void)
     RUN(a_guest_that_is_late_is_heard_through_its_event);
     RUN(who_has_gone_is_told_from_who_has_something);
     RUN(several_are_carried_out_up_to_the_first_that_fails);
+    RUN(whoever_waits_for_many_sleeps_until_the_last_has_an_event);
     RUN(digits_fill_their_place);
     unlink(path);
     return 0;

@@ -183,10 +183,11 @@ async def test_who_does_not_wait_for_the_reply_has_a_domain_all_the_same(
 
 
 @pytest.mark.smoke
-async def test_several_are_carried_out_together(rig: Rig, counter: Counter) -> None:
-    handles = [await rig.prepare() for _ in range(3)]
+@pytest.mark.parametrize("number", [3, 9])  # of many, the last is heard through its event
+async def test_several_are_carried_out_together(rig: Rig, counter: Counter, number: int) -> None:
+    handles = [await rig.prepare() for _ in range(number)]
     carried = counter.carry_out(*[counter.issue(handle) for handle in handles])
-    assert [each.stage for each in carried] == [Stage.ANSWERED] * 3
+    assert [each.stage for each in carried] == [Stage.ANSWERED] * number
     moments = [moment for each in carried for moment in (each.begun, each.loaded, each.running)]
     assert moments == sorted(moments)
     assert carried[0].heard >= carried[-1].running

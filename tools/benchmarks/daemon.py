@@ -239,13 +239,15 @@ def create_timed(
     return created, took
 
 
-def warm_up(client: Client, n: int = WARM_UP, *, vif: bool = False, mode: Mode = Mode.NOXS) -> None:
+def warm_up(
+    client: Client, n: int = WARM_UP, *, vif: bool = False, mode: Mode | None = None
+) -> None:
     """Create from the pool, and destroy again, without counting; then the pool is ready for more of the same.
 
     In two parts: after the first there are tickets, so that the second goes the way that is to be measured.
     """
     nets = NET if vif else None
-    wait = WaitFor.READY if mode is Mode.NOXS else None
+    wait = None if mode is Mode.XENSTORE else WaitFor.READY
     for part in (n - n // 2, n // 2):
         made = [create_timed(client, nets=nets, mode=mode, wait=wait)[0] for _ in range(part)]
         for each in made:

@@ -34,8 +34,8 @@ from benchmarks.rows import YARDSTICK
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
-SPAWNED, EACH, SPARE = 10, 30, 20
-"""How many processes, and creates of a kind, come one right after the other, and how many shells are for the rest."""
+SPAWNED, SPARE = 10, 20
+"""How many processes come one right after the other, and how many shells are for the rest."""
 TOGETHER = 15
 """So many of those created end one right after the other."""
 FEW, BATCHES = 5, 3
@@ -52,9 +52,9 @@ Taken = list[tuple[str, str, list[float]]]
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    warm, rounds, many = record.pick(small=(60, 2, 20), paper=(60, 5, 100))
+    warm, rounds, each, many = record.pick(small=(60, 2, 30, 20), paper=(60, 3, 100, 100))
     rounds += 1
-    shells = warm + rounds * (EACH + sum(COMMANDS.values())) + BATCHES * (FEW + many) + SPARE
+    shells = warm + rounds * (each + sum(COMMANDS.values())) + BATCHES * (FEW + many) + SPARE
     plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
     with open_daemon(plain, net) as daemon:
         daemon.fill(plain, net)
@@ -62,7 +62,7 @@ def measure(record: Record) -> None:
         warm_up(daemon.client, warm)
         warm_up(daemon.client, warm, vif=True)
         for number in range(rounds):
-            taken = run_round(daemon, swapped=bool(number % 2))
+            taken = run_round(daemon, each, swapped=bool(number % 2))
             if number:  # an emulator is slow at what it does for the first time
                 for contender, metric, values in taken:
                     record.add(contender, metric, *values)
@@ -73,8 +73,8 @@ def measure(record: Record) -> None:
         time_others(record, daemon, record.pick(small=2, paper=5))
 
 
-def run_round(daemon: Daemon, *, swapped: bool) -> Taken:
-    """Time processes, creates without and with a vif, and ends, in turn.
+def run_round(daemon: Daemon, each: int, *, swapped: bool) -> Taken:
+    """Time processes, so many creates without and with a vif one right after the other, and ends, in turn.
 
     One kind of create after the other, which comes first alternates: a vif leaves work to the background, which is not
     to be paid for by a create without.
@@ -89,7 +89,7 @@ def run_round(daemon: Daemon, *, swapped: bool) -> Taken:
     kinds = ((POOLED, None), (POOLED_VIF, NET))
     for contender, nets in reversed(kinds) if swapped else kinds:
         settle_host()
-        created = [create_timed(client, nets=nets) for _ in range(EACH)]
+        created = [create_timed(client, nets=nets) for _ in range(each)]
         taken.append((contender, "create", [ms for _, ms in created]))
         made[contender] = [one.domain.uuid for one, _ in created]
         time.sleep(QUIET_SECONDS)
