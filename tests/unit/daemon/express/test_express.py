@@ -15,6 +15,7 @@ from lightvm.daemon.express import Met
 from lightvm.daemon.journal import read_journal
 from lightvm.model import CreateRequest, Source, State, WaitFor
 from lightvm.testing import InMemory
+from lightvm.xen.fake_domain import FakeDomain
 from lightvm.xen.hypervisor import Handle
 from tests.cancel.leftovers import assert_nothing_left
 from tests.unit.daemon.express.quick import (
@@ -137,7 +138,10 @@ async def test_a_guest_that_is_not_quick_is_waited_for(
 async def test_the_event_of_a_guest_that_was_heard_by_it_is_nobody_else(
     lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever calls next would not count as alone, and a late guest of his would not be waited for."""
+    """Whoever calls next would not count as alone, and a late guest of his would not be waited for.
+
+    Nor does it count as one that was quick.
+    """
     request = CreateRequest(image=lvm.noop, wait=READY)
     await ask_often(lvm, client, request)
     guests, spinner = lvm.hypervisor._guests, lvm.service.creator.spinner
@@ -151,12 +155,50 @@ async def test_the_event_of_a_guest_that_was_heard_by_it_is_nobody_else(
 
     monkeypatch.setattr(guests, "run", late.append)
     monkeypatch.setattr(lvm.hypervisor, "spin_control", look)
-    monkeypatch.setattr(spinner, "microseconds", 0)
+    monkeypatch.setattr(spinner, "_misses", spinner.MISSES - 2)
+    made = []
     for _ in range(2):
+        assert spinner.budget > 0
         assert quick.ask(request) == Met(here=False, alone=True, unsent=b"")
-        domain = quick.hear().domain
+        made.append(quick.hear().domain)
+    assert spinner.budget == 0
+    for domain in made:
         assert domain.state is State.READY
         assert (await client.info(domain.uuid)).ready == domain.ready
+
+
+async def test_of_several_at_once_each_was_ready_when_it_was_heard(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the last of them was."""
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    guests, late = lvm.hypervisor._guests, list[FakeDomain]()
+    run = guests.run
+    monkeypatch.setattr(guests, "run", lambda domain: (run if late else late.append)(domain))
+    results = []
+
+    async def call() -> None:
+        results.extend(await client.create_many([request] * 3))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await until(lambda: late)
+        await settle(0.1)
+        time.sleep(0.02)  # noqa: ASYNC251 (the clock of the daemon, not that of the loop)
+        run(late[0])
+    waited = []
+    for created in (result.created for result in results):
+        assert created is not None
+        assert created.domain.ready is not None
+        phases = created.phases
+        assert phases.ready_us is not None
+        took = phases.journal_us + phases.unpause_us + phases.ready_us
+        since = (created.domain.ready - created.domain.created) * 1e6
+        waited.append(phases.ready_us >= 20_000)
+        if not waited[-1]:
+            assert took == pytest.approx(since, abs=10)
+    assert waited == [True, False, False]
 
 
 @pytest.mark.parametrize("step", ["load", "unpause"])
