@@ -80,6 +80,7 @@ def test_64_mib_are_written_and_verified_on_a_file(client: Client, image: Path) 
     assert status(ended) == 0, said
 
 
+@pytest.mark.smoke
 def test_64_mib_are_written_and_verified_on_a_block_device(client: Client, image: Path) -> None:
     os.truncate(image, 64 * MIB)
     device = subprocess.run(

@@ -32,6 +32,7 @@ def creates(client: Client, n: int) -> float:
     return statistics.median(times)
 
 
+@pytest.mark.smoke
 def test_a_hostile_guest_harms_nobody(client: Client) -> None:
     creates(client, 5)
     before = creates(client, 15)
