@@ -34,6 +34,7 @@ def creates(client: Client, n: int) -> float:
 
 @pytest.mark.smoke
 def test_a_hostile_guest_harms_nobody(client: Client) -> None:
+    """What it prints tells something only where each processor has a thread (docs/lab.md)."""
     creates(client, 5)
     before = creates(client, 15)
     client.create(MISBEHAVE, name="busy", cmdline="loop")
