@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
-TURN, LONG_TURN = 8, 128
+TURN, LONG_TURN = 8, 32
 """Calls that a client may have answered before others have their turn, and where nobody else has said anything."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
