@@ -24,19 +24,9 @@ from lightvm.xen.device_page import (
     VBD_CONFIG,
     VIF_CONFIG,
 )
-from lightvm.xen.express import (
-    Answer,
-    Attended,
-    Batch,
-    Carried,
-    Crowd,
-    Desk,
-    Gathered,
-    Served,
-    Ticket,
-)
+from lightvm.xen.express import Ticket
 from lightvm.xen.fake_domain import FakeDomain, FakeHandle, describe, gone, is_good
-from lightvm.xen.fake_express import answer, answer_all, attend, carry_out, serve
+from lightvm.xen.fake_express import FakeExpress
 from lightvm.xen.fake_guests import FakeGuests
 from lightvm.xen.hypervisor import (
     Boot,
@@ -63,7 +53,7 @@ _MODULES_ROOM = 15
 """Entries of the boot page's module list beside the device page's."""
 
 
-class FakeHypervisor:
+class FakeHypervisor(FakeExpress):
     """See `lightvm.xen.hypervisor.Hypervisor` for the contract.
 
     `domains` are those that exist, by domid; `foreign` adds one that is not ours; `calls` counts calls by name.
@@ -347,31 +337,6 @@ class FakeHypervisor:
         """Return the ticket."""
         self._enter("issue")
         return ticket
-
-    def attend(self, desk: Desk) -> Attended:
-        """Wait for one client, and begin its create where that is on offer."""
-        self._enter("attend")
-        return attend(self, desk)
-
-    def answer(self, desk: Desk, attended: Attended) -> Answer:
-        """Look at the guest of a create that was begun, and reply."""
-        self._enter("answer")
-        return answer(self, desk, attended)
-
-    def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and begin the creates of all clients that ask for what is on offer."""
-        self._enter("serve")
-        return serve(self, crowd)
-
-    def answer_all(self, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
-        """Look at the guests of the creates that were begun, and reply to those that are ready."""
-        self._enter("answer_all")
-        return answer_all(self, crowd, served)
-
-    def carry_out(self, batch: Batch) -> list[Carried]:
-        """Carry out several creates, up to the first that fails."""
-        self._enter("carry_out")
-        return carry_out(self, batch)
 
     def close(self) -> None:
         """Note that the handles are closed."""

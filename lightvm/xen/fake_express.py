@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Protocol, cast
 
 from msgspec.structs import asdict, replace
 
@@ -35,78 +35,118 @@ _RECEIVE_BYTES = 65536
 _DURATION_WIDTH = 10
 
 
-def attend(hypervisor: Hypervisor, desk: Desk) -> Attended:
-    """Wait for one client, and begin its create where that is on offer."""
-    ready = desk.epoll.poll(desk.seconds)
-    fds = [fd for fd, _ in ready]
-    here = desk.peer.fileno() in fds
-    if not ready:
-        return Attended(stage=Stage.NOBODY, alone=True)
-    if not here:
-        return Attended(stage=Stage.OTHERS)
-    alone = len(fds) == 1
-    try:
-        data = desk.peer.recv(_RECEIVE_BYTES)
-    except BlockingIOError:
-        return Attended(stage=Stage.NOBODY, alone=alone)
-    for taken, offer in enumerate(desk.offers):
-        ticket = cast("Ticket", offer.ticket)
-        if data == offer.call + b"\0" and _is_same_file(ticket):
-            outcome = _start(hypervisor, desk.journal, desk.end, desk.offset_ns, ticket)
-            said = data if outcome.stage is Stage.SPOILT else None
-            return Attended(alone=alone, data=said, taken=taken, **asdict(outcome))
-    return Attended(stage=Stage.SAID, alone=alone, data=data)
+class _Counted(Hypervisor, Protocol):
+    """A hypervisor in memory, whose calls are counted and may be made to fail."""
+
+    def _enter(self, method: str) -> None: ...
 
 
-def answer(hypervisor: Hypervisor, desk: Desk, attended: Attended) -> Answer:
-    """Look at the guest of a create that was begun, and reply."""
-    ticket = cast("Ticket", desk.offers[attended.taken].ticket)
-    late = False
-    answer, reply = _look(hypervisor, desk.spin_us, desk.offset_ns, ticket, attended)
-    if not answer.ready and attended.alone and desk.epoll.poll(desk.seconds, 1):
-        late = True
-        answer, reply = _look(hypervisor, 0, desk.offset_ns, ticket, attended)
-    if not answer.ready:
-        return answer
-    return replace(answer, late=late, unsent=reply[_send(desk.peer, reply) :])
+class FakeExpress:
+    """The part of a `FakeHypervisor` that answers clients."""
 
+    def attend(self: _Counted, desk: Desk) -> Attended:
+        """Wait for one client, and begin its create where that is on offer."""
+        self._enter("attend")
+        ready = desk.epoll.poll(desk.seconds)
+        fds = [fd for fd, _ in ready]
+        here = desk.peer.fileno() in fds
+        if not ready:
+            return Attended(stage=Stage.NOBODY, alone=True)
+        if not here:
+            return Attended(stage=Stage.OTHERS)
+        alone = len(fds) == 1
+        try:
+            data = desk.peer.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return Attended(stage=Stage.NOBODY, alone=alone)
+        for taken, offer in enumerate(desk.offers):
+            ticket = cast("Ticket", offer.ticket)
+            if data == offer.call + b"\0" and _is_same_file(ticket):
+                outcome = _start(self, desk.journal, desk.end, desk.offset_ns, ticket)
+                said = data if outcome.stage is Stage.SPOILT else None
+                return Attended(alone=alone, data=said, taken=taken, **asdict(outcome))
+        return Attended(stage=Stage.SAID, alone=alone, data=data)
 
-def serve(hypervisor: Hypervisor, crowd: Crowd) -> Gathered:
-    """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer."""
-    ready = [fd for fd, _ in crowd.epoll.poll(crowd.seconds, MOST_SERVED)]
-    taken = [0] * len(crowd.series)
-    served: list[Served] = []
-    end, here, fine = crowd.end, False, True
-    for fd in ready:
-        index = _find_series(crowd, fd, taken) if fine else None
-        if index is not None:
-            ticket = cast("Ticket", crowd.series[index].tickets[taken[index]])
-            outcome = _start(hypervisor, crowd.journal, end, crowd.offset_ns, ticket)
-            served.append(Served(client=fd, series=index, ticket=taken[index], **asdict(outcome)))
-            taken[index] += 1
-            end += outcome.journalled
-            fine = outcome.stage is not Stage.SPOILT
-        elif fd == crowd.client:
-            here = True
-    alone, left = ready in ([], [crowd.client]), len(ready) > len(served) + here
-    return Gathered(served=served, here=here, alone=alone, left=left)
+    def answer(self: _Counted, desk: Desk, attended: Attended) -> Answer:
+        """Look at the guest of a create that was begun, and reply."""
+        self._enter("answer")
+        ticket = cast("Ticket", desk.offers[attended.taken].ticket)
+        late = False
+        answer, reply = _look(self, desk.spin_us, desk.offset_ns, ticket, attended)
+        if not answer.ready and attended.alone and desk.epoll.poll(desk.seconds, 1):
+            late = True
+            answer, reply = _look(self, 0, desk.offset_ns, ticket, attended)
+        if not answer.ready:
+            return answer
+        return replace(answer, late=late, unsent=reply[_send(desk.peer, reply) :])
 
+    def serve(self: _Counted, crowd: Crowd) -> Gathered:
+        """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer."""
+        self._enter("serve")
+        ready = [fd for fd, _ in crowd.epoll.poll(crowd.seconds, MOST_SERVED)]
+        taken = [0] * len(crowd.series)
+        served: list[Served] = []
+        end, here, fine = crowd.end, False, True
+        for fd in ready:
+            index = _find_series(crowd, fd, taken) if fine else None
+            if index is not None:
+                ticket = cast("Ticket", crowd.series[index].tickets[taken[index]])
+                outcome = _start(self, crowd.journal, end, crowd.offset_ns, ticket)
+                served.append(
+                    Served(client=fd, series=index, ticket=taken[index], **asdict(outcome))
+                )
+                taken[index] += 1
+                end += outcome.journalled
+                fine = outcome.stage is not Stage.SPOILT
+            elif fd == crowd.client:
+                here = True
+        alone, left = ready in ([], [crowd.client]), len(ready) > len(served) + here
+        return Gathered(served=served, here=here, alone=alone, left=left)
 
-def answer_all(hypervisor: Hypervisor, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
-    """Look at the guests of the creates that were begun, and reply to those that are ready."""
-    answers, spin_us = [], crowd.spin_us
-    for each in served:
-        answer = Answer(ready=False)
-        if each.stage is Stage.RUNNING:
-            ticket = cast("Ticket", crowd.series[each.series].tickets[each.ticket])
-            answer, reply = _look(hypervisor, spin_us, crowd.offset_ns, ticket, each)
-            if answer.ready:
-                with _borrowed(each.client) as peer:
-                    answer = replace(answer, unsent=reply[_send(peer, reply) :])
-            else:
-                spin_us = 0
-        answers.append(answer)
-    return answers
+    def answer_all(self: _Counted, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
+        """Look at the guests of the creates that were begun, and reply to those that are ready."""
+        self._enter("answer_all")
+        answers, spin_us = [], crowd.spin_us
+        for each in served:
+            answer = Answer(ready=False)
+            if each.stage is Stage.RUNNING:
+                ticket = cast("Ticket", crowd.series[each.series].tickets[each.ticket])
+                answer, reply = _look(self, spin_us, crowd.offset_ns, ticket, each)
+                if answer.ready:
+                    with _borrowed(each.client) as peer:
+                        answer = replace(answer, unsent=reply[_send(peer, reply) :])
+                else:
+                    spin_us = 0
+            answers.append(answer)
+        return answers
+
+    def carry_out(self: _Counted, batch: Batch) -> list[Carried]:
+        """Carry out several creates, up to the first that fails; look at their guests when all have begun."""
+        self._enter("carry_out")
+        tickets = [cast("Ticket", ticket) for ticket in batch.tickets]
+        if not tickets or not _is_same_file(tickets[0]):
+            return []
+        begun: list[Outcome] = []
+        end = batch.end
+        for ticket in tickets:
+            begun.append(_start(self, batch.journal, end, batch.offset_ns, ticket))
+            end += begun[-1].journalled
+            if begun[-1].stage is Stage.SPOILT:
+                break
+        carried = []
+        spin_us = batch.spin_us
+        for ticket, outcome in zip(tickets, begun, strict=False):
+            answer, reply = Answer(ready=False), b""
+            if outcome.stage is Stage.RUNNING:
+                answer, reply = _look(self, spin_us, batch.offset_ns, ticket, outcome)
+                if answer.ready:
+                    outcome = replace(outcome, stage=Stage.ANSWERED)
+                else:
+                    spin_us = 0
+            carried.append(
+                Carried(reply=reply, exiting=answer.exiting, heard=answer.heard, **asdict(outcome))
+            )
+        return carried
 
 
 @contextmanager
@@ -143,34 +183,6 @@ def _is_same_file(ticket: Ticket) -> bool:
     except OSError:
         return False
     return ticket.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def carry_out(hypervisor: Hypervisor, batch: Batch) -> list[Carried]:
-    """Carry out several creates, up to the first that fails; look at their guests when all have begun."""
-    tickets = [cast("Ticket", ticket) for ticket in batch.tickets]
-    if not tickets or not _is_same_file(tickets[0]):
-        return []
-    begun: list[Outcome] = []
-    end = batch.end
-    for ticket in tickets:
-        begun.append(_start(hypervisor, batch.journal, end, batch.offset_ns, ticket))
-        end += begun[-1].journalled
-        if begun[-1].stage is Stage.SPOILT:
-            break
-    carried = []
-    spin_us = batch.spin_us
-    for ticket, outcome in zip(tickets, begun, strict=False):
-        answer, reply = Answer(ready=False), b""
-        if outcome.stage is Stage.RUNNING:
-            answer, reply = _look(hypervisor, spin_us, batch.offset_ns, ticket, outcome)
-            if answer.ready:
-                outcome = replace(outcome, stage=Stage.ANSWERED)
-            else:
-                spin_us = 0
-        carried.append(
-            Carried(reply=reply, exiting=answer.exiting, heard=answer.heard, **asdict(outcome))
-        )
-    return carried
 
 
 def _start(
