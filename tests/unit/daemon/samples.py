@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +15,8 @@ from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.domains import LiveDomain
 from lightvm.daemon.journal import DomainRecord
 from lightvm.model import CreateRequest, Exit, ExitReason
+from lightvm.testing import InMemory, default_config, serve_in_memory
+from tests.waits import until
 
 
 def record(name: str = "web", *, domid: int = 7, uuid: str | None = None) -> DomainRecord:
@@ -80,3 +85,12 @@ def with_devices(config: Config) -> Config:
             "both": msgspec.structs.replace(shape, networks=("lan",), disks=1),
         },
     )
+
+
+@asynccontextmanager
+async def serve_with_devices(directory: Path) -> AsyncIterator[InMemory]:
+    """Serve in memory `with_devices`, its pools full."""
+    config = with_devices(default_config(directory))
+    async with serve_in_memory(directory, config=config) as served:
+        await until(lambda: not any(pool.filling for pool in served.service.pools))
+        yield served

@@ -12,10 +12,10 @@ from lightvm import errors
 from lightvm.client import Client
 from lightvm.daemon.devices import MEND_SECONDS
 from lightvm.model import Created, NetRequest, Source
-from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.testing import InMemory
 from tests.cancel.leftovers import assert_nothing_left
-from tests.unit.daemon.samples import with_devices
-from tests.waits import settle, until
+from tests.unit.daemon.samples import serve_with_devices
+from tests.waits import settle
 
 LAN = NetRequest(network="lan")
 FIXED = NetRequest(network="lan", mac="0a:00:00:00:00:01", ipv4="10.0.0.6")
@@ -24,9 +24,7 @@ FIXED = NetRequest(network="lan", mac="0a:00:00:00:00:01", ipv4="10.0.0.6")
 @pytest.fixture
 async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
     """A daemon in memory with a network, its pools full."""
-    config = with_devices(default_config(tmp_path))
-    async with serve_in_memory(tmp_path, config=config) as served:
-        await until(lambda: not any(pool.filling for pool in served.service.pools))
+    async with serve_with_devices(tmp_path) as served:
         yield served
 
 

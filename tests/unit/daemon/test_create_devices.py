@@ -13,13 +13,13 @@ from lightvm.client import Client
 from lightvm.daemon.disk.loops import physical_device
 from lightvm.daemon.journal import DomainRecord
 from lightvm.model import DiskRequest, ExitReason, NetRequest, Source, Vbd, WaitFor
-from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.testing import InMemory, default_config
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
 from tests.cancel.device_leftovers import DISK
 from tests.cancel.leftovers import assert_nothing_left
 from tests.host import Host
-from tests.unit.daemon.samples import with_devices
-from tests.waits import settle, until
+from tests.unit.daemon.samples import serve_with_devices, with_devices
+from tests.waits import settle
 
 LAN = NetRequest(network="lan")
 FIXED = NetRequest(network="lan", mac="0a:00:00:00:00:01", ipv4="10.0.0.6")
@@ -31,9 +31,7 @@ SHAPES = pytest.mark.parametrize("memory", [None, 8192], ids=["pool", "cold"])
 @pytest.fixture
 async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
     """A daemon in memory with a network, its pools full."""
-    config = with_devices(default_config(tmp_path))
-    async with serve_in_memory(tmp_path, config=config) as served:
-        await until(lambda: not any(pool.filling for pool in served.service.pools))
+    async with serve_with_devices(tmp_path) as served:
         yield served
 
 

@@ -13,11 +13,11 @@ from lightvm.client import Client
 from lightvm.daemon.backends import BACKENDS, OWNER, Found
 from lightvm.daemon.doctor import LOOK_SECONDS
 from lightvm.model import DiskRequest, Finding, NetRequest, Verdict
-from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.testing import InMemory, default_config
 from lightvm.xen.hypervisor import Shape
 from tests.host import Host
-from tests.unit.daemon.samples import with_devices
-from tests.waits import settle, until
+from tests.unit.daemon.samples import serve_with_devices, with_devices
+from tests.waits import settle
 
 LAN = [NetRequest(network="lan")]
 GONE = "ab" * 16
@@ -26,9 +26,7 @@ GONE = "ab" * 16
 @pytest.fixture
 async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
     """A daemon in memory with a network, its pools full."""
-    config = with_devices(default_config(tmp_path))
-    async with serve_in_memory(tmp_path, config=config) as served:
-        await until(lambda: not any(pool.filling for pool in served.service.pools))
+    async with serve_with_devices(tmp_path) as served:
         yield served
 
 

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.testing import InMemory
 from tests.unit.daemon.express.quick import Quick
-from tests.unit.daemon.samples import with_devices
-from tests.waits import until
+from tests.unit.daemon.samples import serve_with_devices
 
 
 @pytest.fixture
 async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
     """A daemon in memory with a network, its pools full."""
-    config = with_devices(default_config(tmp_path))
-    async with serve_in_memory(tmp_path, config=config) as served:
-        await until(lambda: not any(pool.filling for pool in served.service.pools))
+    async with serve_with_devices(tmp_path) as served:
         yield served
 
 
