@@ -20,6 +20,9 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 0.02
 
 MOST_LOOKED_AT = 8
 
+MOST_IN_VAIN = 2
+"""After so many moments for nothing a client that has paused is not expected to be quick after its next call."""
+
 MOST_RESTING = 65536
 """Descriptors below this can be at rest; whoever has another is served, too, but by himself."""
 
@@ -78,19 +81,33 @@ class Attention:
 
 
 class Pace:
-    """Whether a client makes its next call within a moment after a reply."""
+    """Whether a client is expected to make its next call within a moment after a reply."""
 
-    __slots__ = ("_moment", "_since", "quick")
+    __slots__ = ("_calls", "_in_vain", "_moment", "_since", "quick")
 
     def __init__(self, moment: float) -> None:
         self._moment = moment
         self._since = 0.0
+        self._calls = 0
+        """Since it was last waited for as long as it takes."""
+        self._in_vain = 0
+        """So many moments, the last ones, followed a call that was the only one."""
         self.quick = True  # whoever connects has something to say
 
+    def hit(self) -> None:
+        """Note a call."""
+        self._calls += 1
+
+    def miss(self) -> None:
+        """Note that a moment was waited in vain."""
+        self._in_vain = 0 if self._calls > 1 else self._in_vain + 1
+        self.quick = False
+
     def start(self) -> None:
-        """Note that its next call is waited for."""
+        """Note that its next call is waited for as long as it takes."""
+        self._calls = 0
         self._since = _now()
 
     def stop(self) -> None:
-        """Note that it is here."""
-        self.quick = _now() - self._since < self._moment
+        """Note that it is here; whoever has often been quick after a pause is expected to be so again."""
+        self.quick = self._in_vain < MOST_IN_VAIN or _now() - self._since < self._moment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
@@ -33,7 +34,7 @@ async def create_all(
     while first < len(requests):
         together = requests[first : first + READY_TOGETHER]
         all_at_once = len(together) == len(requests) and caller.send is None
-        tell = caller.tell_reply if all_at_once else None
+        tell = partial(_tell_all, caller) if all_at_once else None
         begun: Sequence[Begun | Created | Failure] = express.create_together(together, tell)
         if caller.unsent is not None:
             return None
@@ -49,6 +50,10 @@ async def create_all(
         await trio.lowlevel.checkpoint()
     _note(express, requests, results)
     return tuple(results)
+
+
+def _tell_all(caller: Caller, replies: Sequence[bytes]) -> None:
+    caller.tell_reply(wire.join_created(replies))
 
 
 def _note(

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from lightvm import wire
 from lightvm.daemon.attention import Attention
 from lightvm.daemon.clock import WallClock
 from lightvm.daemon.creator import Begun
@@ -98,14 +97,18 @@ class Express:
 
     # One client
 
-    def meet(self, peer: socket.socket) -> Met:
+    def meet(self, peer: socket.socket, *, expected: bool = True) -> Met:
         """Wait a moment for anybody; where this client asks for what there is a ticket for, that is done.
 
-        Where others have come too, lately, what they ask for is done as well. Raises `OSError` where this client's
-        connection is broken.
+        Not where it is by itself and no create is expected of it. Where others have come too, lately, what they ask
+        for is done as well. Raises `OSError` where this client's connection is broken.
         """
         crowded, self._crowded = self._crowded, False
-        met = self._serve(peer.fileno()) if crowded else self._attend(peer)
+        met = None
+        if crowded:
+            met = self._serve(peer.fileno())
+        elif expected:
+            met = self._attend(peer)
         if met is None:
             here, alone = self._attention.wait_for(peer.fileno())
             met = Met(here=here, alone=alone)
@@ -193,11 +196,11 @@ class Express:
         return replace(ours, served=len(served), left=gathered.left)
 
     def create_together(
-        self, requests: Sequence[CreateRequest], tell: Callable[[bytes], None] | None
+        self, requests: Sequence[CreateRequest], tell: Callable[[list[bytes]], None] | None
     ) -> list[Begun]:
         """Carry out those requests, from the first on, for which there are tickets, where all are the same.
 
-        Where all of them are ready, `tell` is called with the reply that says so, before anything else. What is
+        Where all of them are ready, `tell` is called with the replies that say so, before anything else. What is
         returned is entered already.
         """
         same = all(request == requests[0] for request in requests)
@@ -217,7 +220,7 @@ class Express:
         )
         ready = [each.reply for each in carried if each.stage is ANSWERED]
         if tell is not None and len(ready) == len(requests):
-            tell(wire.join_created(ready))
+            tell(ready)
         if carried:
             self._spinner.note(quick=len(ready) == len(carried))
         return self._conclude_together(rehearsals, carried)

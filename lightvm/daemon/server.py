@@ -28,8 +28,12 @@ INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
 TURN, LONG_TURN = 8, 32
 """Calls that a client may have answered before others have their turn, and where nobody else has said anything."""
+MOST_TURNS = 4
+"""So many turns in a row may such a client have where no task of the daemon could go on either."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
+MOST_OTHERS = 3
+"""After so many calls in a row that are no creates none is expected, and nothing is put on offer for it."""
 SEND_SECONDS = 30.0
 """A client that does not take its replies for this long is cut off."""
 
@@ -85,6 +89,12 @@ def hang_up_idle(service: Service) -> None:
         trio.lowlevel.notify_closing(peer)
 
 
+def could_go_on() -> bool:
+    """Whether any task waits for nothing but its turn, or something has come in from a thread."""
+    now = trio.lowlevel.current_statistics()
+    return bool(now.tasks_runnable or now.run_sync_soon_queue_size)
+
+
 class Connection:
     """One client."""
 
@@ -94,10 +104,16 @@ class Connection:
         self._framer = wire.Framer()
         self._turn = 0.0
         """How much of its turn the client has had."""
+        self._turns = 0
+        """How many it has had in a row."""
+        self._alone = False
+        """Whether nobody else had said anything when the client was last heard."""
         self._fd = peer.fileno()
         self._pace = Pace(service.attention.moment)
         self._given: Met | None = None
         self._answered = False
+        self._others = 0
+        """Calls, the last ones, that were no creates."""
         self._caller = Caller(peer, None, service.stop)
         self._more_caller = Caller(peer, self._send_more, service.stop)
 
@@ -108,15 +124,20 @@ class Connection:
         try:
             while (message := await self._next_message()) is not None:
                 await self._answer(message)
-                await self._take_turns()
+                await self._take_turns(alone=self._alone)
         finally:
             del clients[self._fd]
 
     async def _take_turns(self, *, alone: bool = False, calls: int = 1) -> None:
         self._turn += calls / LONG_TURN if alone else calls / TURN
-        if self._turn >= 1:
-            self._turn = 0.0
-            await trio.lowlevel.checkpoint()
+        if self._turn < 1:
+            return
+        self._turn = 0.0
+        self._turns += 1
+        if self._turns < MOST_TURNS and alone and not could_go_on():
+            return
+        self._turns = 0
+        await trio.lowlevel.checkpoint()
 
     async def _next_message(self) -> bytes | None:
         """Return the next call, or None where the client has gone or the daemon stops.
@@ -159,15 +180,18 @@ class Connection:
                 await self._end_create(given)
                 continue
             met = self._meet()
+            self._alone = met.alone
             if met.here:
+                pace.hit()
                 pace.quick = pace.quick and met.alone
                 return self._peer.recv(RECEIVE_BYTES) if met.data is None else met.data
             if met.unsent is not None or met.begun is not None:
+                pace.hit()
                 await self._end_create(met)
             elif met.served:
                 await self._take_turns(alone=not met.left, calls=met.served)
             elif met.alone or passes == PASSES_FOR_OTHERS:
-                pace.quick = False
+                pace.miss()
             else:
                 await trio.lowlevel.checkpoint()
                 passes += 1
@@ -218,10 +242,8 @@ class Connection:
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
-        if self._framer.pending:
-            here, alone = self._service.attention.wait_for(self._fd)
-            return Met(here=here, alone=alone)
-        return self._service.express.meet(self._peer)
+        expected = not self._framer.pending and self._others < MOST_OTHERS
+        return self._service.express.meet(self._peer, expected=expected)
 
     async def _end_create(self, met: Met) -> None:
         """Send what is not sent yet of the reply to a create that was carried out."""
@@ -271,9 +293,13 @@ class Connection:
             raise stopping()
         parameters = wire.decode_parameters(call)
         result = await HANDLERS[call.method](self._service, parameters, caller)
-        if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
-            assert isinstance(result, CreateReply)
-            if result.created.source is POOL:
+        if not isinstance(parameters, CreateCall):
+            self._others += 1
+            return result
+        self._others = 0
+        if not call.more and not call.oneway:
+            assert result is None or isinstance(result, CreateReply)
+            if result is None or result.created.source is POOL:
                 self._service.express.tickets.note(message, parameters.request)
         return result
 

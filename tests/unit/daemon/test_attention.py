@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from lightvm.daemon.attention import LONGEST_SECONDS, SHORTEST_SECONDS, Attention, Pace
+from lightvm.daemon.attention import (
+    LONGEST_SECONDS,
+    MOST_IN_VAIN,
+    SHORTEST_SECONDS,
+    Attention,
+    Pace,
+)
 from lightvm.testing import InMemory
 
 Pair = tuple[socket.socket, socket.socket]
@@ -67,13 +73,45 @@ def test_whoever_has_closed_its_end_is_there(
     assert attention.wait_for(one[0].fileno()) == (True, True)
 
 
+def never_quick(pace: Pace) -> Pace:
+    """Have somebody make one call after each pause, until nothing else is expected."""
+    for _ in range(MOST_IN_VAIN):
+        pace.hit()
+        pace.miss()
+        pace.start()
+    return pace
+
+
 @pytest.mark.parametrize(("gap", "quick"), [(0.0, True), (0.009, True), (0.011, False)])
 def test_whoever_calls_again_within_a_moment_is_quick(
     gap: float, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pace = never_quick(Pace(0.01))
     moments = iter((100.0, 100.0 + gap))
     monkeypatch.setattr("lightvm.daemon.attention._now", lambda: next(moments))
-    pace = Pace(0.01)
     pace.start()
     pace.stop()
     assert pace.quick is quick
+
+
+def test_whoever_makes_several_calls_after_a_pause_is_expected_to_be_quick() -> None:
+    pace = Pace(0.0)
+    for _ in range(2 * MOST_IN_VAIN):
+        for _ in range(2):
+            pace.hit()
+        pace.miss()
+        pace.start()
+        pace.stop()
+        assert pace.quick
+
+
+def test_whoever_makes_one_call_after_a_pause_is_not_after_some() -> None:
+    pace = Pace(0.0)
+    expected = []
+    for _ in range(2 * MOST_IN_VAIN):
+        pace.hit()
+        pace.miss()
+        pace.start()
+        pace.stop()
+        expected.append(pace.quick)
+    assert expected == [True] * (MOST_IN_VAIN - 1) + [False] * (MOST_IN_VAIN + 1)

@@ -208,9 +208,16 @@ async def test_a_connection_that_cannot_be_accepted_costs_no_slot(
     assert listener.failures == []
 
 
-@pytest.mark.parametrize(("alone", "calls"), [(False, server.TURN), (True, server.LONG_TURN)])
+@pytest.mark.parametrize(
+    ("alone", "waits", "calls"),
+    [
+        (False, False, server.TURN),
+        (True, True, server.LONG_TURN),
+        (True, False, server.MOST_TURNS * server.LONG_TURN),
+    ],
+)
 async def test_others_have_their_turn_after_so_many_calls(
-    lvm: InMemory, monkeypatch: pytest.MonkeyPatch, alone: bool, calls: int
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch, alone: bool, waits: bool, calls: int
 ) -> None:
     turns = 0
 
@@ -221,7 +228,18 @@ async def test_others_have_their_turn_after_so_many_calls(
     with socket.socket(socket.AF_UNIX) as peer:
         connection = server.Connection(peer, lvm.service)
         monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+        monkeypatch.setattr(server, "could_go_on", lambda: waits)
         for count in range(1, 2 * calls + 1):
             await connection._take_turns(alone=alone)
             assert turns == count // calls
         monkeypatch.undo()
+
+
+async def test_a_task_that_waits_for_its_turn_and_a_thread_that_is_through_could_go_on() -> None:
+    assert not server.could_go_on()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.checkpoint)
+        assert server.could_go_on()
+    assert not server.could_go_on()
+    trio.lowlevel.current_trio_token().run_sync_soon(int)
+    assert server.could_go_on()

@@ -1,11 +1,13 @@
 """One client and a quiet host: what a create and an end take, beside processes, containers and xl.
 
-Contenders take turns in rounds, so that all see the same host.
+Contenders take turns in rounds, so that all see the same host. Each round has a daemon with pools of its own.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from benchmarks import xl
@@ -16,6 +18,7 @@ from benchmarks.daemon import (
     NET,
     NOOP,
     QUIET_SECONDS,
+    WARM_UP,
     WAYS,
     Daemon,
     Pool,
@@ -34,10 +37,8 @@ from benchmarks.rows import YARDSTICK
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
-SPAWNED, SPARE = 10, 20
-"""How many processes come one right after the other, and how many shells are for the rest."""
-TOGETHER = 15
-"""So many of those created end one right after the other."""
+SPAWNED, SPARE = 10, 40
+"""How many processes come one right after the other, and how many shells are for single creates in between."""
 FEW, BATCHES = 5, 3
 SETTLE_SECONDS = 1.0
 """A pause between ends, in which what one leaves to the background is done."""
@@ -52,25 +53,30 @@ Taken = list[tuple[str, str, list[float]]]
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    warm, rounds, each, many = record.pick(small=(60, 2, 30, 20), paper=(60, 3, 100, 100))
-    rounds += 1
-    shells = warm + rounds * (each + sum(COMMANDS.values())) + BATCHES * (FEW + many) + SPARE
-    plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
-    with open_daemon(plain, net) as daemon:
-        daemon.fill(plain, net)
-        record.say("pools are full")
-        warm_up(daemon.client, warm)
-        warm_up(daemon.client, warm, vif=True)
-        for number in range(rounds):
+    rounds, each, many = record.pick(small=(2, 30, 20), paper=(3, 100, 100))
+    for number in range(rounds + 1):
+        with open_warm(WARM_UP + each + sum(COMMANDS.values())) as daemon:
             taken = run_round(daemon, each, swapped=bool(number % 2))
-            if number:  # an emulator is slow at what it does for the first time
-                for contender, metric, values in taken:
-                    record.add(contender, metric, *values)
-            record.say(f"round {number} of {rounds - 1}" if number else "warm")
+        if number:  # an emulator is slow at what it does for the first time
+            for contender, metric, values in taken:
+                record.add(contender, metric, *values)
+        record.say(f"round {number} of {rounds}" if number else "warm")
+    with open_warm(WARM_UP + BATCHES * (FEW + many) + SPARE) as daemon:
         time_many(record, daemon, many)
         time_first_answers(record, daemon, record.pick(small=3, paper=10))
         time_cold(record, daemon, record.pick(small=3, paper=10))
         time_others(record, daemon, record.pick(small=2, paper=5))
+
+
+@contextmanager
+def open_warm(shells: int) -> Iterator[Daemon]:
+    """Run a daemon that has so many shells of both kinds, and has made creates from them before."""
+    plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
+    with open_daemon(plain, net) as daemon:
+        daemon.fill(plain, net)
+        warm_up(daemon.client)
+        warm_up(daemon.client, vif=True)
+        yield daemon
 
 
 def run_round(daemon: Daemon, each: int, *, swapped: bool) -> Taken:
@@ -80,6 +86,7 @@ def run_round(daemon: Daemon, each: int, *, swapped: bool) -> Taken:
     to be paid for by a create without.
     """
     client = daemon.client
+    settle_host()
     taken: Taken = [
         (YARDSTICK, "create", spawn(SPAWNED, TRUE)),
         (f"{YARDSTICK}, static", "create", spawn(SPAWNED, compile_program("resident"))),
@@ -99,13 +106,12 @@ def run_round(daemon: Daemon, each: int, *, swapped: bool) -> Taken:
         line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
         taken.append((f"{command} create", "create", spawn(times, *line)))
     taken.append((YARDSTICK, "create", spawn(SPAWNED, TRUE)))
-    daemon.clear()
     return taken
 
 
 def time_ends(client: Client, contender: str, uuids: list[str]) -> Taken:
-    """Time ends: one right after the other like the creates, then until all is given back, then after a pause."""
-    together, rest = uuids[:TOGETHER], uuids[TOGETHER:]
+    """Time ends: half of them one right after the other like the creates, then in turn whole ones and after a pause."""
+    together, rest = uuids[: len(uuids) // 2], uuids[len(uuids) // 2 :]
     ends = [timed(client.destroy, uuid) for uuid in together]
     time.sleep(QUIET_SECONDS)
     all_of_it, paused = [], []

@@ -295,7 +295,7 @@ async def test_whoever_serves_others_lets_everybody_have_his_turn(
 ) -> None:
     met, turns = [], 0
 
-    def meet(peer: socket.socket) -> Met:
+    def meet(peer: socket.socket, *, expected: bool) -> Met:
         met.append(peer)
         if len(met) >= 64:
             raise OSError("enough")

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from lightvm import calls
+from lightvm import calls, wire
 from lightvm.client import Client
 from lightvm.daemon import tickets
 from lightvm.daemon.tickets import LONGEST_CALL, MOST_CALLS
@@ -67,15 +67,59 @@ async def test_those_who_say_the_same_in_other_words_share(
     lvm: InMemory, client: Client, quick: Quick
 ) -> None:
     await ask_often(lvm, client, CreateRequest(image=lvm.noop, wait=READY))
-    words = b'{"parameters":{"request":{"wait":"ready","image":"%b"}},"method":"%b"}\0' % (
-        lvm.noop.encode(),
-        calls.CREATE.name.encode(),
-    )
+    words = in_other_words(lvm)
     await ask_often(lvm, client, words)
     for said in (words, encode(CreateRequest(image=lvm.noop, wait=READY))):
         quick.ours.send(said)
         assert lvm.service.express.meet(quick.peer).unsent == b""
         assert quick.hear().source is Source.POOL
+
+
+def in_other_words(lvm: InMemory, more: bytes = b"") -> bytes:
+    """Ask for a domain of the noop image as nobody else does."""
+    return b'{"parameters":{"request":{"wait":"ready","image":"%b"}},"method":"%b"%b}\0' % (
+        lvm.noop.encode(),
+        calls.CREATE.name.encode(),
+        more,
+    )
+
+
+@pytest.mark.parametrize("more", [b"", b',"more":true'])
+async def test_words_that_are_new_get_what_is_ready_for_others(
+    lvm: InMemory, client: Client, more: bytes
+) -> None:
+    await ask_often(lvm, client, CreateRequest(image=lvm.noop, wait=READY))
+    created = await ask(lvm, in_other_words(lvm, more))
+    assert (created.source, created.phases.prepare_us) == (Source.POOL, 0)
+    assert lvm.hypervisor.calls["carry_out"] == 1
+    assert lvm.service.pools["tiny"].instant == 1
+    assert [domain.uuid for domain in await client.list()] == [created.domain.uuid]
+
+
+async def test_words_that_are_new_go_the_usual_way_where_the_shell_is_spoilt(
+    lvm: InMemory, client: Client
+) -> None:
+    await ask_often(lvm, client, CreateRequest(image=lvm.noop, wait=READY))
+    lvm.hypervisor.fail("unpause")
+    created = await ask(lvm, in_other_words(lvm))
+    assert (created.source, lvm.service.pools["tiny"].instant) == (Source.POOL, 0)
+
+
+async def test_who_does_other_things_is_not_made_offers_until_he_creates_again(
+    lvm: InMemory, client: Client
+) -> None:
+    await ask_often(lvm, client, CreateRequest(image=lvm.noop, wait=READY))
+    version = wire.encode_call(calls.VERSION, calls.Nothing())
+    create = encode(CreateRequest(image=lvm.noop, wait=READY))
+    offers = []
+    async with await trio.open_unix_socket(lvm.socket) as stream:
+        for words in (*[version] * 6, create, create):
+            await stream.send_all(words)
+            await stream.receive_some()
+            offers.append(lvm.hypervisor.calls["attend"])
+    assert offers[0] < offers[2] == offers[5]
+    assert lvm.hypervisor.calls["carry_out"] == 1
+    assert lvm.service.pools["tiny"].instant == 2
 
 
 @pytest.mark.parametrize(
