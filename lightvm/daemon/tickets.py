@@ -134,11 +134,12 @@ class Tickets:
 
     def on_offer(self) -> dict[bytes, Rehearsal]:
         """Return for each call what may be taken just now by one who makes it. Part of the hot path."""
-        return {
-            call: line[0]
-            for call, demand in self._demands.items()
-            if (line := self._line_up(demand, 1))
-        }
+        offers = {}
+        for call, demand in self._demands.items():
+            shells = demand.pool.shells
+            if shells and (rehearsal := self._find(demand, shells[-1])) is not None:
+                offers[call] = rehearsal
+        return offers
 
     def lines(self, most: int) -> list[tuple[bytes, list[Rehearsal]]]:
         """Return what may be taken just now by several, at most so many of a pool, by the words last learned for it."""
@@ -155,11 +156,15 @@ class Tickets:
         """Return what was rehearsed with the shells that would be taken next, for as many as it was in a row."""
         line = []
         for shell in islice(reversed(demand.pool.shells), most):
-            rehearsal = demand.tickets.get(shell.uuid)
-            if rehearsal is None:
-                break
-            if not self._rehearser.is_good(rehearsal):
-                del demand.tickets[shell.uuid]  # it is made anew
+            if (rehearsal := self._find(demand, shell)) is None:
                 break
             line.append(rehearsal)
         return line
+
+    def _find(self, demand: Demand, shell: Shell) -> Rehearsal | None:
+        """Return what was rehearsed with a shell, where it could come to pass."""
+        rehearsal = demand.tickets.get(shell.uuid)
+        if rehearsal is None or self._rehearser.is_good(rehearsal):
+            return rehearsal
+        del demand.tickets[shell.uuid]  # it is made anew
+        return None
