@@ -15,7 +15,7 @@ from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.journal import DomainRecord
 from lightvm.errors import BadRequest, NameTaken, NoSuchDomain
 from lightvm.model import Domain, Exit, ExitReason, Policy, State
-from lightvm.xen.hypervisor import Handle
+from lightvm.xen.hypervisor import Handle, Watched
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -46,6 +46,7 @@ class LiveDomain:
     __slots__ = (
         "_lock",
         "_lot",
+        "_watched",
         "acknowledged",
         "addresses_free",
         "console",
@@ -96,6 +97,16 @@ class LiveDomain:
         """Whether its addresses may be another domain's."""
         self.event_budget = EVENT_BUDGET
         self._lot: trio.lowlevel.ParkingLot | None = None
+        self._watched: tuple[bool, Watched] | None = None
+
+    @property
+    def watched(self) -> Watched:
+        """What it should be in Xen, made once: the reaper asks for it often, of each domain."""
+        paused = self.paused
+        if self._watched is None or self._watched[0] is not paused:
+            record = self.record
+            self._watched = paused, Watched(record.domid, bytes.fromhex(record.uuid), paused)
+        return self._watched[1]
 
     @property
     def lock(self) -> trio.Lock:

@@ -81,23 +81,21 @@ class Reaper:
             self._hint.set()
 
     async def _look(self, *, shells: bool) -> None:
-        watched = {
-            uuid: Watched(domain.record.domid, bytes.fromhex(uuid), domain.paused)
-            for uuid, domain in self._registry.live.items()
-        }
+        watched = [domain.watched for domain in self._registry.live.values()]
         if shells:
-            watched |= {
-                shell.uuid: Watched(shell.handle.domid, bytes.fromhex(shell.uuid), paused=True)
+            watched += [
+                Watched(shell.handle.domid, bytes.fromhex(shell.uuid), paused=True)
                 for shell in self._pools.shells()
-            }
+            ]
         try:
-            changed = await self._hypervisor.find_changed(sorted(watched.values()))
+            changed = await self._hypervisor.find_changed(watched)
         except LightVMError as exc:
             log.error("reaper-failed", error=str(exc))
             return
-        for info in changed:
-            uuid = info.uuid.hex()
-            await self._act_on(info, uuid, was_paused=watched[uuid].paused)
+        if changed:
+            paused = {uuid: paused for _, uuid, paused in map(Watched.unpack, watched)}
+            for info in changed:
+                await self._act_on(info, info.uuid.hex(), was_paused=paused[info.uuid])
 
     async def _act_on(self, info: DomainInfo, uuid: str, *, was_paused: bool) -> None:
         domain = self._registry.live.get(uuid)

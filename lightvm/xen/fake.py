@@ -259,7 +259,7 @@ class FakeHypervisor(FakeExpress):
         """Return those that are not as they should be."""
         await self._enter_slow("find_changed")
         changed = []
-        for domid, uuid, paused in watched:
+        for domid, uuid, paused in sorted(each.unpack() for each in watched):
             domain = self.domains.get(domid)
             if domain is None or domain.uuid != uuid:
                 changed.append(gone(domid, uuid))

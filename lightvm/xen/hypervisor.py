@@ -11,6 +11,7 @@ Two classes implement it: `lightvm.xen.binding.XenHypervisor` and `lightvm.xen.f
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,12 +194,22 @@ class DomainInfo:
     gone: bool = False
 
 
-class Watched(NamedTuple):
-    """A domain as it should be."""
+_WATCHED = struct.Struct("@II16s")
 
-    domid: int
-    uuid: bytes
-    paused: bool = False
+
+class Watched(bytes):
+    """A domain as it should be, in the form that the engine has it in (`struct lvm_watched`)."""
+
+    __slots__ = ()
+
+    def __new__(cls, domid: int, uuid: bytes, paused: bool = False) -> Watched:
+        """Watch a domain."""
+        return super().__new__(cls, _WATCHED.pack(domid, paused, uuid))
+
+    def unpack(self) -> tuple[int, bytes, bool]:
+        """Return domid, UUID, and whether it should be paused."""
+        domid, paused, uuid = _WATCHED.unpack(self)
+        return domid, uuid, paused != 0
 
 
 class Handle(Protocol):
@@ -315,7 +326,7 @@ class Hypervisor(Protocol):
         ...
 
     async def find_changed(self, watched: Sequence[Watched]) -> Sequence[DomainInfo]:
-        """Of these, in order of domid, return those that have ended, or that are paused otherwise. Slow."""
+        """Of these return those that have ended, or that are paused otherwise, in order of domid. Slow."""
         ...
 
     async def wait_events(self) -> None:

@@ -166,9 +166,17 @@ int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_in
     return got < 0 ? got : (int)n;
 }
 
-int lvm_find_changed(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
+static int by_domid(const void *one, const void *other)
+{
+    uint32_t a = ((const struct lvm_watched *)one)->domid;
+    uint32_t b = ((const struct lvm_watched *)other)->domid;
+    return (a > b) - (a < b);
+}
+
+int lvm_find_changed(struct lvm_xen *xen, struct lvm_watched *watched, uint32_t n,
                      struct lvm_domain_info *ret_changed)
 {
+    qsort(watched, n, sizeof(*watched), by_domid);
     struct abi_getdomaininfo *buffer =
         xencall_alloc_buffer(xen->call, LIST_BATCH * sizeof(*buffer));
     if (!buffer) {
@@ -199,7 +207,7 @@ int lvm_find_changed(struct lvm_xen *xen, const struct lvm_domain_info *watched,
             describe(&buffer[next], &now);
         }
         if (now.flags & (LVM_DOMAIN_DYING | LVM_DOMAIN_SHUTDOWN)
-            || (now.flags ^ watched[i].flags) & LVM_DOMAIN_PAUSED) {
+            || !(now.flags & LVM_DOMAIN_PAUSED) != !watched[i].paused) {
             ret_changed[changed++] = now;
         }
     }

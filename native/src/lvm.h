@@ -111,6 +111,13 @@ struct lvm_domain_info {
 #define LVM_DOMAIN_SHUTDOWN 4u
 #define LVM_DOMAIN_PAUSED 8u
 
+/* A domain as it should be. */
+struct lvm_watched {
+    uint32_t domid;
+    uint32_t paused;
+    uint8_t uuid[16];
+};
+
 /* What a domain's guest has said in its control page; each word was read once. */
 struct lvm_control {
     uint32_t ready;
@@ -187,11 +194,11 @@ uint32_t lvm_control_local(const struct lvm_domain *domain);
 /* Up to `max` domains with a domid of at least `first`, in order. Returns how many. */
 int lvm_list(struct lvm_xen *xen, uint32_t first, struct lvm_domain_info *ret_infos, uint32_t max);
 /*
- * Of the `n` watched domains (domid, uuid and LVM_DOMAIN_PAUSED set, in order of domid) write to ret_changed those that
- * have ended: gone, dying, or shut down; and those that are paused, and should not be, or the other way round. Gone ones
- * have LVM_DOMAIN_DYING and shutdown_code LVM_CODE_GONE. Returns how many.
+ * Of the `n` watched domains, which it puts in order of domid, write to ret_changed those that have ended: gone, dying,
+ * or shut down; and those that are paused, and should not be, or the other way round. Gone ones have LVM_DOMAIN_DYING
+ * and shutdown_code LVM_CODE_GONE. Returns how many.
  */
-int lvm_find_changed(struct lvm_xen *xen, const struct lvm_domain_info *watched, uint32_t n,
+int lvm_find_changed(struct lvm_xen *xen, struct lvm_watched *watched, uint32_t n,
                      struct lvm_domain_info *ret_changed);
 #define LVM_CODE_GONE 0xffffffffu
 

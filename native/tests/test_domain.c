@@ -162,12 +162,12 @@ static void scheduling_is_told_vcpu_by_vcpu(void)
     calls_until_failure = -1;
 }
 
-static struct lvm_domain_info watch(uint32_t domid)
+static struct lvm_watched watch(uint32_t domid)
 {
-    struct lvm_domain_info info = {.domid = domid};
-    info.uuid[0] = (uint8_t)domid;
-    info.uuid[1] = (uint8_t)(domid >> 8);
-    return info;
+    struct lvm_watched watched = {.domid = domid};
+    watched.uuid[0] = (uint8_t)domid;
+    watched.uuid[1] = (uint8_t)(domid >> 8);
+    return watched;
 }
 
 static void list(uint32_t from, uint32_t to)
@@ -194,10 +194,11 @@ static void list_goes_over_several_batches(void)
 
 static void ended_domains_are_found_among_many(void)
 {
-    static struct lvm_domain_info watched[1200], ended[1200];
+    static struct lvm_watched watched[1200];
+    static struct lvm_domain_info ended[1200];
     list(1, 1301);
     uint32_t n = 0;
-    for (uint32_t domid = 2; domid < 1200; domid++) {
+    for (uint32_t domid = 1199; domid >= 2; domid--) { /* shells are taken newest first */
         watched[n++] = watch(domid);
     }
     CHECK(lvm_find_changed(&xen, watched, n, ended) == 0);
@@ -217,13 +218,14 @@ static void ended_domains_are_found_among_many(void)
 
 static void domains_that_somebody_else_pauses_are_found(void)
 {
-    static struct lvm_domain_info watched[3], changed[3];
+    static struct lvm_watched watched[3];
+    static struct lvm_domain_info changed[3];
     list(1, 4);
     for (uint32_t i = 0; i < 3; i++) {
         watched[i] = watch(i + 1);
     }
     listed[1].flags = ABI_DOMINF_PAUSED;
-    watched[2].flags = LVM_DOMAIN_PAUSED;
+    watched[2].paused = 1;
     CHECK(lvm_find_changed(&xen, watched, 3, changed) == 2);
     CHECK(changed[0].domid == 2 && changed[0].flags == LVM_DOMAIN_PAUSED);
     CHECK(changed[1].domid == 3 && changed[1].flags == 0);
@@ -231,7 +233,8 @@ static void domains_that_somebody_else_pauses_are_found(void)
 
 static void all_are_gone_where_xen_lists_none(void)
 {
-    struct lvm_domain_info watched[2], ended[2];
+    struct lvm_watched watched[2];
+    struct lvm_domain_info ended[2];
     watched[0] = watch(3), watched[1] = watch(4);
     n_listed = 0;
     CHECK(lvm_find_changed(&xen, watched, 2, ended) == 2);

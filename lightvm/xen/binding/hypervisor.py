@@ -250,11 +250,7 @@ class XenHypervisor:
             return []
 
         def call() -> list[DomainInfo]:
-            native = ffi.new("struct lvm_domain_info[]", len(watched))
-            for entry, one in zip(native, watched, strict=True):
-                entry.domid = one.domid
-                entry.uuid = one.uuid
-                entry.flags = lib.LVM_DOMAIN_PAUSED if one.paused else 0
+            native = ffi.from_buffer("struct lvm_watched[]", bytearray(b"".join(watched)))
             changed = ffi.new("struct lvm_domain_info[]", len(watched))
             n = check(lib.lvm_find_changed(self._xen, native, len(watched), changed))
             return [_describe(changed[i]) for i in range(n)]

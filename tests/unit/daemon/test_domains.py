@@ -193,3 +193,14 @@ def test_a_domain_says_its_state() -> None:
     assert described.uuid == dashed(UUID)
     assert described.exit == domain.exit
     assert described.ready == 2.0
+
+
+def test_what_a_domain_should_be_is_made_anew_only_when_it_is_paused_or_not() -> None:
+    domain = live_domain("web", domid=7, uuid=UUID)
+    running = domain.watched
+    assert running.unpack() == (7, bytes.fromhex(UUID), False)
+    assert domain.watched is running
+    domain.paused = True
+    assert domain.watched.unpack() == (7, bytes.fromhex(UUID), True)
+    domain.paused = False
+    assert domain.watched == running
