@@ -247,6 +247,7 @@ class Connection:
 
     async def _end_create(self, met: Met) -> None:
         """Send what is not sent yet of the reply to a create that was carried out."""
+        self._others = 0
         self._rest(False)
         if met.unsent:
             self._service.attention.release(self)

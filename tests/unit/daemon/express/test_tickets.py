@@ -122,6 +122,22 @@ async def test_who_does_other_things_is_not_made_offers_until_he_creates_again(
     assert lvm.service.pools["tiny"].instant == 2
 
 
+async def test_who_creates_now_and_then_is_made_offers_each_time(
+    lvm: InMemory, client: Client
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    version = wire.encode_call(calls.VERSION, calls.Nothing())
+    async with await trio.open_unix_socket(lvm.socket) as stream:
+        for _ in range(3):
+            await settle()
+            for words in (version, version, encode(request)):
+                await stream.send_all(words)
+                await stream.receive_some()
+    assert lvm.hypervisor.calls["carry_out"] == 0
+    assert lvm.service.pools["tiny"].instant == 3
+
+
 @pytest.mark.parametrize(
     "what",
     [
