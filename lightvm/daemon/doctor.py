@@ -15,7 +15,8 @@ from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import StoreFailed
 from lightvm.model import Finding, Verdict
-from lightvm.xen.hypervisor import DomainInfo, Hypervisor
+from lightvm.xen.domain_info import DomainInfo
+from lightvm.xen.hypervisor import Hypervisor
 
 LOOK_SECONDS = 10.0
 """How long looking at devices may take, and waiting until it is our turn there."""

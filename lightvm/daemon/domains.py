@@ -15,7 +15,8 @@ from lightvm.daemon.console import ConsoleBuffer
 from lightvm.daemon.journal import DomainRecord
 from lightvm.errors import BadRequest, NameTaken, NoSuchDomain
 from lightvm.model import Domain, Exit, ExitReason, Policy, State
-from lightvm.xen.hypervisor import Handle, Watched
+from lightvm.xen.domain_info import Watched
+from lightvm.xen.hypervisor import Handle
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)

@@ -10,7 +10,8 @@ from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import HypercallError, LightVMError, NoSuchDomain, NotOurs
 from lightvm.model import ForeignDomain, State
-from lightvm.xen.hypervisor import DomainInfo, Hypervisor
+from lightvm.xen.domain_info import DomainInfo
+from lightvm.xen.hypervisor import Hypervisor
 
 
 class Foreigners:

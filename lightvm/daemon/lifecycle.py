@@ -25,7 +25,8 @@ from lightvm.daemon.journal import ExitRecord, GoneRecord, Journal
 from lightvm.daemon.shells import UNDO_SECONDS
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.model import EventKind, Exit, ExitReason, Policy, WaitFor
-from lightvm.xen.hypervisor import Handle, Hypervisor, exit_reason
+from lightvm.xen.domain_info import exit_reason
+from lightvm.xen.hypervisor import Handle, Hypervisor
 
 log = structlog.get_logger()
 

@@ -14,7 +14,8 @@ from lightvm.daemon.shells import Pools
 from lightvm.daemon.xenstore.store import Store
 from lightvm.errors import LightVMError
 from lightvm.model import ExitReason
-from lightvm.xen.hypervisor import DomainInfo, Hypervisor, Watched, exit_reason
+from lightvm.xen.domain_info import DomainInfo, Watched, exit_reason
+from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
 
@@ -92,18 +93,16 @@ class Reaper:
         except LightVMError as exc:
             log.error("reaper-failed", error=str(exc))
             return
-        if changed:
-            paused = {uuid: paused for _, uuid, paused in map(Watched.unpack, watched)}
-            for info in changed:
-                await self._act_on(info, info.uuid.hex(), was_paused=paused[info.uuid])
+        for info in changed:
+            await self._act_on(info, info.uuid.hex())
 
-    async def _act_on(self, info: DomainInfo, uuid: str, *, was_paused: bool) -> None:
+    async def _act_on(self, info: DomainInfo, uuid: str) -> None:
         domain = self._registry.live.get(uuid)
         if domain is None:  # ended by its own word meanwhile, or a shell
             await self._pools.drop(uuid)
             return
         if not (info.gone or info.dying or info.shutdown):
-            self._lifecycle.note_paused(domain, was=was_paused)
+            self._lifecycle.note_paused(domain, was=not info.paused)
             return
         gone = info.gone or (info.dying and not info.shutdown)
         if not gone:

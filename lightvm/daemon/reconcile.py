@@ -18,7 +18,8 @@ from lightvm.daemon.xenstore.guest import machine_of
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import LightVMError, StoreFailed
 from lightvm.model import Exit, ExitReason
-from lightvm.xen.hypervisor import DomainInfo, Hypervisor, exit_reason
+from lightvm.xen.domain_info import DomainInfo, exit_reason
+from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
 

@@ -124,7 +124,8 @@ class Connection:
         try:
             while (message := await self._next_message()) is not None:
                 await self._answer(message)
-                await self._take_turns(alone=self._alone)
+                # While it has said more than this, nobody has looked whether others have come.
+                await self._take_turns(alone=self._alone and not self._framer.pending)
         finally:
             del clients[self._fd]
 
@@ -293,12 +294,9 @@ class Connection:
         if self._service.stop.is_set():
             raise stopping()
         parameters = wire.decode_parameters(call)
+        self._others = 0 if isinstance(parameters, CreateCall) else self._others + 1
         result = await HANDLERS[call.method](self._service, parameters, caller)
-        if not isinstance(parameters, CreateCall):
-            self._others += 1
-            return result
-        self._others = 0
-        if not call.more and not call.oneway:
+        if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
             assert result is None or isinstance(result, CreateReply)
             if result is None or result.created.source is POOL:
                 self._service.express.tickets.note(message, parameters.request)

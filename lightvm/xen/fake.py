@@ -24,6 +24,7 @@ from lightvm.xen.device_page import (
     VBD_CONFIG,
     VIF_CONFIG,
 )
+from lightvm.xen.domain_info import DomainInfo, Watched
 from lightvm.xen.express import Ticket
 from lightvm.xen.fake_domain import FakeDomain, FakeHandle, describe, gone, is_good
 from lightvm.xen.fake_express import FakeExpress
@@ -31,14 +32,12 @@ from lightvm.xen.fake_guests import FakeGuests
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
-    DomainInfo,
     Handle,
     Host,
     Scheduling,
     Shape,
     Unpaused,
     Versions,
-    Watched,
 )
 from lightvm.xen.image import CMDLINE_MAX, LOW_RAM_LIMIT
 

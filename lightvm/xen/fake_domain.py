@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightvm.xen.device_page import VBDS_MAX, VIFS_MAX
-from lightvm.xen.hypervisor import Boot, Control, DomainInfo, Scheduling, Shape
+from lightvm.xen.domain_info import DomainInfo
+from lightvm.xen.hypervisor import Boot, Control, Scheduling, Shape
 
 _SILENT = Control(0, 0, 0, 0, 0)
 

@@ -11,7 +11,6 @@ Two classes implement it: `lightvm.xen.binding.XenHypervisor` and `lightvm.xen.f
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from lightvm.model import ExitReason, Mode, Power
+from lightvm.model import Mode, Power
+from lightvm.xen.domain_info import DomainInfo, Watched
 from lightvm.xen.image import Image, Segment
 
 if TYPE_CHECKING:
@@ -43,19 +43,6 @@ LEAN_EVTCHNS, LEAN_GRANT_FRAMES = 63, 4
 
 UNMODIFIED_EVTCHNS, UNMODIFIED_GRANT_FRAMES = 1023, 64
 """The same of any other, as xl has it."""
-
-_REASONS = {
-    0: ExitReason.POWEROFF,
-    1: ExitReason.REBOOT,
-    2: ExitReason.SUSPEND,
-    3: ExitReason.CRASH,
-}
-
-
-def exit_reason(code: int) -> ExitReason:
-    """Return the meaning of one of Xen's shutdown codes; what is not a plain end counts as a crash."""
-    return _REASONS.get(code, ExitReason.CRASH)
-
 
 _REQUESTS = {Power.POWEROFF: 1, Power.REBOOT: 2, Power.SUSPEND: 3}
 
@@ -176,40 +163,6 @@ class Control(msgspec.Struct, frozen=True):
     exit_status: int
     heartbeat: int
     acknowledged: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainInfo:
-    """A domain as Xen lists it; `gone` ones only come from `Hypervisor.find_changed`."""
-
-    domid: int
-    uuid: bytes
-    memory_kib: int
-    vcpus: int
-    cpu_ns: int
-    paused: bool
-    dying: bool
-    shutdown: bool
-    shutdown_code: int
-    gone: bool = False
-
-
-_WATCHED = struct.Struct("@II16s")
-
-
-class Watched(bytes):
-    """A domain as it should be, in the form that the engine has it in (`struct lvm_watched`)."""
-
-    __slots__ = ()
-
-    def __new__(cls, domid: int, uuid: bytes, paused: bool = False) -> Watched:
-        """Watch a domain."""
-        return super().__new__(cls, _WATCHED.pack(domid, paused, uuid))
-
-    def unpack(self) -> tuple[int, bytes, bool]:
-        """Return domid, UUID, and whether it should be paused."""
-        domid, paused, uuid = _WATCHED.unpack(self)
-        return domid, uuid, paused != 0
 
 
 class Handle(Protocol):

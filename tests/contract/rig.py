@@ -11,7 +11,8 @@ import trio
 
 import lightvm
 from lightvm.testing import FakeHypervisor, make_image
-from lightvm.xen.hypervisor import Boot, DomainInfo, Handle, Hypervisor, Shape, Watched
+from lightvm.xen.domain_info import DomainInfo, Watched
+from lightvm.xen.hypervisor import Boot, Handle, Hypervisor, Shape
 from lightvm.xen.image import Image, parse
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from lightvm.errors import HypercallError
-from lightvm.xen.hypervisor import Watched
+from lightvm.xen.domain_info import Watched
 from tests.contract.rig import Rig, eventually
 
 NONSENSE = 0xDEADBEEF

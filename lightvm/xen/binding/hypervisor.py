@@ -15,6 +15,7 @@ from lightvm.xen.binding import tickets
 from lightvm.xen.binding.crowd import NativeCrowd
 from lightvm.xen.binding.failures import check, unsupported
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
+from lightvm.xen.domain_info import DomainInfo, Watched
 from lightvm.xen.express import (
     Answer,
     Attended,
@@ -29,14 +30,12 @@ from lightvm.xen.express import (
 from lightvm.xen.hypervisor import (
     Boot,
     Control,
-    DomainInfo,
     Handle,
     Host,
     Scheduling,
     Shape,
     Unpaused,
     Versions,
-    Watched,
 )
 from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
 
@@ -45,6 +44,8 @@ T = TypeVar("T")
 assert lib.LVM_DEVICE_VERSION == DEVICE_PAGE_VERSION, (
     "extension and package are of different releases"
 )
+
+assert ffi.sizeof("struct lvm_watched") == len(Watched(0, bytes(16)))
 
 _EVENTS_AT_ONCE = 64
 _MAX_DOMAINS = 0x7FF0

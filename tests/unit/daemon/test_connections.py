@@ -243,3 +243,24 @@ async def test_a_task_that_waits_for_its_turn_and_a_thread_that_is_through_could
     assert not server.could_go_on()
     trio.lowlevel.current_trio_token().run_sync_soon(int)
     assert server.could_go_on()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_whether_a_client_is_alone_counts_for_all_that_it_calls(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch, beside: bool
+) -> None:
+    heard = []
+
+    async def take_turns(connection: server.Connection, *, alone: bool, calls: int = 1) -> None:
+        heard.append(alone)
+
+    monkeypatch.setattr(server.Connection, "_take_turns", take_turns)
+    one, other = socket.socketpair()
+    with one, other:
+        if beside:
+            lvm.service.attention.watch(other.fileno())
+            one.send(b"something")
+        async with open_raw(lvm.socket) as raw:
+            for _ in range(2):
+                await raw.call("Version")
+    assert heard == [not beside] * 2

@@ -10,7 +10,7 @@ from lightvm import errors
 from lightvm.client import Client
 from lightvm.model import Finding, Verdict, WaitFor
 from lightvm.testing import InMemory
-from lightvm.xen.hypervisor import DomainInfo
+from lightvm.xen.domain_info import DomainInfo
 from tests.waits import settle, until
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lightvm.model import ExitReason
-from lightvm.xen.hypervisor import FIRST_WINDOW_KIB, Shape, exit_reason
+from lightvm.xen.domain_info import exit_reason
+from lightvm.xen.hypervisor import FIRST_WINDOW_KIB, Shape
 
 
 @pytest.mark.parametrize(
