@@ -67,7 +67,8 @@ def client(daemon: DaemonProcess) -> Iterator[Client]:
         assert_nothing_leaked(after, daemon.others)
         shells = sum(f.high for f in after.flavors() if f.networks or f.disks)
         for count in daemon.held:
-            eventually(partial(holds, count, shells), "only shells have devices")
+            enough = partial(holds, count, shells)
+            eventually(enough, "only shells have devices", counted=count)
 
 
 def holds(count: Counted, number: int) -> bool:

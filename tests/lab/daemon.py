@@ -24,17 +24,24 @@ SHELL_SECONDS = 5.0
 """How long a shell may take to make, on a slow machine that emulates another."""
 
 
-def eventually(reached: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
-    """Wait until a condition holds; return how long that took, in seconds."""
-    begun = time.monotonic()
-    while not reached():
-        assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return time.monotonic() - begun
-
-
 Counted = Callable[[], Set[str]]
 """Says what there is of a kind on this host."""
+
+
+def eventually(
+    reached: Callable[[], bool],
+    what: str,
+    seconds: float = PATIENCE,
+    *,
+    counted: Counted = frozenset,
+) -> float:
+    """Wait until a condition holds; return how long that took, in seconds. A failure says what is `counted` then."""
+    begun = time.monotonic()
+    while not reached():
+        if time.monotonic() - begun >= seconds:
+            raise AssertionError(f"not within {seconds} s: {what} {sorted(counted()) or ''}")
+        time.sleep(0.05)
+    return time.monotonic() - begun
 
 
 class DaemonProcess:
@@ -127,7 +134,8 @@ def beside(
         yield process
     finally:
         process.stop()
-    assert not [things for count in held if (things := count())]
+    left = [sorted(things) for count in held if (things := count())]
+    assert not left, left
 
 
 def nodes(kind: str) -> set[str]:
