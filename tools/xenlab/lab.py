@@ -20,6 +20,7 @@ from .cache import hold_lock
 from .errors import LabError
 from .host import RUN_PROGRAMS, require_programs
 from .image import Image, open_image
+from .pinning import pin_processors
 from .progress import step
 from .qemu import Shape, make_overlay, parse_memory
 from .qmp import Qmp
@@ -131,6 +132,11 @@ class Lab:
                 wait_services(ssh)
             check_dom0(ssh, timeout=RESUME_PATIENCE)
             write_state(replace(state, started=time.time()))
+
+    def pin_processors(self) -> bool:
+        """Give each processor of the lab one of this machine's own; False, and no change, where it has too few."""
+        with self._lock(), Qmp(self.directory) as qmp:
+            return pin_processors(qmp)
 
     def down(self) -> None:
         """End the lab, whatever state it is in, and remove its disk."""
