@@ -34,11 +34,6 @@ class Deadline:
             raise self._passed()
         return left
 
-    @property
-    def bounded(self) -> bool:
-        """Whether there is such a moment."""
-        return self._end is not None
-
     def wait(self, poll: select.poll) -> None:
         """Wait until a socket has something to tell; raises `TimedOut`."""
         left = self.left_s()
@@ -52,8 +47,9 @@ class Deadline:
 class Connection:
     """A connected Unix socket for one call at a time.
 
-    System calls are what a call costs, so there are two where no time limit is set: send and receive. With a limit
-    there are a poll between them and looks at the clock, which on many Xen hosts are system calls too.
+    System calls are what a call costs, so there are three where no time limit is set: send, poll and receive; with a
+    limit there are looks at the clock, too. Who sleeps in receive instead is woken twice on Linux, first when the other
+    side takes what it was sent.
     """
 
     __slots__ = ("_readable", "_socket", "_writable", "conversation")
@@ -94,12 +90,9 @@ class Connection:
         if self._socket.fileno() < 0:
             raise RuntimeError("this connection is closed")
         while (reply := self.conversation.next_reply(method)) is None:
-            flags = 0
-            if deadline.bounded:
-                deadline.wait(self._readable)
-                flags = socket.MSG_DONTWAIT
+            deadline.wait(self._readable)
             try:
-                data = self._socket.recv(_READ_BYTES, flags)
+                data = self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 continue
             except ConnectionResetError as exc:

@@ -94,9 +94,9 @@ class Pace:
         """So many moments, the last ones, followed a call that was the only one."""
         self.quick = True  # whoever connects has something to say
 
-    def hit(self) -> None:
-        """Note a call."""
-        self._calls += 1
+    def hit(self, calls: int = 1) -> None:
+        """Note a call, or several."""
+        self._calls += calls
 
     def miss(self) -> None:
         """Note that a moment was waited in vain."""

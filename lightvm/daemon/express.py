@@ -5,7 +5,8 @@ what was last asked of it: each gets a *ticket*, which holds a name, the boot th
 journal and the reply; they lack nothing but moments. The engine hears a client before Python does, with the tickets of
 the shells that would be taken next. Says the client just those words, the engine lets the guest run, and answers when
 that is ready. While it boots Python enters the domain into its tables: that costs the caller nothing where the guest
-has a processor of its own.
+has a processor of its own. Right after its answer the engine hears the client's next call, without Python where there
+is another ticket for it.
 
 Whatever does not fit, another call, another image, a guest that is not quick, goes the usual way
 (`lightvm.daemon.creator`). A ticket holds nothing that would have to be given back.
@@ -13,7 +14,6 @@ Whatever does not fit, another call, another image, a guest that is not quick, g
 
 from __future__ import annotations
 
-import mmap
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
@@ -29,7 +29,7 @@ from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.pump import EventPump
 from lightvm.daemon.rehearsal import Rehearsal, Rehearser
 from lightvm.daemon.spinner import Spinner
-from lightvm.daemon.tickets import Tickets
+from lightvm.daemon.tickets import Line, Tickets
 from lightvm.model import CreateRequest
 from lightvm.xen.express import (
     MOST_SERVED,
@@ -38,7 +38,6 @@ from lightvm.xen.express import (
     Carried,
     Crowd,
     Desk,
-    Offer,
     Outcome,
     Series,
     Stage,
@@ -53,8 +52,9 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     """What came of waiting for a client: whether it has something, and whether nobody else has.
 
     What it has said is in `data` where that was read already. Where its create was carried out instead, `unsent` is
-    what is left of the reply; or `begun`, where its guest is not ready yet. So many creates were
-    `served`, where others were waited for, too, and `left` says whether any of them wants something still.
+    what is left of the reply; or `begun`, where its guest is not ready yet; so many of its creates were carried out
+    and answered `before` that. So many creates were `served`, where others were waited for, too, and `left` says
+    whether any of them wants something still.
     """
 
     here: bool
@@ -62,6 +62,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes | None = None
     unsent: bytes | None = None
     begun: Begun | None = None
+    before: int = 0
     served: int = 0
     left: bool = True
 
@@ -97,28 +98,29 @@ class Express:
 
     # One client
 
-    def meet(self, peer: socket.socket, *, expected: bool = True) -> Met:
+    def meet(self, peer: socket.socket, *, expected: int = 1) -> Met:
         """Wait a moment for anybody; where this client asks for what there is a ticket for, that is done.
 
-        Not where it is by itself and no create is expected of it. Where others have come too, lately, what they ask
-        for is done as well. Raises `OSError` where this client's connection is broken.
+        It may be done for so many creates one after the other, as many as are `expected` of a client who is by itself.
+        Where others have come too, lately, what they ask for is done as well.
         """
         crowded, self._crowded = self._crowded, False
         met = None
         if crowded:
             met = self._serve(peer.fileno())
         elif expected:
-            met = self._attend(peer)
+            met = self._attend(peer, expected)
         if met is None:
             here, alone = self._attention.wait_for(peer.fileno())
             met = Met(here=here, alone=alone)
         self._crowded = not met.alone and len(self.clients) > 1
         return met
 
-    def _attend(self, peer: socket.socket) -> Met | None:
+    def _attend(self, peer: socket.socket, most: int) -> Met | None:
         """Wait for one client; None where nothing is on offer."""
-        rehearsals = self.tickets.on_offer()
-        room = self._room(rehearsals.values())
+        lines = self.tickets.on_offer(most)
+        size = _record_bytes(lines)
+        room = self._journal.room(size) if size else None
         if room is None:
             return None
         journal, end = room
@@ -130,35 +132,46 @@ class Express:
             offset_ns=self._clock.offset_ns,
             journal=journal,
             end=end,
-            offers=[Offer(call, r.issued) for call, r in rehearsals.items()],
+            series=_describe(lines),
         )
-        attended = self._hypervisor.attend(desk)
-        if attended.stage <= SAID:
-            return Met(here=attended.data is not None, alone=attended.alone, data=attended.data)
-        rehearsal = list(rehearsals.values())[attended.taken]
-        begun = self._conclude(rehearsal, attended)
-        if begun is None:
-            return Met(here=True, alone=attended.alone, data=attended.data)
-        answer = self._hypervisor.answer(desk, attended)
-        self._spinner.note(quick=answer.ready and not answer.late)
-        met = self._tell(begun, answer, alone=attended.alone)
-        if answer.late:
-            self._pump.hear_pending()  # its event, which would look like somebody who wants something
-        return met
+        return self._go_along(desk, lines, size)
 
-    def _room(self, rehearsals: Iterable[Rehearsal]) -> tuple[mmap.mmap, int] | None:
-        """Return where the journal has room for what may be taken; None where nothing may."""
-        size = 0
-        for rehearsal in rehearsals:
-            size += rehearsal.record_bytes
-        return self._journal.room(size) if size else None
+    def _go_along(self, desk: Desk, lines: Sequence[Line], size: int) -> Met:
+        """Carry out what a client asks for, one create after the other, while each is answered in time.
+
+        The records of all that may be taken need so many bytes.
+        """
+        attended = self._hypervisor.attend(desk)
+        last: tuple[Begun, Answer] | None = None
+        before = 0
+        while True:
+            begun = None
+            if attended.stage > SAID:
+                rehearsal = lines[attended.number].rehearsals[attended.ticket]
+                begun = self._conclude(rehearsal, attended)
+            if last is not None:
+                self._note_ready(last[0].domain, last[1])
+            if begun is None:
+                here = attended.data is not None
+                return Met(here=here, alone=attended.alone, data=attended.data, before=before)
+            size -= attended.journalled
+            answer = self._hypervisor.answer(desk, attended, self._journal.room(size))
+            self._spinner.note(quick=answer.ready and not answer.late)
+            if answer.next is None:
+                met = self._tell(begun, answer, alone=attended.alone, before=before)
+                if answer.late:
+                    self._pump.hear_pending()  # its event would look like somebody who wants something
+                return met
+            last, attended = (begun, answer), answer.next
+            before += 1
 
     # Several at once
 
     def _serve(self, client: int) -> Met | None:
         """Serve all clients at rest; None where nothing is on offer."""
-        lines = self.tickets.lines(MOST_SERVED)
-        room = self._room([rehearsal for _, line in lines for rehearsal in line])
+        lines = self.tickets.on_offer(MOST_SERVED)
+        size = _record_bytes(lines)
+        room = self._journal.room(size) if size else None
         if room is None:
             return None
         journal, end = room
@@ -172,7 +185,7 @@ class Express:
             offset_ns=self._clock.offset_ns,
             journal=journal,
             end=end,
-            series=[Series(call, [r.issued for r in line]) for call, line in lines],
+            series=_describe(lines),
         )
         gathered = self._hypervisor.serve(crowd)
         ours = Met(here=gathered.here, alone=gathered.alone)
@@ -180,12 +193,12 @@ class Express:
         if not served:
             return replace(ours, left=gathered.left)
         # Not before all are entered is anybody told: their records stand together.
-        entered = [self._conclude(lines[s.series][1][s.ticket], s) for s in served]
+        entered = [self._conclude(lines[s.number].rehearsals[s.ticket], s) for s in served]
         answers = self._hypervisor.answer_all(crowd, served)
         self._spinner.note(quick=2 * sum(answer.ready for answer in answers) >= len(answers))
         for each, begun, answer in zip(served, entered, answers, strict=True):
             if begun is None:
-                call = lines[each.series][0] + b"\0"
+                call = lines[each.number].call + b"\0"
                 met = Met(here=True, alone=gathered.alone, data=call)
             else:
                 met = self._tell(begun, answer, alone=gathered.alone)
@@ -205,7 +218,8 @@ class Express:
         """
         same = all(request == requests[0] for request in requests)
         rehearsals = self.tickets.line_for(requests[0], len(requests)) if same else []
-        room = self._room(rehearsals)
+        size = sum(rehearsal.record_bytes for rehearsal in rehearsals)
+        room = self._journal.room(size) if size else None
         if room is None:
             return []
         journal, end = room
@@ -247,7 +261,7 @@ class Express:
         """Enter a domain that there is now; None where its shell is spoilt.
 
         The engine may have written the records of more behind its own: nothing else is journalled before those are
-        entered, too.
+        entered, too, such as that the one before is ready.
         """
         if outcome.stage is SPOILT:
             self._rehearser.take_back(rehearsal, outcome)
@@ -255,15 +269,28 @@ class Express:
         self.tickets.want()
         return self._rehearser.enter(rehearsal, outcome, ready)
 
-    def _tell(self, begun: Begun, answer: Answer, *, alone: bool) -> Met:
+    def _tell(self, begun: Begun, answer: Answer, *, alone: bool, before: int = 0) -> Met:
         """Return what came of the call of somebody whose domain was entered."""
         if not answer.ready:
-            return Met(here=False, alone=alone, begun=begun)
+            return Met(here=False, alone=alone, begun=begun, before=before)
         self._note_ready(begun.domain, answer)
-        return Met(here=False, alone=alone, unsent=answer.unsent)
+        return Met(here=False, alone=alone, unsent=answer.unsent, before=before)
 
     def _note_ready(self, domain: LiveDomain, said: Answer | Carried) -> None:
         if said.exiting:
             self._lifecycle.hear_control(domain, said.heard)
         else:
             self._lifecycle.mark_ready(domain, said.heard)
+
+
+def _record_bytes(lines: Iterable[Line]) -> int:
+    """Return how much room the records need of all that may be taken."""
+    size = 0
+    for line in lines:
+        for rehearsal in line.rehearsals:
+            size += rehearsal.record_bytes
+    return size
+
+
+def _describe(lines: Iterable[Line]) -> list[Series]:
+    return [Series(line.call, [r.issued for r in line.rehearsals], line.number) for line in lines]

@@ -32,6 +32,8 @@ MOST_TURNS = 4
 """So many turns in a row may such a client have where no task of the daemon could go on either."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
+MOST_EXPECTED = 8
+"""So many creates one after the other are expected of a client that has made as many."""
 MOST_OTHERS = 3
 """After so many calls in a row that are no creates none is expected, and nothing is put on offer for it."""
 SEND_SECONDS = 30.0
@@ -112,8 +114,8 @@ class Connection:
         self._pace = Pace(service.attention.moment)
         self._given: Met | None = None
         self._answered = False
-        self._others = 0
-        """Calls, the last ones, that were no creates."""
+        self._others = self._creates = 0
+        """Calls, the last ones, that were no creates, and before them creates that a ticket was there for."""
         self._caller = Caller(peer, None, service.stop)
         self._more_caller = Caller(peer, self._send_more, service.stop)
 
@@ -178,16 +180,20 @@ class Connection:
                 self._given = None
                 if given.data is not None:
                     return given.data
+                self._note_creates(1)
                 await self._end_create(given)
                 continue
             met = self._meet()
             self._alone = met.alone
+            if met.before:
+                self._note_creates(met.before)
+                self._turn += met.before / LONG_TURN
             if met.here:
                 pace.hit()
                 pace.quick = pace.quick and met.alone
                 return self._peer.recv(RECEIVE_BYTES) if met.data is None else met.data
             if met.unsent is not None or met.begun is not None:
-                pace.hit()
+                self._note_creates(1)
                 await self._end_create(met)
             elif met.served:
                 await self._take_turns(alone=not met.left, calls=met.served)
@@ -243,12 +249,18 @@ class Connection:
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
-        expected = not self._framer.pending and self._others < MOST_OTHERS
+        expected = 0
+        if not self._framer.pending and self._others < MOST_OTHERS:
+            expected = min(self._creates + 1, MOST_EXPECTED)
         return self._service.express.meet(self._peer, expected=expected)
+
+    def _note_creates(self, number: int) -> None:
+        self._pace.hit(number)
+        self._others = 0
+        self._creates += number
 
     async def _end_create(self, met: Met) -> None:
         """Send what is not sent yet of the reply to a create that was carried out."""
-        self._others = 0
         self._rest(False)
         if met.unsent:
             self._service.attention.release(self)
@@ -294,7 +306,10 @@ class Connection:
         if self._service.stop.is_set():
             raise stopping()
         parameters = wire.decode_parameters(call)
-        self._others = 0 if isinstance(parameters, CreateCall) else self._others + 1
+        if isinstance(parameters, CreateCall):
+            self._others = 0
+        else:
+            self._others, self._creates = self._others + 1, 0
         result = await HANDLERS[call.method](self._service, parameters, caller)
         if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
             assert result is None or isinstance(result, CreateReply)

@@ -45,6 +45,14 @@ class Demand(msgspec.Struct, eq=False):
     tickets: dict[str, Rehearsal] = msgspec.field(default_factory=dict)
 
 
+class Line(msgspec.Struct, frozen=True):
+    """What may be taken just now by those who make a call; several calls may have the same, by its `number`."""
+
+    call: bytes
+    rehearsals: list[Rehearsal]
+    number: int
+
+
 class Tickets:
     """Makes tickets for what is asked for again and again, and knows which of them may be taken."""
 
@@ -132,20 +140,14 @@ class Tickets:
 
     # What may be taken
 
-    def on_offer(self) -> dict[bytes, Rehearsal]:
-        """Return for each call what may be taken just now by one who makes it. Part of the hot path."""
-        offers = {}
-        for call, demand in self._demands.items():
-            shells = demand.pool.shells
-            if shells and (rehearsal := self._find(demand, shells[-1])) is not None:
-                offers[call] = rehearsal
-        return offers
-
-    def lines(self, most: int) -> list[tuple[bytes, list[Rehearsal]]]:
-        """Return what may be taken just now by several, at most so many of a pool, by the words last learned for it."""
-        words = {id(demand): (call, demand) for call, demand in self._demands.items()}
-        lines = [(call, self._line_up(demand, most)) for call, demand in words.values()]
-        return [(call, line) for call, line in lines if line]
+    def on_offer(self, most: int) -> list[Line]:
+        """Return for each call what may be taken just now, at most so often. Part of the hot path."""
+        lined_up: dict[int, tuple[list[Rehearsal], int]] = {}
+        for demand in self._demands.values():
+            if id(demand) not in lined_up:
+                lined_up[id(demand)] = self._line_up(demand, most), len(lined_up)
+        lines = [Line(call, *lined_up[id(demand)]) for call, demand in self._demands.items()]
+        return [line for line in lines if line.rehearsals]
 
     def line_for(self, request: CreateRequest, most: int) -> list[Rehearsal]:
         """Return what may be taken just now by one who asks for this, at most so many times."""

@@ -72,11 +72,19 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     reply: Form
 
 
-class Offer(msgspec.Struct, frozen=True):
-    """The words of a call without its NUL, and the issued ticket for whoever says them."""
+MOST_LINES = 16
+"""Of tickets, at once (``LVM_LINES``)."""
+
+
+class Series(msgspec.Struct, frozen=True):
+    """The words of a call without its NUL, and issued tickets for those who say them, in the order to be taken.
+
+    Several calls may have one line of tickets: then they have the same number, below `MOST_LINES`.
+    """
 
     call: bytes
-    ticket: object
+    tickets: Sequence[object]
+    line: int = 0
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +92,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     `epoll` watches everybody who has to be heard, the guests among them. So long, `seconds`, is the client waited for,
     and then a guest that is not ready within `spin_us`. The record of what is taken goes into `journal` from `end` on,
-    where there is room for it. `offset_ns` leads from `time.perf_counter_ns` to the time of day.
+    where there is room for that of each ticket. `offset_ns` leads from `time.perf_counter_ns` to the time of day.
     """
 
     epoll: select.epoll
@@ -94,7 +102,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     offset_ns: int
     journal: mmap.mmap
     end: int
-    offers: Sequence[Offer]
+    series: Sequence[Series]
 
 
 class Stage(IntEnum):
@@ -123,20 +131,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 class Attended(Outcome, frozen=True, kw_only=True):
     """What came of waiting for somebody; `alone` where nobody else has anything.
 
-    From `Stage.SPOILT` on `taken` says which offer was taken. What was said and is not carried out is in `data`, empty
-    where the other side has gone, None where there is nothing such.
+    From `Stage.SPOILT` on a `ticket` of a series, by its `number`, was taken. What was said and is not carried out is
+    in `data`, empty where the other side has gone, None where there is nothing such.
     """
 
     alone: bool = False
     data: bytes | None = None
-    taken: int = 0
+    number: int = 0
+    ticket: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest has said when it was looked at, that was `heard` in nanoseconds of `time.perf_counter_ns`.
 
     Where it is ready its client was sent the reply, of which `unsent` could not be written yet. It may have said that
-    it is `exiting`, too. It was `late` where it was not ready within the moment.
+    it is `exiting`, too. It was `late` where it was not ready within the moment. Where its client was waited for again
+    right after the reply, `next` is what came of that.
     """
 
     ready: bool
@@ -144,17 +154,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     heard: int = 0
     unsent: bytes = b""
     late: bool = False
+    next: Attended | None = None
 
 
 MOST_SERVED = 16
 """How many of a crowd are served at once (``LVM_CROWD_MAX``)."""
-
-
-class Series(msgspec.Struct, frozen=True):
-    """The words of a call without its NUL, and issued tickets for those who say them, in the order to be taken."""
-
-    call: bytes
-    tickets: Sequence[object]
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,13 +179,13 @@ class Crowd(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Served(Outcome, frozen=True, kw_only=True):
-    """One of a crowd, by its descriptor; a ticket of a series was taken.
+    """One of a crowd, by its descriptor; a ticket of a series, by its `number`, was taken.
 
     Where it is spoilt, its call was read, and is to be carried out all the same.
     """
 
     client: int
-    series: int
+    number: int
     ticket: int
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 from lightvm.errors import LightVMError
 from lightvm.xen.express import (
     BLANKS,
+    MOST_LINES,
     MOST_SERVED,
     Answer,
     Attended,
@@ -25,6 +26,7 @@ from lightvm.xen.express import (
     Form,
     Gathered,
     Outcome,
+    Series,
     Served,
     Stage,
     Ticket,
@@ -38,6 +40,9 @@ _DURATION_WIDTH = 10
 class _Counted(Hypervisor, Protocol):
     """A hypervisor in memory, whose calls are counted and may be made to fail."""
 
+    _taken: list[int]
+    """So many tickets of each line of the desk."""
+
     def _enter(self, method: str) -> None: ...
 
 
@@ -47,30 +52,16 @@ class FakeExpress:
     def attend(self: _Counted, desk: Desk) -> Attended:
         """Wait for one client, and begin its create where that is on offer."""
         self._enter("attend")
-        ready = desk.epoll.poll(desk.seconds)
-        fds = [fd for fd, _ in ready]
-        here = desk.peer.fileno() in fds
-        if not ready:
-            return Attended(stage=Stage.NOBODY, alone=True)
-        if not here:
-            return Attended(stage=Stage.OTHERS)
-        alone = len(fds) == 1
-        try:
-            data = desk.peer.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return Attended(stage=Stage.NOBODY, alone=alone)
-        for taken, offer in enumerate(desk.offers):
-            ticket = cast("Ticket", offer.ticket)
-            if data == offer.call + b"\0" and _is_same_file(ticket):
-                outcome = _start(self, desk.journal, desk.end, desk.offset_ns, ticket)
-                said = data if outcome.stage is Stage.SPOILT else None
-                return Attended(alone=alone, data=said, taken=taken, **asdict(outcome))
-        return Attended(stage=Stage.SAID, alone=alone, data=data)
+        self._taken = [0] * MOST_LINES
+        return _hear(self, desk, desk.journal, desk.end, self._taken)
 
-    def answer(self: _Counted, desk: Desk, attended: Attended) -> Answer:
-        """Look at the guest of a create that was begun, and reply."""
+    def answer(
+        self: _Counted, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
+    ) -> Answer:
+        """Look at the guest of a create that was begun, and reply; where there is room, wait for the next call."""
         self._enter("answer")
-        ticket = cast("Ticket", desk.offers[attended.taken].ticket)
+        series = desk.series[attended.number]
+        ticket = cast("Ticket", series.tickets[attended.ticket])
         late = False
         answer, reply = _look(self, desk.spin_us, desk.offset_ns, ticket, attended)
         if not answer.ready and attended.alone and desk.epoll.poll(desk.seconds, 1):
@@ -78,24 +69,26 @@ class FakeExpress:
             answer, reply = _look(self, 0, desk.offset_ns, ticket, attended)
         if not answer.ready:
             return answer
-        return replace(answer, late=late, unsent=reply[_send(desk.peer, reply) :])
+        answer = replace(answer, late=late, unsent=reply[_send(desk.peer, reply) :])
+        more = self._taken[series.line] < len(series.tickets)
+        if room is None or late or answer.unsent or not attended.alone or not more:
+            return answer
+        return replace(answer, next=_hear(self, desk, *room, self._taken))
 
     def serve(self: _Counted, crowd: Crowd) -> Gathered:
         """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer."""
         self._enter("serve")
         ready = [fd for fd, _ in crowd.epoll.poll(crowd.seconds, MOST_SERVED)]
-        taken = [0] * len(crowd.series)
+        taken = [0] * MOST_LINES
         served: list[Served] = []
         end, here, fine = crowd.end, False, True
         for fd in ready:
-            index = _find_series(crowd, fd, taken) if fine else None
-            if index is not None:
-                ticket = cast("Ticket", crowd.series[index].tickets[taken[index]])
+            found = _find_series(crowd, fd, taken) if fine else None
+            if found is not None:
+                number, place = found
+                ticket = cast("Ticket", crowd.series[number].tickets[place])
                 outcome = _start(self, crowd.journal, end, crowd.offset_ns, ticket)
-                served.append(
-                    Served(client=fd, series=index, ticket=taken[index], **asdict(outcome))
-                )
-                taken[index] += 1
+                served.append(Served(client=fd, number=number, ticket=place, **asdict(outcome)))
                 end += outcome.journalled
                 fine = outcome.stage is not Stage.SPOILT
             elif fd == crowd.client:
@@ -110,7 +103,7 @@ class FakeExpress:
         for each in served:
             answer = Answer(ready=False)
             if each.stage is Stage.RUNNING:
-                ticket = cast("Ticket", crowd.series[each.series].tickets[each.ticket])
+                ticket = cast("Ticket", crowd.series[each.number].tickets[each.ticket])
                 answer, reply = _look(self, spin_us, crowd.offset_ns, ticket, each)
                 if answer.ready:
                     with _borrowed(each.client) as peer:
@@ -149,6 +142,46 @@ class FakeExpress:
         return carried
 
 
+def _hear(
+    hypervisor: Hypervisor, desk: Desk, journal: mmap.mmap, end: int, taken: list[int]
+) -> Attended:
+    """Wait for the client's next call, and begin what it asks for where there is a ticket for that."""
+    fds = [fd for fd, _ in desk.epoll.poll(desk.seconds)]
+    if not fds:
+        return Attended(stage=Stage.NOBODY, alone=True)
+    if desk.peer.fileno() not in fds:
+        return Attended(stage=Stage.OTHERS)
+    alone = len(fds) == 1
+    try:
+        data = desk.peer.recv(_RECEIVE_BYTES)
+    except BlockingIOError:
+        return Attended(stage=Stage.NOBODY, alone=alone)
+    except ConnectionError:
+        return Attended(stage=Stage.SAID, alone=alone, data=b"")
+    found = _find_ticket(desk.series, data, taken)
+    if found is None:
+        return Attended(stage=Stage.SAID, alone=alone, data=data)
+    number, place = found
+    ticket = cast("Ticket", desk.series[number].tickets[place])
+    outcome = _start(hypervisor, journal, end, desk.offset_ns, ticket)
+    said = data if outcome.stage is Stage.SPOILT else None
+    return Attended(alone=alone, data=said, number=number, ticket=place, **asdict(outcome))
+
+
+def _find_ticket(
+    all_series: Sequence[Series], data: bytes, taken: list[int]
+) -> tuple[int, int] | None:
+    """Take a ticket for a call where there is one left; return of which series, and which of its tickets."""
+    for number, series in enumerate(all_series):
+        if data == series.call + b"\0":
+            place = taken[series.line]
+            if place < len(series.tickets) and _is_same_file(cast("Ticket", series.tickets[place])):
+                taken[series.line] += 1
+                return number, place
+            return None
+    return None
+
+
 @contextmanager
 def _borrowed(fd: int) -> Iterator[socket.socket]:
     """Yield a socket of that descriptor, which stays open."""
@@ -159,7 +192,7 @@ def _borrowed(fd: int) -> Iterator[socket.socket]:
         peer.detach()
 
 
-def _find_series(crowd: Crowd, fd: int, taken: list[int]) -> int | None:
+def _find_series(crowd: Crowd, fd: int, taken: list[int]) -> tuple[int, int] | None:
     """Read a client's call where there is a ticket for it left."""
     if fd >= len(crowd.resting) or not crowd.resting[fd]:
         return None
@@ -168,13 +201,10 @@ def _find_series(crowd: Crowd, fd: int, taken: list[int]) -> int | None:
             data = peer.recv(_RECEIVE_BYTES, socket.MSG_PEEK)
         except OSError:
             return None
-        for index, series in enumerate(crowd.series):
-            if data == series.call + b"\0" and taken[index] < len(series.tickets):
-                if not _is_same_file(cast("Ticket", series.tickets[0])):
-                    return None
-                peer.recv(len(data))
-                return index
-    return None
+        found = _find_ticket(crowd.series, data, taken)
+        if found is not None:
+            peer.recv(len(data))
+        return found
 
 
 def _is_same_file(ticket: Ticket) -> bool:

@@ -11,6 +11,7 @@ Two classes implement it: `lightvm.xen.binding.XenHypervisor` and `lightvm.xen.f
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -331,8 +332,14 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def answer(self, desk: Desk, attended: Attended) -> Answer:
-        """Look at the guest of the create that was begun just now, and reply. Fast in the same sense as `attend`."""
+    def answer(
+        self, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
+    ) -> Answer:
+        """Look at the guest of the create that was begun just now, and reply. Fast in the same sense as `attend`.
+
+        Where that was a reply in time and in whole, to a client who is alone, and there is a ticket in that line, and
+        `room` in a journal from some byte on, then its next call is waited for as by `attend`.
+        """
         ...
 
     def serve(self, crowd: Crowd) -> Gathered:

@@ -67,16 +67,18 @@ static bool is_call(const uint8_t *said, ssize_t n, const uint8_t *call, uint64_
     return n > 0 && (uint64_t)n == size + 1 && said[size] == '\0' && memcmp(said, call, size) == 0;
 }
 
-/* Return whose call this is, with its image as it was; nr_offers where there is none. */
-static uint32_t find_offer(const struct lvm_desk *desk)
+/* Return which series has a ticket for this call, with its image as it was; nr_series where none has. */
+static uint32_t find_ticket(const struct lvm_desk *desk)
 {
-    for (uint32_t i = 0; i < desk->nr_offers; i++) {
-        const struct lvm_offer *offer = &desk->offers[i];
-        if (is_call(desk->buffer, desk->received, offer->call, offer->size)) {
-            return is_same_file(offer->ticket) ? i : desk->nr_offers;
+    for (uint32_t i = 0; i < desk->nr_series; i++) {
+        const struct lvm_series *series = &desk->series[i];
+        uint32_t taken = desk->taken[series->line];
+        if (is_call(desk->buffer, desk->received, series->call, series->size)) {
+            bool there = taken < series->nr && is_same_file(series->tickets[taken]);
+            return there ? i : desk->nr_series;
         }
     }
-    return desk->nr_offers;
+    return desk->nr_series;
 }
 
 /* Load, journal, unpause. */
@@ -173,7 +175,8 @@ static int32_t send_reply(int32_t client, const struct lvm_ticket *ticket)
     return n < 0 ? -errno : (int32_t)n;
 }
 
-int lvm_attend(struct lvm_desk *desk)
+/* Wait for the client's next call, and begin what it asks for where there is a ticket for that. */
+static int await_call(struct lvm_desk *desk)
 {
     struct epoll_event events[MOST_EVENTS];
     int n = epoll_wait(desk->epoll, events, MOST_EVENTS, desk->wait_ms);
@@ -190,38 +193,60 @@ int lvm_attend(struct lvm_desk *desk)
     }
     ssize_t received = recv(desk->client, desk->buffer, desk->buffer_size, MSG_DONTWAIT);
     desk->received = received < 0 ? -errno : (int32_t)received;
-    desk->taken = received > 0 ? find_offer(desk) : desk->nr_offers;
-    if (desk->taken == desk->nr_offers) {
+    desk->number = received > 0 ? find_ticket(desk) : desk->nr_series;
+    if (desk->number == desk->nr_series) {
         return LVM_SAID;
     }
-    start(desk->offers[desk->taken].ticket, desk->journal, desk->offset_ns, &desk->outcome);
+    const struct lvm_series *series = &desk->series[desk->number];
+    desk->ticket = desk->taken[series->line]++;
+    start(series->tickets[desk->ticket], desk->journal, desk->offset_ns, &desk->outcome);
     return desk->outcome.stage;
+}
+
+int lvm_attend(struct lvm_desk *desk)
+{
+    memset(desk->taken, 0, sizeof(desk->taken));
+    return await_call(desk);
+}
+
+/* Whether the next call of a client who has this ticket's reply can be waited for without anything in between. */
+static bool goes_on(const struct lvm_desk *desk, const struct lvm_ticket *ticket)
+{
+    const struct lvm_series *series = &desk->series[desk->number];
+    return desk->journal && desk->alone && !desk->late && desk->taken[series->line] < series->nr
+           && desk->sent == (int32_t)ticket->reply.size;
 }
 
 int lvm_answer(struct lvm_desk *desk)
 {
-    const struct lvm_ticket *ticket = desk->offers[desk->taken].ticket;
+    const struct lvm_ticket *ticket = desk->series[desk->number].tickets[desk->ticket];
     desk->late = 0;
-    if (look(ticket, desk->spin_us, desk->offset_ns, &desk->outcome) || wait_for(desk, ticket)) {
+    desk->next = -1;
+    bool ready =
+        look(ticket, desk->spin_us, desk->offset_ns, &desk->outcome) || wait_for(desk, ticket);
+    desk->answered = desk->outcome;
+    if (ready) {
         desk->sent = send_reply(desk->client, ticket);
-        if (desk->alone) {
+        if (goes_on(desk, ticket)) {
+            desk->next = await_call(desk);
+        } else if (desk->alone) {
             sched_yield(); /* what is left to do has time; the client waits for nothing more */
         }
     }
-    return desk->outcome.stage;
+    return desk->answered.stage;
 }
 
 /* A crowd that is being served. */
 struct service {
     struct lvm_crowd *crowd;
-    uint8_t *journal;              /* where the next record goes */
-    uint32_t taken[LVM_CROWD_MAX]; /* so many tickets of each series */
+    uint8_t *journal;          /* where the next record goes */
+    uint32_t taken[LVM_LINES]; /* so many tickets of each line */
 };
 
 static const struct lvm_ticket *ticket_of(const struct lvm_crowd *crowd,
                                           const struct lvm_served *served)
 {
-    return crowd->series[served->series].tickets[served->ticket];
+    return crowd->series[served->number].tickets[served->ticket];
 }
 
 /* Return for which series of tickets a client has come; nr_series where there is none, with nothing read. */
@@ -234,7 +259,7 @@ static uint32_t find_series(struct service *service, int32_t client)
         if (!is_call(crowd->buffer, n, series->call, series->size)) {
             continue;
         }
-        uint32_t taken = service->taken[i];
+        uint32_t taken = service->taken[series->line];
         bool there = taken < series->nr && (taken || is_same_file(series->tickets[0]));
         bool read = there && recv(client, crowd->buffer, (size_t)n, MSG_DONTWAIT) == n;
         return read ? i : crowd->nr_series;
@@ -243,13 +268,13 @@ static uint32_t find_series(struct service *service, int32_t client)
 }
 
 /* Begin what a client asks for; false where it has failed. */
-static bool begin(struct service *service, int32_t client, uint32_t series)
+static bool begin(struct service *service, int32_t client, uint32_t number)
 {
     struct lvm_crowd *crowd = service->crowd;
     struct lvm_served *served = &crowd->served[crowd->nr_served++];
     served->client = client;
-    served->series = series;
-    served->ticket = service->taken[series]++;
+    served->number = number;
+    served->ticket = service->taken[crowd->series[number].line]++;
     bool fine =
         start(ticket_of(crowd, served), service->journal, crowd->offset_ns, &served->outcome);
     service->journal += served->outcome.journalled;

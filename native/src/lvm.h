@@ -262,12 +262,18 @@ struct lvm_outcome {
     int64_t loaded, asked, running, heard; /* as in lvm_moments */
 };
 
-/* The words of a call without its NUL, and a ticket for whoever says them. */
-struct lvm_offer {
+/*
+ * The words of a call without its NUL, and tickets for those who say them, in the order in which they are to be taken.
+ * Several may have one line of tickets: then they have the same number, below LVM_LINES.
+ */
+struct lvm_series {
     const uint8_t *call;
     uint64_t size;
-    const struct lvm_ticket *ticket;
+    const struct lvm_ticket *const *tickets;
+    uint32_t nr;
+    uint32_t line;
 };
+#define LVM_LINES 16
 
 struct lvm_desk {
     int32_t epoll; /* watches everybody whom the owner thread has to hear; data.fd says who it is */
@@ -275,19 +281,22 @@ struct lvm_desk {
     int32_t wait_ms; /* for it, and then for a guest that is not ready within `spin_us` */
     uint32_t spin_us;
     int64_t offset_ns; /* from CLOCK_MONOTONIC to the time of day */
-    uint8_t *journal;  /* where the record goes; room for that of each ticket */
+    uint8_t *journal;  /* where the next record goes; room for that of each ticket */
     uint8_t *buffer;   /* what the client says */
     uint32_t buffer_size;
-    uint32_t nr_offers;
-    const struct lvm_offer *offers;
+    uint32_t nr_series;
+    const struct lvm_series *series;
+    uint32_t taken[LVM_LINES]; /* so many of each line */
     /* What came of it. */
-    uint32_t client_here;       /* whether the client has something */
-    uint32_t alone;             /* whether nobody else has, as far as was looked */
-    int32_t received;           /* bytes in `buffer`, 0 where the client has gone, or -errno */
-    uint32_t taken;             /* from LVM_SPOILT on: which offer */
-    int32_t sent;               /* LVM_ANSWERED: so many bytes of the reply, or -errno */
-    uint32_t late;              /* LVM_ANSWERED: whether it was not ready within `spin_us` */
-    struct lvm_outcome outcome; /* from LVM_SPOILT on */
+    uint32_t client_here;        /* whether the client has something */
+    uint32_t alone;              /* whether nobody else has, as far as was looked */
+    int32_t received;            /* bytes in `buffer`, 0 where the client has gone, or -errno */
+    uint32_t number, ticket;     /* from LVM_SPOILT on: of which series, and which of its tickets */
+    int32_t sent;                /* LVM_ANSWERED: so many bytes of the reply, or -errno */
+    uint32_t late;               /* LVM_ANSWERED: whether it was not ready within `spin_us` */
+    int32_t next;                /* after lvm_answer: what the next call came to, or -1 */
+    struct lvm_outcome outcome;  /* from LVM_SPOILT on */
+    struct lvm_outcome answered; /* after lvm_answer: that of the create that it has looked at */
 };
 
 #define LVM_NOBODY 0   /* nobody has anything */
@@ -304,23 +313,18 @@ struct lvm_desk {
 int lvm_attend(struct lvm_desk *desk);
 
 /*
- * After LVM_RUNNING, with all as lvm_attend has left it: look at the guest, and reply. Whoever has something to do that
+ * After LVM_RUNNING, with all as it was left but `journal`: look at the guest, and reply. Whoever has something to do that
  * needs no more than a guest's boot does it in between. Returns LVM_RUNNING or LVM_ANSWERED. Owner thread.
+ *
+ * Where that was a reply in time and in whole, to one who is alone, there is another ticket in that line, and `journal` is
+ * not NULL, then the next call is waited for as by lvm_attend, whose result is in `next`.
  */
 int lvm_answer(struct lvm_desk *desk);
-
-/* The words of a call without its NUL, and tickets for those who say them, in the order in which they are to be taken. */
-struct lvm_series {
-    const uint8_t *call;
-    uint64_t size;
-    const struct lvm_ticket *const *tickets;
-    uint32_t nr;
-};
 
 /* One client of a crowd whose call was taken. */
 struct lvm_served {
     int32_t client;
-    uint32_t series, ticket;    /* which of these, and which of its tickets */
+    uint32_t number, ticket;    /* of which series, and which of its tickets */
     int32_t sent;               /* LVM_ANSWERED: so many bytes of the reply, or -errno */
     struct lvm_outcome outcome; /* LVM_SPOILT: the call was read, and is not carried out */
 };

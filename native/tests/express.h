@@ -54,7 +54,8 @@ struct scene {
     int ends[2];
     struct lvm_domain domain;
     struct lvm_ticket ticket;
-    struct lvm_offer offer;
+    const struct lvm_ticket *tickets[3];
+    struct lvm_series series;
     struct lvm_desk desk;
 };
 
@@ -81,8 +82,9 @@ static void set(struct scene *scene)
         .record = {.data = record, .size = sizeof(record) - 1, .created = 11},
         .reply = {.data = reply, .size = sizeof(reply) - 1, .created = 11, .total_us = 40},
     };
-    scene->offer =
-        (struct lvm_offer){.call = (void *)call, .size = strlen(call), .ticket = &scene->ticket};
+    scene->tickets[0] = scene->tickets[1] = scene->tickets[2] = &scene->ticket;
+    scene->series = (struct lvm_series){
+        .call = (void *)call, .size = strlen(call), .tickets = scene->tickets, .nr = 1};
     scene->desk = (struct lvm_desk){.epoll = epoll_create1(0),
                                     .client = scene->ends[0],
                                     .spin_us = 77,
@@ -90,8 +92,8 @@ static void set(struct scene *scene)
                                     .journal = journal,
                                     .buffer = heard,
                                     .buffer_size = sizeof(heard),
-                                    .nr_offers = 1,
-                                    .offers = &scene->offer};
+                                    .nr_series = 1,
+                                    .series = &scene->series};
     struct epoll_event event = {.events = EPOLLIN, .data.fd = scene->ends[0]};
     CHECK(epoll_ctl(scene->desk.epoll, EPOLL_CTL_ADD, scene->ends[0], &event) == 0);
 }

@@ -115,6 +115,85 @@ static void who_has_gone_is_told_from_who_has_something(void)
     strike(&scene);
 }
 
+/* Say so many calls at once to a desk with so many tickets, and have the first answered; a client reads what it gets. */
+static void ask_at_once(struct scene *scene, uint32_t tickets, int calls)
+{
+    char answer[300];
+    scene->series.nr = tickets;
+    say(scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene->desk) == LVM_RUNNING && scene->desk.ticket == 0);
+    for (int i = 1; i < calls; i++) {
+        say(scene, call, sizeof(call));
+    }
+    scene->desk.journal = journal + scene->desk.outcome.journalled;
+    CHECK(lvm_answer(&scene->desk) == scene->desk.answered.stage);
+    CHECK(quick == 0 || read(scene->ends[1], answer, sizeof(answer)) > 0);
+}
+
+static void whoever_is_answered_is_waited_for_again_while_there_are_tickets(void)
+{
+    struct scene scene;
+    set(&scene);
+    ask_at_once(&scene, 3, 2);
+    CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.next == LVM_RUNNING);
+    CHECK(scene.desk.outcome.stage == LVM_RUNNING && scene.desk.ticket == 1 && unpauses == 2);
+    CHECK(scene.desk.outcome.begun >= scene.desk.answered.heard);
+    CHECK(memcmp(journal, record, 11) == 0);
+    CHECK(memcmp(journal + sizeof(record) - 1, record, 11) == 0);
+    scene.desk.journal = NULL; /* no room: that is all */
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == -1);
+    strike(&scene);
+    set(&scene);
+    ask_at_once(&scene, 3, 1); /* it says nothing more */
+    CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.next == LVM_NOBODY);
+    strike(&scene);
+    set(&scene);
+    ask_at_once(&scene, 1, 2); /* there is no other ticket */
+    CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.next == -1 && unpauses == 1);
+    strike(&scene);
+}
+
+static void two_calls_have_one_line(void)
+{
+    struct scene scene;
+    static const char synonym[] = "make";
+    set(&scene);
+    struct lvm_series both[2] = {scene.series, scene.series};
+    both[1].call = (void *)synonym;
+    both[1].size = strlen(synonym);
+    both[0].nr = both[1].nr = 2;
+    scene.desk.series = both;
+    scene.desk.nr_series = 2;
+    say(&scene, synonym, sizeof(synonym));
+    CHECK(lvm_attend(&scene.desk) == LVM_RUNNING);
+    CHECK(scene.desk.number == 1 && scene.desk.ticket == 0);
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == LVM_RUNNING);
+    CHECK(scene.desk.number == 0 && scene.desk.ticket == 1);
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == -1); /* none is left */
+    strike(&scene);
+}
+
+static void nobody_is_waited_for_who_is_not_alone_or_was_late(void)
+{
+    struct scene scene;
+    int event[2];
+    set(&scene);
+    quick = 0; /* the guest is not ready */
+    ask_at_once(&scene, 3, 2);
+    CHECK(scene.desk.answered.stage == LVM_RUNNING && scene.desk.next == -1 && unpauses == 1);
+    strike(&scene);
+    set(&scene);
+    CHECK(pipe(event) == 0 && write(event[1], "!", 1) == 1);
+    struct epoll_event readable = {.events = EPOLLIN, .data.fd = event[0]};
+    CHECK(epoll_ctl(scene.desk.epoll, EPOLL_CTL_ADD, event[0], &readable) == 0);
+    ask_at_once(&scene, 3, 2);
+    CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.next == -1);
+    close(event[0]);
+    close(event[1]);
+    strike(&scene);
+}
+
 static void several_are_carried_out_up_to_the_first_that_fails(void)
 {
     struct scene scene;
@@ -212,6 +291,9 @@ int main(void)
     RUN(only_a_guest_that_says_so_is_ready);
     RUN(a_guest_that_is_late_is_heard_through_its_event);
     RUN(who_has_gone_is_told_from_who_has_something);
+    RUN(whoever_is_answered_is_waited_for_again_while_there_are_tickets);
+    RUN(two_calls_have_one_line);
+    RUN(nobody_is_waited_for_who_is_not_alone_or_was_late);
     RUN(several_are_carried_out_up_to_the_first_that_fails);
     RUN(whoever_waits_for_many_sleeps_until_the_last_has_an_event);
     RUN(digits_fill_their_place);

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import asdict, replace
 
@@ -24,7 +24,6 @@ from lightvm.xen.express import (
     Desk,
     Form,
     Gathered,
-    Offer,
     Series,
     Served,
     Stage,
@@ -54,6 +53,21 @@ REPLY = json.dumps(
 ).encode()
 
 
+class Offer(NamedTuple):
+    """The words of a call, and a ticket for whoever says them."""
+
+    call: bytes
+    ticket: object
+
+
+def _line_up(offers: Sequence[Offer]) -> list[Series]:
+    """Return a line of tickets for each call."""
+    by_call: dict[bytes, list[object]] = {}
+    for offer in offers:
+        by_call.setdefault(offer.call, []).append(offer.ticket)
+    return [Series(call, tickets, line) for line, (call, tickets) in enumerate(by_call.items())]
+
+
 class Dealt(Attended, frozen=True, kw_only=True):
     """What came of one client, its answer included."""
 
@@ -62,6 +76,7 @@ class Dealt(Attended, frozen=True, kw_only=True):
     heard: int = 0
     unsent: bytes = b""
     late: bool = False
+    next: Attended | None = None
 
 
 class OneDealt(Served, frozen=True, kw_only=True):
@@ -72,6 +87,7 @@ class OneDealt(Served, frozen=True, kw_only=True):
     heard: int = 0
     unsent: bytes = b""
     late: bool = False
+    next: None = None
 
 
 class CrowdDealt(Gathered, frozen=True, kw_only=True):
@@ -85,7 +101,9 @@ D = TypeVar("D", Dealt, OneDealt)
 
 def _join(dealt: D, answer: Answer) -> D:
     stage = Stage.ANSWERED if answer.ready else dealt.stage
-    return replace(dealt, stage=stage, **asdict(answer))
+    return replace(
+        dealt, stage=stage, **{name: getattr(answer, name) for name in answer.__struct_fields__}
+    )
 
 
 class Counter:
@@ -140,7 +158,16 @@ class Counter:
 
     def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Dealt:
         """Wait for the client a moment, and answer it."""
-        desk = Desk(
+        desk = self.open_desk(_line_up(offers), spin_us)
+        attended = self._rig.hypervisor.attend(desk)
+        dealt = Dealt(**asdict(attended))
+        if attended.stage is not Stage.RUNNING:
+            return dealt
+        return _join(dealt, self._rig.hypervisor.answer(desk, attended))
+
+    def open_desk(self, series: Sequence[Series], spin_us: int = 5_000_000) -> Desk:
+        """Return a desk for the client."""
+        return Desk(
             epoll=self.epoll,
             peer=self.peer,
             seconds=0.01,
@@ -148,19 +175,11 @@ class Counter:
             offset_ns=time.time_ns() - time.perf_counter_ns(),
             journal=self.journal,
             end=END,
-            offers=offers,
+            series=series,
         )
-        attended = self._rig.hypervisor.attend(desk)
-        dealt = Dealt(**asdict(attended))
-        if attended.stage is not Stage.RUNNING:
-            return dealt
-        return _join(dealt, self._rig.hypervisor.answer(desk, attended))
 
     def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> CrowdDealt:
         """Serve all who are at rest, with tickets for the one call or the other, and answer them."""
-        by_call: dict[bytes, list[object]] = {}
-        for offer in offers:
-            by_call.setdefault(offer.call, []).append(offer.ticket)
         crowd = Crowd(
             epoll=self.epoll,
             client=self.peer.fileno(),
@@ -170,7 +189,7 @@ class Counter:
             offset_ns=time.time_ns() - time.perf_counter_ns(),
             journal=self.journal,
             end=END,
-            series=[Series(call, tickets) for call, tickets in by_call.items()],
+            series=_line_up(offers),
         )
         gathered = self._rig.hypervisor.serve(crowd)
         answers = self._rig.hypervisor.answer_all(crowd, gathered.served)

@@ -9,9 +9,9 @@ import socket
 import pytest
 
 from lightvm.errors import HypercallError
-from lightvm.xen.express import MOST_SERVED, Offer, Stage
+from lightvm.xen.express import MOST_SERVED, Stage
 from lightvm.xen.image import CMDLINE_MAX
-from tests.contract.counter import CALL, END, OTHER_CALL, RECORD, REPLY, Counter
+from tests.contract.counter import CALL, END, OTHER_CALL, RECORD, REPLY, Counter, Offer
 from tests.contract.rig import Rig
 
 
@@ -35,7 +35,7 @@ async def test_all_who_ask_for_it_get_theirs(rig: Rig, counter: Counter) -> None
     assert (gathered.here, gathered.alone, gathered.left) == (False, False, False)
     served = gathered.served
     assert [each.stage for each in served] == [Stage.ANSWERED] * 3
-    assert [(each.series, each.ticket, each.unsent) for each in served] == [
+    assert [(each.number, each.ticket, each.unsent) for each in served] == [
         (0, number, b"") for number in range(3)
     ]
     assert {each.client for each in served} == {peer.fileno() for peer in counter.peers}
@@ -101,7 +101,7 @@ async def test_each_call_has_its_own_tickets(rig: Rig, counter: Counter) -> None
     counter.crowd[0].close()
     gathered = counter.serve(*offers)
     (served,) = gathered.served
-    assert (served.series, served.ticket) == (1, 0)
+    assert (served.number, served.ticket) == (1, 0)
     assert rig.hypervisor.read_control(one).ready == 0
     assert rig.hypervisor.read_control(other).ready == 1
 

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from lightvm.errors import HypercallError
-from lightvm.xen.express import Offer, Stage
+from lightvm.xen.express import Series, Stage
 from lightvm.xen.image import CMDLINE_MAX
-from tests.contract.counter import CALL, END, OTHER_CALL, RECORD, REPLY, Counter
+from tests.contract.counter import CALL, END, OTHER_CALL, RECORD, REPLY, Counter, Offer
 from tests.contract.rig import Rig
 
 
@@ -23,7 +23,7 @@ async def test_who_asks_for_what_is_on_offer_gets_it(rig: Rig, counter: Counter)
     counter.client.send(CALL + b"\0")
     before = time.time()
     attended = counter.attend(counter.issue(handle))
-    assert (attended.stage, attended.taken, attended.unsent) == (Stage.ANSWERED, 0, b"")
+    assert (attended.stage, attended.number, attended.unsent) == (Stage.ANSWERED, 0, b"")
     assert attended.data is None
     moments = [attended.begun, attended.loaded, attended.asked, attended.running, attended.heard]
     assert moments == sorted(moments)
@@ -77,7 +77,7 @@ async def test_of_several_offers_the_one_that_is_asked_for_is_taken(
     offers = [Offer(OTHER_CALL, counter.issue(one).ticket), counter.issue(other)]
     counter.client.send(CALL + b"\0")
     attended = counter.attend(*offers)
-    assert (attended.stage, attended.taken) == (Stage.ANSWERED, 1)
+    assert (attended.stage, attended.number) == (Stage.ANSWERED, 1)
     assert rig.hypervisor.read_control(one).ready == 0
     assert rig.hypervisor.read_control(other).ready == 1
 
@@ -180,6 +180,71 @@ async def test_who_does_not_wait_for_the_reply_has_a_domain_all_the_same(
     attended = counter.attend(offer)
     assert (attended.stage, attended.unsent) == (Stage.ANSWERED, b"")
     assert rig.hypervisor.read_control(handle).ready == 1
+
+
+@pytest.mark.smoke
+async def test_who_is_answered_is_waited_for_again(rig: Rig, counter: Counter) -> None:
+    handles = [await rig.prepare() for _ in range(2)]
+    tickets = [counter.issue(handle).ticket for handle in handles]
+    desk = counter.open_desk([Series(CALL, tickets), Series(OTHER_CALL, tickets)])
+    counter.client.send(CALL + b"\0")
+    first = rig.hypervisor.attend(desk)
+    counter.client.send(OTHER_CALL + b"\0")
+    answer = rig.hypervisor.answer(desk, first, (counter.journal, END + first.journalled))
+    second = answer.next
+    assert second is not None
+    assert (first.number, first.ticket) == (0, 0)
+    assert (second.number, second.ticket, second.stage) == (1, 1, Stage.RUNNING)
+    assert answer.ready
+    assert answer.heard <= second.begun
+    last = rig.hypervisor.answer(desk, second, (counter.journal, END))
+    assert (last.ready, last.next) == (True, None)  # there is no other ticket
+    replies = counter.client.recv(4096)
+    assert len(replies) == 2 * len(REPLY)
+    records = counter.journal[END : END + 2 * len(RECORD)]
+    created = [json.loads(replies[at * len(REPLY) :][: len(REPLY)])["created"] for at in (0, 1)]
+    assert created == [
+        json.loads(records[at * len(RECORD) :][: len(RECORD)])["created"] for at in (0, 1)
+    ]
+    for handle in handles:
+        assert rig.hypervisor.read_control(handle).ready == 1
+
+
+@pytest.mark.parametrize("why", ["no room", "others", "late"])
+async def test_who_may_not_be_waited_for_is_only_answered(
+    rig: Rig, counter: Counter, why: str
+) -> None:
+    guest = ("misbehave", "loop") if why == "late" else ("noop", "")
+    offers = [counter.issue(await rig.prepare(), *guest) for _ in range(2)]
+    await rig.settle_events()
+    desk = counter.open_desk([Series(CALL, [each.ticket for each in offers])], spin_us=100_000)
+    if why == "others":
+        counter.other.send(b"call")
+    counter.client.send(CALL + b"\0")
+    first = rig.hypervisor.attend(desk)
+    counter.client.send(CALL + b"\0")
+    room = None if why == "no room" else (counter.journal, END + first.journalled)
+    assert rig.hypervisor.answer(desk, first, room).next is None
+    assert counter.peer.recv(4096) == CALL + b"\0"
+
+
+@pytest.mark.parametrize("said", [None, OTHER_CALL + b"\0", b""], ids=["no", "other", "gone"])
+async def test_what_else_is_said_then_is_only_heard(
+    rig: Rig, counter: Counter, said: bytes | None
+) -> None:
+    tickets = [counter.issue(await rig.prepare()).ticket for _ in range(2)]
+    await rig.settle_events()
+    desk = counter.open_desk([Series(CALL, tickets)])
+    counter.client.send(CALL + b"\0")
+    first = rig.hypervisor.attend(desk)
+    if said:
+        counter.client.send(said)
+    elif said is not None:
+        counter.client.shutdown(socket.SHUT_WR)
+    answer = rig.hypervisor.answer(desk, first, (counter.journal, END + first.journalled))
+    assert answer.next is not None
+    assert answer.next.data == said
+    assert answer.next.stage is (Stage.NOBODY if said is None else Stage.SAID)
 
 
 @pytest.mark.smoke

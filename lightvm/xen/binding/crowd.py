@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from lightvm.xen._native import ffi, lib
-from lightvm.xen.binding.tickets import Issued, describe_answer, describe_outcome
-from lightvm.xen.express import MOST_SERVED, Answer, Crowd, Gathered, Series, Served
+from lightvm.xen.binding.tickets import (
+    Issued,
+    describe_answer,
+    describe_outcome,
+    describe_series,
+)
+from lightvm.xen.express import MOST_SERVED, Answer, Crowd, Gathered, Served
 
 _HEARD_BYTES = 65536
 
@@ -40,7 +45,7 @@ class NativeCrowd:
         native.epoll, native.client = crowd.epoll.fileno(), crowd.client
         native.wait_ms = -int(-1000 * crowd.seconds // 1)
         native.spin_us, native.offset_ns = crowd.spin_us, crowd.offset_ns
-        series, self._alive = _describe_series(crowd.series)
+        series, self._alive = describe_series(crowd.series)
         native.series, native.nr_series = series, len(crowd.series)
         resting = ffi.from_buffer("uint8_t[]", crowd.resting)
         native.resting, native.nr_resting = resting, len(resting)
@@ -56,8 +61,8 @@ class NativeCrowd:
         return Gathered(served=served, here=here != 0, alone=ready == ours, left=left)
 
     def _describe(self, index: int) -> Served:
-        client, series, ticket, _, *values = self._values(index)
-        return Served(client=client, series=series, ticket=ticket, **describe_outcome(values))
+        client, number, ticket, _, *values = self._values(index)
+        return Served(client=client, number=number, ticket=ticket, **describe_outcome(values))
 
     def _values(self, index: int) -> tuple[int, ...]:
         return _SERVED.unpack_from(self._served, index * _SERVED.size)
@@ -68,20 +73,6 @@ class NativeCrowd:
         answers = []
         for index, each in enumerate(served):
             _, _, _, sent, *values = self._values(index)
-            issued = cast("Issued", crowd.series[each.series].tickets[each.ticket])
+            issued = cast("Issued", crowd.series[each.number].tickets[each.ticket])
             answers.append(describe_answer(values, issued, sent))
         return answers
-
-
-def _describe_series(series: Sequence[Series]) -> tuple[Any, list[Any]]:
-    """Describe series to the engine; returns what has to live as long, too."""
-    native = ffi.new("struct lvm_series[]", len(series))
-    alive = [native]
-    for slot, one in zip(native, series, strict=True):
-        call = ffi.from_buffer("uint8_t[]", one.call)
-        issued = [cast("Issued", ticket).native for ticket in one.tickets]
-        tickets = ffi.new("struct lvm_ticket *[]", issued)
-        slot.call, slot.size = call, len(call)
-        slot.tickets, slot.nr = tickets, len(issued)
-        alive += [call, tickets]
-    return native, alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -311,9 +312,11 @@ class XenHypervisor:
         """Wait for one client, and begin its create where that is on offer."""
         return self._desk.attend(desk)
 
-    def answer(self, desk: Desk, attended: Attended) -> Answer:
-        """Look at the guest of a create that was begun, and reply."""
-        return self._desk.answer(desk, attended)
+    def answer(
+        self, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
+    ) -> Answer:
+        """Look at the guest of a create that was begun, and reply; where there is room, wait for the next call."""
+        return self._desk.answer(desk, attended, room)
 
     def serve(self, crowd: Crowd) -> Gathered:
         """Wait for anybody, and begin the creates of all clients that ask for what is on offer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import struct
 from collections.abc import Sequence
@@ -12,30 +13,31 @@ from lightvm.xen._native import ffi, lib
 from lightvm.xen.binding.failures import failure
 from lightvm.xen.express import (
     BLANKS,
+    MOST_LINES,
     Answer,
     Attended,
     Batch,
     Carried,
     Desk,
     Form,
-    Offer,
+    Series,
     Stage,
     Ticket,
 )
 
-_MOST_OFFERS = 8
 _HEARD_BYTES = 65536
 
 # An attribute of a struct of C's costs as much as a small call: results are read all at once, and what seldom changes
 # is written when it does.
-_RESULTS = struct.Struct("@IIiIiI")
-"""`struct lvm_desk` from `client_here` on: that, alone, received, taken, sent, late."""
+_RESULTS = struct.Struct("@IIiIIiIi")
+"""`struct lvm_desk` from `client_here` on: that, alone, received, number, ticket, sent, late, next."""
 
 _OUTCOME = struct.Struct("@iiII5q")
 """`struct lvm_outcome`."""
 
+assert MOST_LINES == lib.LVM_LINES
 assert _OUTCOME.size == ffi.sizeof("struct lvm_outcome")
-assert ffi.offsetof("struct lvm_desk", "late") + ffi.sizeof("uint32_t") == (
+assert ffi.offsetof("struct lvm_desk", "next") + ffi.sizeof("int32_t") == (
     ffi.offsetof("struct lvm_desk", "client_here") + _RESULTS.size
 )
 
@@ -62,16 +64,14 @@ class NativeDesk:
 
     def __init__(self) -> None:
         self._native = native = ffi.new("struct lvm_desk *")
-        self._offers = offers = ffi.new("struct lvm_offer[]", _MOST_OFFERS)
-        self._slots = [ffi.addressof(offers, index) for index in range(_MOST_OFFERS)]
-        self._calls: list[tuple[bytes, Any]] = [(b"", None)] * _MOST_OFFERS
         self._heard = heard = ffi.new("uint8_t[]", _HEARD_BYTES)
         self._heard_view = ffi.buffer(heard)
-        native.offers = offers
         native.buffer, native.buffer_size = heard, _HEARD_BYTES
         self._results = ffi.buffer(ffi.addressof(native, "client_here"), _RESULTS.size)
         self._outcome = ffi.buffer(ffi.addressof(native, "outcome"))
+        self._answered = ffi.buffer(ffi.addressof(native, "answered"))
         self._settings: tuple[object, ...] = ()
+        self._alive: list[Any] = []
 
     def attend(self, desk: Desk) -> Attended:
         """Wait for one client, and begin its create where that is on offer."""
@@ -82,45 +82,62 @@ class NativeDesk:
             native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
             native.wait_ms = -int(-1000 * desk.seconds // 1)
             native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
-        self._put_on_offer(desk.offers)
+        native.series, self._alive = describe_series(desk.series)
+        native.nr_series = len(desk.series)
         journal = ffi.from_buffer("uint8_t[]", desk.journal)
         native.journal = journal + desk.end
-        stage = _STAGES[lib.lvm_attend(native)]
+        stage = lib.lvm_attend(native)
         ffi.release(journal)
+        return self._describe(stage, _RESULTS.unpack(self._results))
+
+    def answer(
+        self, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
+    ) -> Answer:
+        """Look at the guest of a create that was begun, and reply; where there is room, wait for the next call."""
+        native = self._native
+        if room is None:
+            native.journal = ffi.NULL
+            lib.lvm_answer(native)
+        else:
+            journal = ffi.from_buffer("uint8_t[]", room[0])
+            native.journal = journal + room[1]
+            lib.lvm_answer(native)
+            ffi.release(journal)
+        results = _RESULTS.unpack(self._results)
+        *_, sent, late, stage = results
+        issued: Any = desk.series[attended.number].tickets[attended.ticket]
+        following = None if stage < 0 else self._describe(stage, results)
+        values = _OUTCOME.unpack(self._answered)
+        return describe_answer(values, issued, sent, late=late != 0, following=following)
+
+    def _describe(self, number: int, results: tuple[int, ...]) -> Attended:
+        stage = _STAGES[number]
+        _, alone, received, series, ticket, *_ = results
         if stage <= Stage.OTHERS:
             return Attended(stage=stage, alone=stage is Stage.NOBODY)
-        return self._describe(stage)
-
-    def answer(self, desk: Desk, attended: Attended) -> Answer:
-        """Look at the guest of a create that was begun, and reply."""
-        lib.lvm_answer(self._native)
-        *_, sent, late = _RESULTS.unpack(self._results)
-        issued: Any = desk.offers[attended.taken].ticket
-        return describe_answer(_OUTCOME.unpack(self._outcome), issued, sent, late=late != 0)
-
-    def _put_on_offer(self, offers: Sequence[Offer]) -> None:
-        calls, count = self._calls, 0
-        for slot, offer in zip(self._slots, offers, strict=False):
-            if offer.call is not calls[count][0]:
-                call = ffi.from_buffer("uint8_t[]", offer.call)
-                calls[count] = offer.call, call
-                slot.call, slot.size = call, len(call)
-            issued: Any = offer.ticket
-            slot.ticket = issued.native
-            count += 1
-        self._native.nr_offers = count
-
-    def _describe(self, stage: Stage) -> Attended:
-        _, alone, received, taken, _, _ = _RESULTS.unpack(self._results)
         if received == -errno.EAGAIN:
             return Attended(stage=Stage.NOBODY, alone=alone != 0)
         if received < 0:
-            raise OSError(-received, os.strerror(-received))
+            return Attended(stage=Stage.SAID, alone=alone != 0, data=b"")
         data = None if stage is Stage.RUNNING else bytes(self._heard_view[0:received])
         if stage is Stage.SAID:
             return Attended(stage=stage, alone=alone != 0, data=data)
         outcome = describe_outcome(_OUTCOME.unpack(self._outcome))
-        return Attended(alone=alone != 0, data=data, taken=taken, **outcome)
+        return Attended(alone=alone != 0, data=data, number=series, ticket=ticket, **outcome)
+
+
+def describe_series(series: Sequence[Series]) -> tuple[Any, list[Any]]:
+    """Describe series to the engine; returns what has to live as long, too."""
+    native = ffi.new("struct lvm_series[]", len(series))
+    alive = [native]
+    for slot, one in zip(native, series, strict=True):
+        call = ffi.from_buffer("uint8_t[]", one.call)
+        issued = [cast("Issued", ticket).native for ticket in one.tickets]
+        tickets = ffi.new("struct lvm_ticket *[]", issued)
+        slot.call, slot.size = call, len(call)
+        slot.tickets, slot.nr, slot.line = tickets, len(issued), one.line
+        alive += [call, tickets]
+    return native, alive
 
 
 def describe_outcome(values: Sequence[int]) -> dict[str, Any]:
@@ -139,14 +156,24 @@ def describe_outcome(values: Sequence[int]) -> dict[str, Any]:
 
 
 def describe_answer(
-    values: Sequence[int], issued: Issued, sent: int, *, late: bool = False
+    values: Sequence[int],
+    issued: Issued,
+    sent: int,
+    *,
+    late: bool = False,
+    following: Attended | None = None,
 ) -> Answer:
     """Return what came of a look at a guest, of the fields of `struct lvm_outcome`."""
     number, _, _, exiting, *_, heard = values
     if number != lib.LVM_ANSWERED:
         return Answer(ready=False, heard=heard)
     return Answer(
-        ready=True, exiting=exiting != 0, heard=heard, unsent=issued.unsent(sent), late=late
+        ready=True,
+        exiting=exiting != 0,
+        heard=heard,
+        unsent=issued.unsent(sent),
+        late=late,
+        next=following,
     )
 
 

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 
 from lightvm import calls, wire
 from lightvm.client import Client
+from lightvm.daemon.config import FlavorSection
 from lightvm.daemon.express import Met
 from lightvm.model import Created, CreateRequest, NetRequest, WaitFor
-from lightvm.testing import InMemory
-from tests.waits import settle
+from lightvm.testing import InMemory, default_config, serve_in_memory
+from tests.waits import settle, until
 
 READY = WaitFor.READY
 LAN = NetRequest(network="lan")
+
+
+@asynccontextmanager
+async def serve_one_pool(directory: Path, *, shells: int) -> AsyncIterator[InMemory]:
+    """Serve in memory with one pool, `tiny`, that is full."""
+    flavor = FlavorSection(memory_kib=4096, low=1, high=shells)
+    config = replace(default_config(directory), flavors={"tiny": flavor})
+    async with serve_in_memory(directory, config=config) as served:
+        await until(lambda: not any(pool.filling for pool in served.service.pools))
+        yield served
 
 
 class Quick:
@@ -27,10 +43,10 @@ class Quick:
         self.peer.setblocking(False)
         lvm.service.attention.watch(self.peer.fileno())
 
-    def ask(self, request: CreateRequest) -> Met:
-        """Ask for a create, and let the daemon meet that."""
+    def ask(self, request: CreateRequest, *, expected: int = 1) -> Met:
+        """Ask for a create, and let the daemon meet that, and what comes then, where so many are expected."""
         self.ours.send(encode(request))
-        return self._lvm.service.express.meet(self.peer)
+        return self._lvm.service.express.meet(self.peer, expected=expected)
 
     def hear(self) -> Created:
         """Return what the daemon has answered."""
@@ -52,6 +68,26 @@ async def ask(lvm: InMemory, words: bytes) -> Created:
         await stream.send_all(words)
         with trio.fail_after(60):
             return decode(await stream.receive_some())
+
+
+async def ask_in_a_row(lvm: InMemory, words: bytes, times: int) -> list[Created]:
+    """Ask for the same, each time as soon as the one before is there, from a thread: the daemon has its own."""
+    made = []
+
+    def ask_each() -> None:
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(60)
+            caller.connect(lvm.socket)
+            for _ in range(times):
+                caller.send(words)
+                made.append(decode(caller.recv(65536)))
+
+    thread = threading.Thread(target=ask_each)
+    thread.start()
+    while thread.is_alive():
+        await trio.lowlevel.checkpoint()
+    assert len(made) == times
+    return made
 
 
 async def ask_often(lvm: InMemory, client: Client, words: CreateRequest | bytes) -> None:

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import pytest
 import trio
-from msgspec.structs import replace
 
 from lightvm import calls, wire
 from lightvm.client import Client
-from lightvm.daemon.config import FlavorSection
 from lightvm.daemon.express import Met
 from lightvm.daemon.journal import read_journal
 from lightvm.model import Created, CreateRequest, ExitReason, State, WaitFor
-from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.testing import InMemory
 from lightvm.xen.fake_domain import FakeDomain
 from tests.cancel.leftovers import assert_nothing_left
-from tests.unit.daemon.express.quick import decode
+from tests.unit.daemon.express.quick import decode, serve_one_pool
 from tests.waits import settle, until
 
 MANY = 8
@@ -55,11 +53,7 @@ class Crowd:
 
 @pytest.fixture
 async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
-    """A daemon in memory, its pool full."""
-    flavor = FlavorSection(memory_kib=4096, low=1, high=SHELLS)
-    config = replace(default_config(tmp_path), flavors={"tiny": flavor})
-    async with serve_in_memory(tmp_path, config=config) as served:
-        await until(lambda: not any(pool.filling for pool in served.service.pools))
+    async with serve_one_pool(tmp_path, shells=SHELLS) as served:
         yield served
 
 
@@ -295,7 +289,7 @@ async def test_whoever_serves_others_lets_everybody_have_his_turn(
 ) -> None:
     met, turns = [], 0
 
-    def meet(peer: socket.socket, *, expected: bool) -> Met:
+    def meet(peer: socket.socket, *, expected: int) -> Met:
         met.append(peer)
         if len(met) >= 64:
             raise OSError("enough")

@@ -1,0 +1,139 @@
+"""One client that creates again and again: each call is heard right after the answer to the one before."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightvm import calls, wire
+from lightvm.client import Client
+from lightvm.daemon.journal import read_journal
+from lightvm.model import CreateRequest
+from lightvm.testing import InMemory
+from lightvm.xen.express import Answer
+from tests.unit.daemon.express.quick import (
+    READY,
+    Quick,
+    ask_in_a_row,
+    ask_often,
+    encode,
+    serve_one_pool,
+)
+from tests.waits import settle
+
+SHELLS = 24
+
+
+@pytest.fixture
+async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
+    async with serve_one_pool(tmp_path, shells=SHELLS) as served:
+        yield served
+
+
+def assert_journal_is_whole(lvm: InMemory) -> None:
+    journal = lvm.service.journal
+    past = read_journal(Path(lvm.service.config.daemon.state_dir) / "journal")
+    assert (past.unreadable, past.domains) == (0, journal.past.domains)
+    assert past.exits == journal.past.exits
+
+
+def before_answers(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch, todo: Mapping[int, Callable[[], object]]
+) -> list[Answer]:
+    """Have something done right before the first, second, third answer; returns a list that they will be in."""
+    answers: list[Answer] = []
+    answer = lvm.hypervisor.answer
+
+    def do_and_answer(*args: Any) -> Answer:
+        todo.get(len(answers) + 1, lambda: None)()
+        answers.append(answer(*args))
+        return answers[-1]
+
+    monkeypatch.setattr(lvm.hypervisor, "answer", do_and_answer)
+    return answers
+
+
+@pytest.mark.parametrize("guest", ["noop", "hello"], ids=["stays", "ends"])
+async def test_all_that_is_answered_is_entered_and_journalled(
+    lvm: InMemory, client: Client, guest: str
+) -> None:
+    request = CreateRequest(image=str(lvm.images / guest), wait=READY)
+    await ask_often(lvm, client, request)
+    pool, called = lvm.service.pools["tiny"], lvm.hypervisor.calls
+    called.clear()
+    number = len(pool.shells)
+    made = await ask_in_a_row(lvm, encode(request), number)
+    assert pool.instant == number
+    if guest == "noop":  # where one ends, its event is heard in between
+        assert called["answer"] == number
+        assert called["attend"] < number / 2
+    assert len({each.domain.uuid for each in made}) == number
+    await settle()
+    for each in made:
+        found = await client.info(each.domain.uuid)
+        assert (found.created, found.ready) == (each.domain.created, each.domain.ready)
+    assert_journal_is_whole(lvm)
+
+
+async def test_one_that_ends_at_once_is_journalled_behind_the_next(
+    lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.hello, wait=READY)
+    await ask_often(lvm, client, request)
+    ask_again = partial(quick.ours.send, encode(request))
+    answers = before_answers(lvm, monkeypatch, {1: ask_again})
+    met = quick.ask(request, expected=2)
+    assert (met.before, met.alone, met.unsent) == (1, False, b"")
+    assert [each.exiting for each in answers] == [True, True]
+    await settle()
+    assert_journal_is_whole(lvm)
+
+
+async def test_whoever_comes_in_between_sees_all_that_was_answered(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.settimeout(5)
+        other.connect(lvm.socket)
+        await settle()
+        ask_for_list = partial(other.sendall, wire.encode_call(calls.LIST, calls.ListCall()))
+        before_answers(lvm, monkeypatch, dict.fromkeys((1, 2, 3), ask_for_list))
+        for number in range(1, 4):
+            (created,) = await ask_in_a_row(lvm, encode(request), 1)
+            await settle()
+            reply, _ = wire.decode_reply(calls.LIST, other.recv(65536).removesuffix(b"\0"))
+            listed = [each.uuid for each in reply.domains]
+            assert created.domain.uuid in listed
+            assert len(listed) == number
+
+
+async def test_one_that_fails_among_them_is_carried_out_the_usual_way(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    before_answers(lvm, monkeypatch, {3: partial(lvm.hypervisor.fail, "unpause")})
+    made = await ask_in_a_row(lvm, encode(request), 8)
+    assert len({each.domain.uuid for each in made}) == 8
+    assert lvm.hypervisor.calls["carry_out"] == 1
+    await settle()
+    assert {each.uuid for each in await client.list()} == {each.domain.uuid for each in made}
+
+
+async def test_an_image_that_changes_among_them_counts_for_the_next(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    image = Path(lvm.noop)
+    change = partial(image.write_bytes, image.read_bytes() + bytes(8))
+    before_answers(lvm, monkeypatch, {3: change})
+    await ask_in_a_row(lvm, encode(request), 8)
+    assert lvm.service.pools["tiny"].instant == 3
