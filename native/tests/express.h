@@ -83,8 +83,10 @@ static void set(struct scene *scene)
         .reply = {.data = reply, .size = sizeof(reply) - 1, .created = 11, .total_us = 40},
     };
     scene->tickets[0] = scene->tickets[1] = scene->tickets[2] = &scene->ticket;
-    scene->series = (struct lvm_series){
-        .call = (void *)call, .size = strlen(call), .tickets = scene->tickets, .nr = 1};
+    scene->series = (struct lvm_series){.call = (void *)call,
+                                        .size = strlen(call),
+                                        .tickets = scene->tickets,
+                                        .nr = 1};
     scene->desk = (struct lvm_desk){.epoll = epoll_create1(0),
                                     .client = scene->ends[0],
                                     .spin_us = 77,
