@@ -53,7 +53,7 @@ class FakeExpress:
         """Wait for one client, and begin its create where that is on offer."""
         self._enter("attend")
         self._taken = [0] * MOST_LINES
-        return _hear(self, desk, desk.journal, desk.end, self._taken)
+        return _await_call(self, desk, desk.journal, desk.end, self._taken)
 
     def answer(
         self: _Counted, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
@@ -73,7 +73,10 @@ class FakeExpress:
         more = self._taken[series.line] < len(series.tickets)
         if room is None or late or answer.unsent or not attended.alone or not more:
             return answer
-        return replace(answer, next=_hear(self, desk, *room, self._taken))
+        following = _take_call(self, desk, *room, self._taken)
+        if following.stage is Stage.NOBODY:
+            following = _await_call(self, desk, *room, self._taken)
+        return replace(answer, next=following)
 
     def serve(self: _Counted, crowd: Crowd) -> Gathered:
         """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer."""
@@ -142,7 +145,7 @@ class FakeExpress:
         return carried
 
 
-def _hear(
+def _await_call(
     hypervisor: Hypervisor, desk: Desk, journal: mmap.mmap, end: int, taken: list[int]
 ) -> Attended:
     """Wait for the client's next call, and begin what it asks for where there is a ticket for that."""
@@ -152,20 +155,27 @@ def _hear(
     if desk.peer.fileno() not in fds:
         return Attended(stage=Stage.OTHERS)
     alone = len(fds) == 1
+    attended = _take_call(hypervisor, desk, journal, end, taken)
+    return attended if alone else replace(attended, alone=False)
+
+
+def _take_call(
+    hypervisor: Hypervisor, desk: Desk, journal: mmap.mmap, end: int, taken: list[int]
+) -> Attended:
     try:
         data = desk.peer.recv(_RECEIVE_BYTES)
     except BlockingIOError:
-        return Attended(stage=Stage.NOBODY, alone=alone)
+        return Attended(stage=Stage.NOBODY, alone=True)
     except ConnectionError:
-        return Attended(stage=Stage.SAID, alone=alone, data=b"")
+        return Attended(stage=Stage.SAID, alone=True, data=b"")
     found = _find_ticket(desk.series, data, taken)
     if found is None:
-        return Attended(stage=Stage.SAID, alone=alone, data=data)
+        return Attended(stage=Stage.SAID, alone=True, data=data)
     number, place = found
     ticket = cast("Ticket", desk.series[number].tickets[place])
     outcome = _start(hypervisor, journal, end, desk.offset_ns, ticket)
     said = data if outcome.stage is Stage.SPOILT else None
-    return Attended(alone=alone, data=said, number=number, ticket=place, **asdict(outcome))
+    return Attended(alone=True, data=said, number=number, ticket=place, **asdict(outcome))
 
 
 def _find_ticket(

@@ -175,7 +175,21 @@ static int32_t send_reply(int32_t client, const struct lvm_ticket *ticket)
     return n < 0 ? -errno : (int32_t)n;
 }
 
-/* Wait for the client's next call, and begin what it asks for where there is a ticket for that. */
+/* Read what the client says, and begin what it asks for where there is a ticket for that. */
+static int take_call(struct lvm_desk *desk)
+{
+    ssize_t received = recv(desk->client, desk->buffer, desk->buffer_size, MSG_DONTWAIT);
+    desk->received = received < 0 ? -errno : (int32_t)received;
+    desk->number = received > 0 ? find_ticket(desk) : desk->nr_series;
+    if (desk->number == desk->nr_series) {
+        return LVM_SAID;
+    }
+    const struct lvm_series *series = &desk->series[desk->number];
+    desk->ticket = desk->taken[series->line]++;
+    start(series->tickets[desk->ticket], desk->journal, desk->offset_ns, &desk->outcome);
+    return desk->outcome.stage;
+}
+
 static int await_call(struct lvm_desk *desk)
 {
     struct epoll_event events[MOST_EVENTS];
@@ -188,19 +202,7 @@ static int await_call(struct lvm_desk *desk)
         desk->client_here |= events[i].data.fd == desk->client;
     }
     desk->alone = n == 1 && desk->client_here;
-    if (!desk->client_here) {
-        return LVM_OTHERS;
-    }
-    ssize_t received = recv(desk->client, desk->buffer, desk->buffer_size, MSG_DONTWAIT);
-    desk->received = received < 0 ? -errno : (int32_t)received;
-    desk->number = received > 0 ? find_ticket(desk) : desk->nr_series;
-    if (desk->number == desk->nr_series) {
-        return LVM_SAID;
-    }
-    const struct lvm_series *series = &desk->series[desk->number];
-    desk->ticket = desk->taken[series->line]++;
-    start(series->tickets[desk->ticket], desk->journal, desk->offset_ns, &desk->outcome);
-    return desk->outcome.stage;
+    return desk->client_here ? take_call(desk) : LVM_OTHERS;
 }
 
 int lvm_attend(struct lvm_desk *desk)
@@ -228,7 +230,10 @@ int lvm_answer(struct lvm_desk *desk)
     if (ready) {
         desk->sent = send_reply(desk->client, ticket);
         if (goes_on(desk, ticket)) {
-            desk->next = await_call(desk);
+            desk->next = take_call(desk); /* on one processor it is there by now */
+            if (desk->received == -EAGAIN) {
+                desk->next = await_call(desk);
+            }
         } else if (desk->alone) {
             sched_yield(); /* what is left to do has time; the client waits for nothing more */
         }

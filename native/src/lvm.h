@@ -316,8 +316,9 @@ int lvm_attend(struct lvm_desk *desk);
  * After LVM_RUNNING, with all as it was left but `journal`: look at the guest, and reply. Whoever has something to do that
  * needs no more than a guest's boot does it in between. Returns LVM_RUNNING or LVM_ANSWERED. Owner thread.
  *
- * Where that was a reply in time and in whole, to one who is alone, there is another ticket in that line, and `journal` is
- * not NULL, then the next call is waited for as by lvm_attend, whose result is in `next`.
+ * Where that was a reply in time and in whole, to one who was alone, there is another ticket in that line, and `journal`
+ * is not NULL, then the next call is taken where it is there already, or else waited for as by lvm_attend, whose result is
+ * in `next`. In a row of such calls nobody looks whether others have come.
  */
 int lvm_answer(struct lvm_desk *desk);
 

@@ -189,6 +189,15 @@ static void nobody_is_waited_for_who_is_not_alone_or_was_late(void)
     CHECK(epoll_ctl(scene.desk.epoll, EPOLL_CTL_ADD, event[0], &readable) == 0);
     ask_at_once(&scene, 3, 2);
     CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.next == -1);
+    strike(&scene);
+    set(&scene); /* others who come later are not looked for where its next call is there */
+    say(&scene, call, sizeof(call));
+    scene.series.nr = 3;
+    CHECK(lvm_attend(&scene.desk) == LVM_RUNNING && scene.desk.alone);
+    CHECK(epoll_ctl(scene.desk.epoll, EPOLL_CTL_ADD, event[0], &readable) == 0);
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == LVM_RUNNING);
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == LVM_OTHERS);
     close(event[0]);
     close(event[1]);
     strike(&scene);
