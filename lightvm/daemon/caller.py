@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -47,7 +46,6 @@ class Caller:
         except OSError:  # no room, or nobody there any more: whoever sends the rest finds out
             sent = 0
         self.unsent = reply[sent:]
-        os.sched_yield()  # the handler has time; who has waited for this has not
 
     async def until_hangup(self, work: Awaitable[T]) -> T:
         """Await something long, but not for a caller who has gone, and not when the daemon stops.

@@ -264,3 +264,24 @@ async def test_whether_a_client_is_alone_counts_for_all_that_it_calls(
             for _ in range(2):
                 await raw.call("Version")
     assert heard == [not beside] * 2
+
+
+async def test_a_lone_client_is_read_so_often_before_anybody_is_looked_for(lvm: InMemory) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with ours, theirs:
+        connection = server.Connection(theirs, lvm.service)
+        connection._alone, connection._others = True, server.MOST_OTHERS
+        assert connection._read_unlooked() is None  # it has said nothing
+        for _ in range(2):
+            for _ in range(server.TURN):
+                ours.send(b"call")
+                assert connection._read_unlooked() == b"call"
+            ours.send(b"call")
+            assert connection._read_unlooked() is None
+            assert theirs.recv(100) == b"call"
+        ours.send(b"call")
+        connection._alone = False
+        assert connection._read_unlooked() is None
+        connection._alone, connection._others = True, 0  # a create may come
+        assert connection._read_unlooked() is None
