@@ -36,6 +36,8 @@ CONFIG = struct.Struct("<II5Q4I64s64s32s2Q8Q")
 
 SECTOR = 512
 REMOVE_SECONDS = 10.0
+COMES_BACK_SECONDS = 120.0
+"""Whatever comes back later than this after it was removed is somebody else's."""
 SHORTEST_LOOK, LONGEST_LOOK = 0.005, 0.2
 
 
@@ -59,8 +61,8 @@ class Loops:
 
     def __init__(self) -> None:
         self._next = FIRST_NUMBER
-        self._removed: set[int] = set()
-        self._removed_before: set[int] = set()
+        self._removed: dict[int, float] = {}
+        """When each was removed that may come back."""
 
     def add(self) -> int:
         """Make a loop device that is bound to nothing; returns its number."""
@@ -68,6 +70,7 @@ class Loops:
             number, self._next = self._next, self._next + 1
             if self._next == NUMBERS:
                 self._next = FIRST_NUMBER
+            self._removed.pop(number, None)
             try:
                 _control(LOOP_CTL_ADD, number)
             except FileExistsError:
@@ -101,18 +104,21 @@ class Loops:
                 raise DiskFailed("still in use", f"/dev/loop{number}")
             time.sleep(look)
             look = min(2 * look, LONGEST_LOOK)
-        self._removed.add(number)
+        self._removed[number] = time.monotonic()
 
     def recheck(self) -> None:
         """Remove what has come back since it was removed; to be called from time to time.
 
-        udev looks into each device that changes. Where it opens one that is just being removed, Linux makes that anew
-        ("block device autoloading", block/bdev.c), and nobody would know of it.
+        udev looks into each device that changes, some seconds later where there is much to do. Where it opens one that
+        was removed, Linux makes that anew ("block device autoloading", block/bdev.c), and nobody would know of it.
         """
-        back = {number for number in self._removed_before if (BLOCKS / f"loop{number}").exists()}
-        self._removed_before, self._removed = self._removed | back, set()
-        for number in back:
-            self._remove_free(number)
+        now = time.monotonic()
+        for number, removed in list(self._removed.items()):  # other threads remove others
+            if (BLOCKS / f"loop{number}").exists():
+                self._removed[number] = now
+                self._remove_free(number)
+            elif now - removed >= COMES_BACK_SECONDS:
+                self._removed.pop(number, None)
 
     def _remove_free(self, number: int) -> bool:
         try:
