@@ -14,6 +14,7 @@ Whatever does not fit, another call, another image, a guest that is not quick, g
 
 from __future__ import annotations
 
+import mmap
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
@@ -120,7 +121,7 @@ class Express:
         """Wait for one client; None where nothing is on offer."""
         lines = self.tickets.on_offer(most)
         size = _record_bytes(lines)
-        room = self._journal.room(size) if size else None
+        room = self._room(size)
         if room is None:
             return None
         journal, end = room
@@ -139,7 +140,7 @@ class Express:
     def _go_along(self, desk: Desk, lines: Sequence[Line], size: int) -> Met:
         """Carry out what a client asks for, one create after the other, while each is answered in time.
 
-        The records of all that may be taken need so many bytes.
+        The records of all that may be taken need so many bytes at most.
         """
         attended = self._hypervisor.attend(desk)
         last: tuple[Begun, Answer] | None = None
@@ -154,8 +155,7 @@ class Express:
             if begun is None:
                 here = attended.data is not None
                 return Met(here=here, alone=attended.alone, data=attended.data, before=before)
-            size -= attended.journalled
-            answer = self._hypervisor.answer(desk, attended, self._journal.room(size))
+            answer = self._hypervisor.answer(desk, attended, self._room(size))
             self._spinner.note(quick=answer.ready and not answer.late)
             if answer.next is None:
                 met = self._tell(begun, answer, alone=attended.alone, before=before)
@@ -165,13 +165,17 @@ class Express:
             last, attended = (begun, answer), answer.next
             before += 1
 
+    def _room(self, size: int) -> tuple[mmap.mmap, int] | None:
+        """Return where the journal has room for records of so many bytes; None where it has none, or there are none."""
+        return self._journal.room(size) if size else None
+
     # Several at once
 
     def _serve(self, client: int) -> Met | None:
         """Serve all clients at rest; None where nothing is on offer."""
         lines = self.tickets.on_offer(MOST_SERVED)
         size = _record_bytes(lines)
-        room = self._journal.room(size) if size else None
+        room = self._room(size)
         if room is None:
             return None
         journal, end = room
@@ -219,7 +223,7 @@ class Express:
         same = all(request == requests[0] for request in requests)
         rehearsals = self.tickets.line_for(requests[0], len(requests)) if same else []
         size = sum(rehearsal.record_bytes for rehearsal in rehearsals)
-        room = self._journal.room(size) if size else None
+        room = self._room(size)
         if room is None:
             return []
         journal, end = room

@@ -171,6 +171,44 @@ static void two_calls_have_one_line(void)
     CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == LVM_RUNNING);
     CHECK(scene.desk.number == 0 && scene.desk.ticket == 1);
     CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == -1); /* none is left */
+    struct lvm_ticket outdated = scene.ticket;
+    outdated.size++;
+    scene.tickets[1] = &outdated; /* the next of either call */
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_RUNNING);
+    say(&scene, synonym, sizeof(synonym));
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.next == LVM_SAID);
+    strike(&scene);
+}
+
+static void each_ticket_of_a_row_is_of_an_image_that_is_the_same_still(void)
+{
+    struct scene scene;
+    set(&scene);
+    struct lvm_ticket outdated = scene.ticket;
+    outdated.size++;
+    scene.tickets[1] = &outdated;
+    ask_at_once(&scene, 2, 2);
+    CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.next == LVM_SAID);
+    CHECK(scene.desk.received == sizeof(call) && unpauses == 1);
+    strike(&scene);
+}
+
+static void nobody_is_waited_for_after_half_a_reply(void)
+{
+    struct scene scene;
+    char waste[4096] = {0};
+    int smallest = 1;
+    set(&scene);
+    CHECK(setsockopt(scene.ends[0], SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)) == 0);
+    say(&scene, call, sizeof(call));
+    scene.series.nr = 2;
+    CHECK(lvm_attend(&scene.desk) == LVM_RUNNING);
+    while (write(scene.ends[0], waste, sizeof(waste)) > 0) {
+    }
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_answer(&scene.desk) == LVM_ANSWERED && scene.desk.sent == -EAGAIN);
+    CHECK(scene.desk.next == -1 && unpauses == 1);
     strike(&scene);
 }
 
@@ -182,6 +220,13 @@ static void nobody_is_waited_for_who_is_not_alone_or_was_late(void)
     quick = 0; /* the guest is not ready */
     ask_at_once(&scene, 3, 2);
     CHECK(scene.desk.answered.stage == LVM_RUNNING && scene.desk.next == -1 && unpauses == 1);
+    strike(&scene);
+    set(&scene);
+    quick = 0; /* it is ready, but late: the next call is what wakes up whoever waits for it */
+    late = 1;
+    ask_at_once(&scene, 3, 2);
+    CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.late);
+    CHECK(scene.desk.next == -1 && unpauses == 1);
     strike(&scene);
     set(&scene);
     CHECK(pipe(event) == 0 && write(event[1], "!", 1) == 1);
@@ -302,6 +347,8 @@ int main(void)
     RUN(who_has_gone_is_told_from_who_has_something);
     RUN(whoever_is_answered_is_waited_for_again_while_there_are_tickets);
     RUN(two_calls_have_one_line);
+    RUN(each_ticket_of_a_row_is_of_an_image_that_is_the_same_still);
+    RUN(nobody_is_waited_for_after_half_a_reply);
     RUN(nobody_is_waited_for_who_is_not_alone_or_was_late);
     RUN(several_are_carried_out_up_to_the_first_that_fails);
     RUN(whoever_waits_for_many_sleeps_until_the_last_has_an_event);

@@ -111,6 +111,14 @@ async def test_who_has_gone_says_nothing(rig: Rig, counter: Counter) -> None:
     assert (attended.stage, attended.data) == (Stage.SAID, b"")
 
 
+async def test_who_has_gone_without_having_read_says_nothing(rig: Rig, counter: Counter) -> None:
+    offer = counter.issue(await rig.prepare())
+    counter.peer.send(b"a reply")
+    counter.client.close()
+    attended = counter.attend(offer)
+    assert (attended.stage, attended.data) == (Stage.SAID, b"")
+
+
 @pytest.mark.parametrize("change", ["content", "time", "gone"])
 async def test_an_image_that_has_changed_is_not_taken(
     rig: Rig, counter: Counter, change: str

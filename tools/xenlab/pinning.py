@@ -1,12 +1,13 @@
 """Gives each processor of a lab one of the host's own, as a benchmark needs it.
 
 A host that is free to choose may have both threads of a lab on one of its processors after a pause of some seconds,
-and a guest then waits behind dom0 for 2 to 20 ms until they are moved apart.
+and a guest then waits behind dom0 for some milliseconds until they are moved apart (docs/benchmarks/README.md).
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from .errors import LabError
 from .qmp import Qmp
@@ -30,8 +31,9 @@ def pin_processors(qmp: Qmp) -> bool:
 def processor_threads(qmp: Qmp) -> list[int]:
     """Return the threads that run the processors, in their order; one may run several."""
     answer = qmp.execute("query-cpus-fast")
+    processors: list[Any] = answer if isinstance(answer, list) else [answer]
     try:
-        found = [(int(each["cpu-index"]), int(each["thread-id"])) for each in answer]  # type: ignore[attr-defined]
+        found = [(int(each["cpu-index"]), int(each["thread-id"])) for each in processors]
     except (TypeError, KeyError, ValueError):
         raise LabError("bad-answer", f"QEMU about its processors: {answer!r}") from None
     return list(dict.fromkeys(thread for _, thread in sorted(found)))

@@ -12,6 +12,8 @@ import trio
 
 from lightvm.client import Client, open_client
 from lightvm.daemon import server
+from lightvm.daemon.attention import MOST_IN_VAIN, Pace
+from lightvm.daemon.express import Met
 from lightvm.model import CreateRequest, State
 from lightvm.testing import InMemory, default_config, serve_in_memory
 from tests.unit.daemon.raw import call, open_raw
@@ -285,3 +287,47 @@ async def test_a_lone_client_is_read_so_often_before_anybody_is_looked_for(lvm: 
         assert connection._read_unlooked() is None
         connection._alone, connection._others = True, 0  # a create may come
         assert connection._read_unlooked() is None
+
+
+async def test_all_creates_of_a_row_count_for_whose_turn_it_is(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, turns = 0, []
+
+    def meet(peer: socket.socket, *, expected: int) -> Met:
+        nonlocal rows
+        if rows == 12:
+            raise OSError("enough")
+        rows += 1
+        return Met(here=False, alone=True, unsent=b"", before=server.MOST_EXPECTED - 1)
+
+    async def checkpoint() -> None:
+        turns.append(rows)
+
+    monkeypatch.setattr(lvm.service.express, "meet", meet)
+    monkeypatch.setattr(server, "could_go_on", lambda: True)
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    with ours, theirs:
+        connection = server.Connection(theirs, lvm.service)
+        monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+        with pytest.raises(OSError, match="enough"):
+            await connection.serve()
+        monkeypatch.undo()
+    each = server.LONG_TURN // server.MOST_EXPECTED
+    assert turns == [each, 2 * each, 3 * each]
+
+
+async def test_whoever_makes_several_creates_in_a_row_is_expected_to_be_quick(
+    lvm: InMemory,
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = server.Connection(theirs, lvm.service)
+        pace = connection._pace = Pace(0.0)
+        for _ in range(MOST_IN_VAIN + 1):
+            pace.start()
+            pace.stop()
+            assert pace.quick
+            connection._note_creates(2)
+            pace.miss()

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from lightvm import calls, wire
 from lightvm.client import Client
+from lightvm.daemon.express import Met
 from lightvm.daemon.journal import read_journal
 from lightvm.model import CreateRequest
 from lightvm.testing import InMemory
@@ -27,6 +29,7 @@ from tests.unit.daemon.express.quick import (
 from tests.waits import settle
 
 SHELLS = 24
+VERSION = wire.encode_call(calls.VERSION, calls.Nothing())
 
 
 @pytest.fixture
@@ -78,6 +81,28 @@ async def test_all_that_is_answered_is_entered_and_journalled(
         found = await client.info(each.domain.uuid)
         assert (found.created, found.ready) == (each.domain.created, each.domain.ready)
     assert_journal_is_whole(lvm)
+
+
+async def test_as_many_are_expected_of_a_client_as_it_has_made_in_a_row(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    meet, seen = lvm.service.express.meet, []
+
+    def note(peer: socket.socket, *, expected: int) -> Met:
+        seen.append(expected)
+        return meet(peer, expected=expected)
+
+    monkeypatch.setattr(lvm.service.express, "meet", note)
+    async with await trio.open_unix_socket(lvm.socket) as stream:
+        for words in (*[encode(request)] * 3, VERSION, encode(request)):
+            await stream.send_all(words)
+            await stream.receive_some()
+            await settle()
+    assert max(seen) == 4
+    after_version = seen[len(seen) - seen[::-1].index(4) :]
+    assert after_version[0] == 1
 
 
 async def test_one_that_ends_at_once_is_journalled_behind_the_next(
