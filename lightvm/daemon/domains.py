@@ -19,6 +19,7 @@ from lightvm.xen.domain_info import Watched
 from lightvm.xen.hypervisor import Handle
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+UUID_LENGTH = 36
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -144,15 +145,15 @@ class LiveDomain:
             vbds=record.vbds,
             mode=record.mode,
             ready=self.ready,
+            exit=self.exit,
         )
-        if self.exit is None and not record.restarts and not request.is_scheduled:
+        if not record.restarts and not request.is_scheduled:
             return domain
         return replace(
             domain,
             cpus=request.cpus or None,
             cpu_weight=request.cpu_weight,
             cpu_cap=request.cpu_cap,
-            exit=self.exit,
             restarts=record.restarts or None,
         )
 
@@ -284,6 +285,10 @@ class Registry:
 
     def find(self, key: str) -> LiveDomain:
         """Return the domain of that name, UUID or decimal domid, live ones first; raises `NoSuchDomain`."""
+        if len(key) == UUID_LENGTH:
+            domain = self.live.get(key.replace("-", ""))
+            if domain is not None and domain.uuid == key:  # as callers see it, and mostly say it
+                return domain
         domain = self._by_name.get(key)
         if domain is None and key.isascii() and key.isdigit() and len(key) < 8:
             domain = self._by_domid.get(int(key))

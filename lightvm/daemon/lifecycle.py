@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 
 MOST_BURIALS = 64
 """With so many under way a destroy waits for its own, so that no caller gets far ahead of Xen."""
+
+# Before Python 3.12 an attribute of an enumeration costs as much as a call.
+DESTROYED = ExitReason.DESTROYED
 
 T = TypeVar("T")
 NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
@@ -65,7 +69,9 @@ class Lifecycle:
         self.routes: dict[int, tuple[LiveDomain, bool]] = {}
         """Which domain an event is for, and whether it is the console's."""
         self.burials: dict[str, LiveDomain] = {}
-        """The domains whose resources are being given back just now, by UUID."""
+        """The domains whose resources are being given back just now, or as soon as their turn comes, by UUID."""
+        self._to_bury: deque[LiveDomain] = deque()
+        self._ended = trio.Event()
         self._buried = trio.lowlevel.ParkingLot()
         self.on_end: Callable[[LiveDomain], None] = lambda domain: None
         """Called with each domain that has ended."""
@@ -171,7 +177,10 @@ class Lifecycle:
             log.error("exit-not-journalled", domain=domain.record.name, error=str(exc))
         if noted is not None:
             noted()
-        self.drain_console(domain)
+        if (
+            reason is not DESTROYED
+        ):  # of such a domain its burial does that: whoever could ask sooner cannot find it
+            self.drain_console(domain)
         self._registry.retire(domain)
         self._publish(EventKind.EXITED, domain)
         self._see_off(domain)
@@ -196,7 +205,16 @@ class Lifecycle:
         """Begin to give back what an ended domain holds, unless that is under way."""
         if domain.record.uuid not in self.burials:
             self.burials[domain.record.uuid] = domain
-            self._background.start_soon(self._bury, domain)
+            self._to_bury.append(domain)
+            self._ended.set()
+
+    async def bury_ended(self) -> None:
+        """Begin the burials, for ever: a task for each costs more than to end a domain, and nobody waits for that."""
+        while True:
+            await self._ended.wait()
+            self._ended = trio.Event()
+            while self._to_bury:
+                self._background.start_soon(self._bury, self._to_bury.popleft())
 
     async def _bury(self, domain: LiveDomain) -> None:
         try:
@@ -318,7 +336,7 @@ class Lifecycle:
                 self._hypervisor.pause(domain.handle)  # it answers nobody who asks it from now on
             except errors.HypercallError:  # it may be gone
                 wait = True
-        self.end(domain, ExitReason.DESTROYED, noted=None if wait else noted)
+        self.end(domain, DESTROYED, noted=None if wait else noted)
         if wait:
             async with domain.lock:
                 await self._give_back(domain)
@@ -337,11 +355,11 @@ class Lifecycle:
 
     def _journal_forgotten(self, domain: LiveDomain) -> None:
         """Write down that nobody wants to see an ended domain again, in case the daemon dies before it is buried."""
-        if domain.exit is not None and domain.exit.reason is ExitReason.DESTROYED:
+        if domain.exit is not None and domain.exit.reason is DESTROYED:
             return  # its exit says so
         if domain.record.uuid not in self._journal.past.domains:
             return  # it has let it go already
-        forgotten = Exit(reason=ExitReason.DESTROYED, at=time.time())
+        forgotten = Exit(reason=DESTROYED, at=time.time())
         try:
             self._journal.append(ExitRecord(uuid=domain.record.uuid, exit=forgotten))
         except errors.JournalFailed as exc:

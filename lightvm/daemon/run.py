@@ -147,6 +147,7 @@ async def _serve(
         services = JitServices(config, registry, creator, lifecycle, devices, journal)
         await devices.start()
         reaper = Reaper(hypervisor, registry, lifecycle, pools, dom0.store)
+        background.start_soon(lifecycle.bury_ended)
         await Reconciliation(
             hypervisor,
             journal,

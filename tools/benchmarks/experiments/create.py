@@ -6,7 +6,7 @@ Contenders take turns in rounds, so that all see the same host. Each round has a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,7 +17,6 @@ from benchmarks.daemon import (
     DAYTIME,
     NET,
     NOOP,
-    QUIET_SECONDS,
     WARM_UP,
     WAYS,
     Daemon,
@@ -39,7 +38,7 @@ from lightvm.model import CreateRequest, NetRequest, WaitFor
 
 SPAWNED, SPARE = 10, 40
 """How many processes come one right after the other, and how many shells are for single creates in between."""
-FEW, BATCHES = 5, 3
+FEW = 5
 SETTLE_SECONDS = 1.0
 """A pause between ends, in which what one leaves to the background is done."""
 COMMANDS = {"lvm": 3, "lightvm": 1}
@@ -55,14 +54,13 @@ def measure(record: Record) -> None:
     """Measure all of it."""
     rounds, each, many = record.pick(small=(2, 30, 20), paper=(3, 100, 100))
     for number in range(rounds + 1):
-        with open_warm(WARM_UP + each + sum(COMMANDS.values())) as daemon:
-            taken = run_round(daemon, each, swapped=bool(number % 2))
+        with open_warm(WARM_UP + each + many + sum(COMMANDS.values())) as daemon:
+            taken = run_round(daemon, each, many, swapped=bool(number % 2))
         if number:  # an emulator is slow at what it does for the first time
             for contender, metric, values in taken:
                 record.add(contender, metric, *values)
         record.say(f"round {number} of {rounds}" if number else "warm")
-    with open_warm(WARM_UP + BATCHES * (FEW + many) + SPARE) as daemon:
-        time_many(record, daemon, many)
+    with open_warm(WARM_UP + SPARE) as daemon:
         time_first_answers(record, daemon, record.pick(small=3, paper=10))
         time_cold(record, daemon, record.pick(small=3, paper=10))
         time_others(record, daemon, record.pick(small=2, paper=5))
@@ -79,11 +77,11 @@ def open_warm(shells: int) -> Iterator[Daemon]:
         yield daemon
 
 
-def run_round(daemon: Daemon, each: int, *, swapped: bool) -> Taken:
-    """Time processes, so many creates without and with a vif one right after the other, and ends, in turn.
+def run_round(daemon: Daemon, each: int, many: int, *, swapped: bool) -> Taken:
+    """Time processes, creates without and with a vif, and ends, in turn.
 
-    One kind of create after the other, which comes first alternates: a vif leaves work to the background, which is not
-    to be paid for by a create without.
+    So many creates one right after the other, then many in one call. Which kind comes first alternates: a vif leaves
+    work to the background, which is not to be paid for by a create without.
     """
     client = daemon.client
     settle_host()
@@ -99,7 +97,9 @@ def run_round(daemon: Daemon, each: int, *, swapped: bool) -> Taken:
         created = [create_timed(client, nets=nets) for _ in range(each)]
         taken.append((contender, "create", [ms for _, ms in created]))
         made[contender] = [one.domain.uuid for one, _ in created]
-        time.sleep(QUIET_SECONDS)
+        settle_host()
+        taken.append((contender, "create of many", [time_many(client, many, nets)]))
+        settle_host()
     for contender, uuids in made.items():
         taken += time_ends(client, contender, uuids)
     for command, times in COMMANDS.items():
@@ -113,14 +113,14 @@ def time_ends(client: Client, contender: str, uuids: list[str]) -> Taken:
     """Time ends: half of them one right after the other like the creates, then in turn whole ones and after a pause."""
     together, rest = uuids[: len(uuids) // 2], uuids[len(uuids) // 2 :]
     ends = [timed(client.destroy, uuid) for uuid in together]
-    time.sleep(QUIET_SECONDS)
+    settle_host()
     all_of_it, paused = [], []
     for one, other in zip(rest[:FEW], rest[FEW : 2 * FEW], strict=True):
         all_of_it.append(timed(client.destroy, one, wait=True))
         time.sleep(SETTLE_SECONDS)
         paused.append(timed(client.destroy, other))
         time.sleep(SETTLE_SECONDS)
-    time.sleep(QUIET_SECONDS)
+    settle_host()
     return [
         (contender, "destroy", ends),
         (contender, "destroy, all", all_of_it),
@@ -128,22 +128,18 @@ def time_ends(client: Client, contender: str, uuids: list[str]) -> Taken:
     ]
 
 
-def time_many(record: Record, daemon: Daemon, many: int) -> None:
-    """Time batches, for each domain of them; a small one before has the tickets for it made."""
-    for contender, nets in ((POOLED, None), (POOLED_VIF, (NetRequest(network="bench"),))):
-        request = CreateRequest(image=NOOP, nets=nets, wait=WaitFor.READY)
-        for _ in range(BATCHES):
-            daemon.client.create_many([request] * FEW)
-            settle_host()
-            await_tickets(daemon.client)
-            begun = time.perf_counter()
-            results = daemon.client.create_many([request] * many)
-            took = (time.perf_counter() - begun) * 1e3
-            if failures := [each.failure for each in results if each.failure]:
-                raise RuntimeError(f"{len(failures)} of {many}: {failures[0]}")
-            record.add(contender, "create of many", took / many)
-            time.sleep(QUIET_SECONDS)
-            daemon.clear()
+def time_many(client: Client, many: int, nets: Sequence[NetRequest] | None) -> float:
+    """Create so many in one call, which is another than those before; return what that took for each, in ms."""
+    request = CreateRequest(
+        image=NOOP, nets=None if nets is None else tuple(nets), wait=WaitFor.READY
+    )
+    await_tickets(client)
+    begun = time.perf_counter()
+    results = client.create_many([request] * many)
+    took = (time.perf_counter() - begun) * 1e3
+    if failures := [each.failure for each in results if each.failure]:
+        raise RuntimeError(f"{len(failures)} of {many}: {failures[0]}")
+    return took / many
 
 
 def time_first_answers(record: Record, daemon: Daemon, n: int) -> None:

@@ -1,19 +1,13 @@
 """Figures 14 and 15: what instances that do nothing take: memory of Xen, of dom0 and of their own, and dom0's time.
 
-Xen's share is what its free memory has become less by, and has the guests' own in it. A processor's time is Xen's own
-account of it, in nanoseconds.
+Xen's share is what its free memory has become less by, and has the guests' own in it.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 from benchmarks.daemon import Pool, open_daemon
 from benchmarks.instances import (
@@ -27,6 +21,7 @@ from benchmarks.instances import (
 )
 from benchmarks.linux import MEMORY_MIB
 from benchmarks.machine import xl_info
+from benchmarks.processor import dom0_share
 from benchmarks.record import Budget, Record
 from lightvm.model import Mode
 
@@ -118,25 +113,4 @@ class Look:
 
 def idle_percent(record: Record) -> float:
     """Return how much of a processor dom0 takes while nothing is asked of it, in percent."""
-    seconds = record.pick(small=10.0, paper=30.0)
-    before, begun = dom0_seconds(), time.perf_counter()
-    time.sleep(seconds)
-    return 100 * (dom0_seconds() - before) / (time.perf_counter() - begun)
-
-
-def dom0_seconds() -> float:
-    """Return the processor time of dom0 by Xen's account, which without Xen's own binding has but one decimal."""
-    try:
-        (dom0,) = xen_binding().xc().domain_getinfo(0, 1)
-    except ImportError:
-        line = subprocess.run(["xl", "list", "0"], check=True, capture_output=True, text=True)
-        return float(line.stdout.split()[-1])
-    return float(dom0["cpu_time"]) / 1e9
-
-
-@functools.cache
-def xen_binding() -> ModuleType:
-    """Return Xen's own Python binding, which is not where others are; raises `ImportError`."""
-    for pattern in ("xen-*/lib/python*", "xen-*/lib/python*/*-packages"):
-        sys.path += [str(path) for path in Path("/usr/lib").glob(pattern)]
-    return importlib.import_module("xen.lowlevel.xc")
+    return 100 * dom0_share(record.pick(small=10.0, paper=30.0))
