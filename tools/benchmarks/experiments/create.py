@@ -36,31 +36,33 @@ from benchmarks.rows import YARDSTICK
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
-SPAWNED, SPARE = 10, 40
-"""How many processes come one right after the other, and how many shells are for single creates in between."""
-FEW = 5
-SETTLE_SECONDS = 1.0
-"""A pause between ends, in which what one leaves to the background is done."""
+TURNS = 4
+"""In a round: the speed of a shared machine changes within minutes, and is to be the same for all that is compared."""
+SPAWNED = 5
+"""How many processes come one right after the other."""
+FEW, SPARE = 5, 40
+"""How many ends are timed by themselves in a round, and how many shells are for single creates beside xl."""
+PAUSE_SECONDS = 1.0
+"""Between ends that are timed by themselves: then what one leaves to the background is done."""
 COMMANDS = {"lvm": 3, "lightvm": 1}
 """How often each is run in a round."""
 POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
+KINDS = ((POOLED, None), (POOLED_VIF, NET))
 
-
+Nets = Sequence[NetRequest] | None
 Taken = list[tuple[str, str, list[float]]]
 """Contender, metric, and values in ms: written down when a round is over, since writing is work for dom0, too."""
 
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    rounds, each, many = record.pick(small=(2, 30, 20), paper=(3, 100, 100))
-    for number in range(rounds + 1):
-        with open_warm(WARM_UP + each + many + sum(COMMANDS.values())) as daemon:
-            taken = run_round(daemon, each, many, swapped=bool(number % 2))
-        if number:  # an emulator is slow at what it does for the first time
-            for contender, metric, values in taken:
-                record.add(contender, metric, *values)
-        record.say(f"round {number} of {rounds}" if number else "warm")
-    with open_warm(WARM_UP + SPARE) as daemon:
+    rounds, each, many = record.pick(small=(2, 32, 20), paper=(3, 100, 100))
+    run_round(TURNS, FEW)  # an emulator is slow at what it does for the first time
+    for number in range(rounds):
+        for contender, metric, values in run_round(each, many):
+            record.add(contender, metric, *values)
+        record.say(f"round {number + 1} of {rounds}")
+    with open_warm(SPARE) as daemon:
         time_first_answers(record, daemon, record.pick(small=3, paper=10))
         time_cold(record, daemon, record.pick(small=3, paper=10))
         time_others(record, daemon, record.pick(small=2, paper=5))
@@ -68,7 +70,8 @@ def measure(record: Record) -> None:
 
 @contextmanager
 def open_warm(shells: int) -> Iterator[Daemon]:
-    """Run a daemon that has so many shells of both kinds, and has made creates from them before."""
+    """Run a daemon that has so many shells of both kinds to spare, and has made creates from them before."""
+    shells += WARM_UP
     plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
     with open_daemon(plain, net) as daemon:
         daemon.fill(plain, net)
@@ -77,62 +80,67 @@ def open_warm(shells: int) -> Iterator[Daemon]:
         yield daemon
 
 
-def run_round(daemon: Daemon, each: int, many: int, *, swapped: bool) -> Taken:
-    """Time processes, creates without and with a vif, and ends, in turn.
+def run_round(each: int, many: int) -> Taken:
+    """Time processes, so many creates without and with a vif, and their ends, in turn; then many in one call."""
+    taken: Taken = []
+    with open_warm(each + 2 * FEW + many + sum(COMMANDS.values())) as daemon:
+        for turn in range(TURNS):
+            taken += time_processes()
+            # Which comes first alternates: a vif leaves work to the background, also to that of what comes after.
+            for contender, nets in reversed(KINDS) if turn % 2 else KINDS:
+                taken += time_row(daemon.client, contender, nets, each // TURNS)
+        for contender, nets in KINDS:
+            taken += time_ends(daemon.client, contender, nets)
+            taken.append((contender, "create of many", [time_many(daemon.client, many, nets)]))
+        for command, times in COMMANDS.items():
+            line = [str(BIN / command), "create", NOOP, "--wait", "ready"]
+            took = spawn(times, *line, "--socket", daemon.socket)
+            taken.append((f"{command} create", "create", took))
+        taken.append((YARDSTICK, "create", spawn(SPAWNED, TRUE)))
+    return taken
 
-    So many creates one right after the other, then many in one call. Which kind comes first alternates: a vif leaves
-    work to the background, which is not to be paid for by a create without.
-    """
-    client = daemon.client
+
+def time_processes() -> Taken:
+    """Time processes of three kinds, one right after the other."""
     settle_host()
-    taken: Taken = [
+    return [
         (YARDSTICK, "create", spawn(SPAWNED, TRUE)),
         (f"{YARDSTICK}, static", "create", spawn(SPAWNED, compile_program("resident"))),
         (f"{YARDSTICK}, fixed addresses", "create", spawn(SPAWNED, TRUE, fixed=True)),
     ]
-    made: dict[str, list[str]] = {}
-    kinds = ((POOLED, None), (POOLED_VIF, NET))
-    for contender, nets in reversed(kinds) if swapped else kinds:
-        settle_host()
-        created = [create_timed(client, nets=nets) for _ in range(each)]
-        taken.append((contender, "create", [ms for _, ms in created]))
-        made[contender] = [one.domain.uuid for one, _ in created]
-        settle_host()
-        taken.append((contender, "create of many", [time_many(client, many, nets)]))
-        settle_host()
-    for contender, uuids in made.items():
-        taken += time_ends(client, contender, uuids)
-    for command, times in COMMANDS.items():
-        line = [str(BIN / command), "create", NOOP, "--wait", "ready", "--socket", daemon.socket]
-        taken.append((f"{command} create", "create", spawn(times, *line)))
-    taken.append((YARDSTICK, "create", spawn(SPAWNED, TRUE)))
-    return taken
 
 
-def time_ends(client: Client, contender: str, uuids: list[str]) -> Taken:
-    """Time ends: half of them one right after the other like the creates, then in turn whole ones and after a pause."""
-    together, rest = uuids[: len(uuids) // 2], uuids[len(uuids) // 2 :]
-    ends = [timed(client.destroy, uuid) for uuid in together]
+def time_row(client: Client, contender: str, nets: Nets, many: int) -> Taken:
+    """Time creates one right after the other, and then their ends."""
     settle_host()
-    all_of_it, paused = [], []
-    for one, other in zip(rest[:FEW], rest[FEW : 2 * FEW], strict=True):
-        all_of_it.append(timed(client.destroy, one, wait=True))
-        time.sleep(SETTLE_SECONDS)
+    created = [create_timed(client, nets=nets) for _ in range(many)]
+    settle_host()
+    ends = [timed(client.destroy, one.domain.uuid) for one, _ in created]
+    return [(contender, "create", [ms for _, ms in created]), (contender, "destroy", ends)]
+
+
+def time_ends(client: Client, contender: str, nets: Nets) -> Taken:
+    """Time ends by themselves: in turn whole ones, and the acknowledgements of others."""
+    uuids = [create_timed(client, nets=nets)[0].domain.uuid for _ in range(2 * FEW)]
+    settle_host()
+    whole, paused = [], []
+    for one, other in zip(uuids[:FEW], uuids[FEW:], strict=True):
+        whole.append(timed(client.destroy, one, wait=True))
+        time.sleep(PAUSE_SECONDS)
         paused.append(timed(client.destroy, other))
-        time.sleep(SETTLE_SECONDS)
-    settle_host()
+        time.sleep(PAUSE_SECONDS)
     return [
-        (contender, "destroy", ends),
-        (contender, "destroy, all", all_of_it),
+        (contender, "destroy, all", whole),
         (contender, "destroy after a pause", paused),
     ]
 
 
-def time_many(client: Client, many: int, nets: Sequence[NetRequest] | None) -> float:
+def time_many(client: Client, many: int, nets: Nets) -> float:
     """Create so many in one call, which is another than those before; return what that took for each, in ms."""
     request = CreateRequest(
         image=NOOP, nets=None if nets is None else tuple(nets), wait=WaitFor.READY
     )
+    settle_host()
     await_tickets(client)
     begun = time.perf_counter()
     results = client.create_many([request] * many)
