@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from lightvm.client import Client, open_client
@@ -81,6 +82,19 @@ async def test_what_a_guest_says_last_is_not_lost(lvm: InMemory, client: Client)
     await client.wait("web")
     await settle()
     assert (await client.console_read("web")).data == b"panic"
+
+
+async def test_the_last_words_of_a_destroyed_domain_reach_who_follows(
+    lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = await client.create(lvm.noop, name="web")
+    async with client.follow_console("web") as chunks:
+        await anext(chunks)
+        monkeypatch.setattr(lvm.hypervisor, "_signal", lambda domain, *, console: None)
+        lvm.hypervisor.say(created.domain.domid, b"last words")
+        await client.destroy("web")
+        heard = [chunk.data async for chunk in chunks]
+    assert b"".join(heard) == b"last words"
 
 
 async def test_a_destroyed_domain_ends_those_who_follow(lvm: InMemory, client: Client) -> None:

@@ -55,6 +55,12 @@ def test_what_is_not_there_is_not_found(registry: Registry, key: str) -> None:
     assert caught.value.where == key
 
 
+def test_a_uuid_with_its_dashes_elsewhere_is_none(registry: Registry) -> None:
+    registry.add(live_domain("web", uuid=UUID))
+    with pytest.raises(NoSuchDomain):
+        registry.find(f"----{UUID}")
+
+
 def test_a_domain_without_a_name_gets_one_of_its_own(registry: Registry) -> None:
     names = {registry.reserve(None) for _ in range(50)}
     assert len(names) == 50

@@ -73,7 +73,7 @@ def test_a_comparison_of_few_values_shows_both_without_an_interval():
 
 def test_a_run_that_has_all_is_judged_on_every_target():
     verdicts = evaluate(whole_run())
-    assert len(verdicts) == len(TARGETS) == 16
+    assert len(verdicts) == len(TARGETS) == 17
     assert {each.met for each in verdicts} == {"met", "met, stretch too"}
 
 

@@ -36,7 +36,7 @@ from benchmarks.rows import YARDSTICK
 from lightvm.blocking import Client
 from lightvm.model import CreateRequest, NetRequest, WaitFor
 
-TURNS = 4
+TURNS = 2
 """In a round: the speed of a shared machine changes within minutes, and is to be the same for all that is compared."""
 SPAWNED = 5
 """How many processes come one right after the other."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.daemon import Daemon, Pool, create_timed, open_daemon, timed
+from benchmarks.daemon import Daemon, Pool, create_timed, open_daemon, settle_host, timed
 from benchmarks.instances import Containers, rise_and_fall
 from benchmarks.machine import xl_info
 from benchmarks.record import Budget, Record
 from lightvm.errors import LightVMError
+from lightvm.model import State, Verdict
 
 MEMORY_KIB = 1024
 BATCH = 250
@@ -19,6 +20,7 @@ YIELD_MS = 100
 """How long after the creates of a batch the next one's shells are begun."""
 UNIKERNELS = "noop, noxs+split"
 DAEMON = "lightvmd"
+FINE = (Verdict.OK, Verdict.FOREIGN)
 
 
 def measure(record: Record) -> None:
@@ -57,7 +59,13 @@ def fill_the_host(record: Record, daemon: Daemon, pool: Pool, top: int, budget: 
     record.add(UNIKERNELS, "live", live, unit="domains", running=live)
     free = float(xl_info()["free_memory"])
     record.add(UNIKERNELS, "free memory", free, unit="MiB", running=live)
-    for domain in reversed(daemon.client.list()):
+    listed = daemon.client.list()
+    ready = sum(domain.state is State.READY for domain in listed)
+    record.add(UNIKERNELS, "listed as ready", ready, unit="domains", running=live)
+    for domain in reversed(listed):
         took = timed(daemon.client.destroy, domain.uuid)
         record.add(UNIKERNELS, "destroy", took, running=live)
         live -= 1
+    settle_host()
+    left = [each for each in daemon.client.doctor() if each.verdict not in FINE]
+    record.add(UNIKERNELS, "left behind", len(left), unit="findings", running=live)
