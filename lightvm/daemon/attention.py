@@ -75,6 +75,10 @@ class Attention:
             return ready[0][0] == fd, True
         return any(one == fd for one, _ in ready), not ready
 
+    def is_wanted(self) -> bool:
+        """Whether anybody has something."""
+        return bool(self.epoll.poll(0, 1))
+
     def close(self) -> None:
         """Close it."""
         self.epoll.close()

@@ -45,6 +45,12 @@ from lightvm.xen.express import (
 )
 from lightvm.xen.hypervisor import Hypervisor
 
+AHEAD = 2
+"""So many creates of one client are on offer at once: the one that is next, and one to go on with right after it."""
+
+MOST_UNLOOKED = 8
+"""After so many creates of one client in a row it is looked whether others have come."""
+
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.
 SAID, SPOILT, ANSWERED = Stage.SAID, Stage.SPOILT, Stage.ANSWERED
 
@@ -119,7 +125,7 @@ class Express:
 
     def _attend(self, peer: socket.socket, most: int) -> Met | None:
         """Wait for one client; None where nothing is on offer."""
-        lines = self.tickets.on_offer(most)
+        lines = self.tickets.on_offer(min(most, AHEAD))
         size = _record_bytes(lines)
         room = self._room(size)
         if room is None:
@@ -134,13 +140,15 @@ class Express:
             journal=journal,
             end=end,
             series=_describe(lines),
+            most=most,
         )
         return self._go_along(desk, lines, size)
 
     def _go_along(self, desk: Desk, lines: Sequence[Line], size: int) -> Met:
         """Carry out what a client asks for, one create after the other, while each is answered in time.
 
-        The records of all that may be taken need so many bytes at most.
+        The records of all that may be taken need so many bytes at most. While a guest boots, the line is extended for
+        the create after the next, and now and then it is looked whether others have come.
         """
         attended = self._hypervisor.attend(desk)
         last: tuple[Begun, Answer] | None = None
@@ -155,7 +163,9 @@ class Express:
             if begun is None:
                 here = attended.data is not None
                 return Met(here=here, alone=attended.alone, data=attended.data, before=before)
-            answer = self._hypervisor.answer(desk, attended, self._room(size))
+            size += self._extend(desk, lines[attended.number], attended.ticket + 1)
+            room = self._room(size) if self._may_go_on(before + 1, desk.most) else None
+            answer = self._hypervisor.answer(desk, attended, room)
             self._spinner.note(quick=answer.ready and not answer.late)
             if answer.next is None:
                 met = self._tell(begun, answer, alone=attended.alone, before=before)
@@ -164,6 +174,20 @@ class Express:
                 return met
             last, attended = (begun, answer), answer.next
             before += 1
+
+    def _may_go_on(self, made: int, most: int) -> bool:
+        """Whether one who has made so many creates in a row may make another before anybody else has his turn."""
+        return made < most and (made % MOST_UNLOOKED != 0 or not self._attention.is_wanted())
+
+    def _extend(self, desk: Desk, line: Line, taken: int) -> int:
+        """Put one more into a line that may have more; return how much room its record needs."""
+        if len(line.rehearsals) == desk.most:
+            return 0
+        more = self.tickets.extend(line, taken)
+        if more is None:
+            return 0
+        self._hypervisor.extend(desk, line.number, more.issued)
+        return more.record_bytes
 
     def _room(self, size: int) -> tuple[mmap.mmap, int] | None:
         """Return where the journal has room for records of so many bytes; None where it has none, or there are none."""

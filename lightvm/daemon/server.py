@@ -32,8 +32,8 @@ MOST_TURNS = 4
 """So many turns in a row may such a client have where no task of the daemon could go on either."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
-MOST_EXPECTED = 8
-"""So many creates one after the other are expected of a client that has made as many."""
+MOST_EXPECTED = 32
+"""So many creates one after the other are expected of a client that has made one."""
 MOST_OTHERS = 3
 """After so many calls in a row that are no creates none is expected, and nothing is put on offer for it."""
 SEND_SECONDS = 30.0
@@ -276,7 +276,7 @@ class Connection:
         """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
         expected = 0
         if not self._framer.pending and self._others < MOST_OTHERS:
-            expected = min(self._creates + 1, MOST_EXPECTED)
+            expected = MOST_EXPECTED if self._creates else 1
         return self._service.express.meet(self._peer, expected=expected)
 
     def _note_creates(self, number: int) -> None:

@@ -149,6 +149,15 @@ class Tickets:
         lines = [Line(call, *lined_up[id(demand)]) for call, demand in self._demands.items()]
         return [line for line in lines if line.rehearsals]
 
+    def extend(self, line: Line, taken: int) -> Rehearsal | None:
+        """Put one more at the end of a line of which so many were taken; None where there is none."""
+        demand, ahead = self._demands[line.call], len(line.rehearsals) - taken
+        shells = demand.pool.shells
+        rehearsal = self._find(demand, shells[-1 - ahead]) if ahead < len(shells) else None
+        if rehearsal is not None:
+            line.rehearsals.append(rehearsal)
+        return rehearsal
+
     def line_for(self, request: CreateRequest, most: int) -> list[Rehearsal]:
         """Return what may be taken just now by one who asks for this, at most so many times."""
         demand = next((d for d in self._demands.values() if d.meant.request == request), None)

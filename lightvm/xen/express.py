@@ -83,7 +83,7 @@ class Series(msgspec.Struct, frozen=True):
     """
 
     call: bytes
-    tickets: Sequence[object]
+    tickets: list[object]
     line: int = 0
 
 
@@ -93,6 +93,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     `epoll` watches everybody who has to be heard, the guests among them. So long, `seconds`, is the client waited for,
     and then a guest that is not ready within `spin_us`. The record of what is taken goes into `journal` from `end` on,
     where there is room for that of each ticket. `offset_ns` leads from `time.perf_counter_ns` to the time of day.
+    A line may be extended, until it has had so many tickets, `most`.
     """
 
     epoll: select.epoll
@@ -103,6 +104,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     journal: mmap.mmap
     end: int
     series: Sequence[Series]
+    most: int = 0
 
 
 class Stage(IntEnum):

@@ -55,6 +55,14 @@ class FakeExpress:
         self._taken = [0] * MOST_LINES
         return _await_call(self, desk, desk.journal, desk.end, self._taken)
 
+    def extend(self: _Counted, desk: Desk, line: int, ticket: object) -> None:
+        """Put one more ticket at the end of a line."""
+        self._enter("extend")
+        lists = {id(one.tickets): one.tickets for one in desk.series if one.line == line}
+        for tickets in lists.values():
+            assert len(tickets) < desk.most
+            tickets.append(ticket)
+
     def answer(
         self: _Counted, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
     ) -> Answer:

@@ -332,6 +332,10 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def extend(self, desk: Desk, line: int, ticket: object) -> None:
+        """Put one more ticket at the end of a line of the desk, before `answer`, up to the desk's `most` of them."""
+        ...
+
     def answer(
         self, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
     ) -> Answer:

@@ -158,14 +158,16 @@ class Counter:
 
     def attend(self, *offers: Offer, spin_us: int = 5_000_000) -> Dealt:
         """Wait for the client a moment, and answer it."""
-        desk = self.open_desk(_line_up(offers), spin_us)
+        desk = self.open_desk(_line_up(offers), spin_us=spin_us)
         attended = self._rig.hypervisor.attend(desk)
         dealt = Dealt(**asdict(attended))
         if attended.stage is not Stage.RUNNING:
             return dealt
         return _join(dealt, self._rig.hypervisor.answer(desk, attended))
 
-    def open_desk(self, series: Sequence[Series], spin_us: int = 5_000_000) -> Desk:
+    def open_desk(
+        self, series: Sequence[Series], *, spin_us: int = 5_000_000, most: int = 0
+    ) -> Desk:
         """Return a desk for the client."""
         return Desk(
             epoll=self.epoll,
@@ -176,6 +178,7 @@ class Counter:
             journal=self.journal,
             end=END,
             series=series,
+            most=most,
         )
 
     def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> CrowdDealt:

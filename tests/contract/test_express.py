@@ -218,6 +218,31 @@ async def test_who_is_answered_is_waited_for_again(rig: Rig, counter: Counter) -
         assert rig.hypervisor.read_control(handle).ready == 1
 
 
+@pytest.mark.smoke
+async def test_a_line_may_be_extended_while_a_guest_boots(rig: Rig, counter: Counter) -> None:
+    handles = [await rig.prepare() for _ in range(3)]
+    first, *more = [counter.issue(handle).ticket for handle in handles]
+    line = [first]
+    desk = counter.open_desk([Series(CALL, line), Series(OTHER_CALL, line)], most=len(handles))
+    counter.client.send(CALL + b"\0")
+    attended = rig.hypervisor.attend(desk)
+    end = END
+    for number, ticket in enumerate(more, 1):
+        rig.hypervisor.extend(desk, 0, ticket)
+        counter.client.send(OTHER_CALL + b"\0")
+        end += attended.journalled
+        following = rig.hypervisor.answer(desk, attended, (counter.journal, end)).next
+        assert following is not None
+        assert (following.number, following.ticket) == (1, number)
+        assert following.stage is Stage.RUNNING
+        attended = following
+    last = rig.hypervisor.answer(desk, attended, (counter.journal, end))
+    assert (last.ready, last.next) == (True, None)
+    assert len(counter.client.recv(4096)) == len(handles) * len(REPLY)
+    for handle in handles:
+        assert rig.hypervisor.read_control(handle).ready == 1
+
+
 @pytest.mark.parametrize("why", ["no room", "others", "late"])
 async def test_who_may_not_be_waited_for_is_only_answered(
     rig: Rig, counter: Counter, why: str

@@ -312,6 +312,10 @@ class XenHypervisor:
         """Wait for one client, and begin its create where that is on offer."""
         return self._desk.attend(desk)
 
+    def extend(self, desk: Desk, line: int, ticket: object) -> None:
+        """Put one more ticket at the end of a line."""
+        self._desk.extend(desk, line, ticket)
+
     def answer(
         self, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
     ) -> Answer:

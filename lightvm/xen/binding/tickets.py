@@ -71,6 +71,7 @@ class NativeDesk:
         self._outcome = ffi.buffer(ffi.addressof(native, "outcome"))
         self._answered = ffi.buffer(ffi.addressof(native, "answered"))
         self._settings: tuple[object, ...] = ()
+        self._series: Any = None
         self._alive: list[Any] = []
 
     def attend(self, desk: Desk) -> Attended:
@@ -82,13 +83,24 @@ class NativeDesk:
             native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
             native.wait_ms = -int(-1000 * desk.seconds // 1)
             native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
-        native.series, self._alive = describe_series(desk.series)
+        self._series, self._alive = describe_series(desk.series, desk.most)
+        native.series = self._series
         native.nr_series = len(desk.series)
         journal = ffi.from_buffer("uint8_t[]", desk.journal)
         native.journal = journal + desk.end
         stage = lib.lvm_attend(native)
         ffi.release(journal)
         return self._describe(stage, _RESULTS.unpack(self._results))
+
+    def extend(self, desk: Desk, line: int, ticket: object) -> None:
+        """Put one more ticket at the end of a line."""
+        for slot, tickets, one in zip(self._series, self._alive[2::2], desk.series, strict=True):
+            if one.line == line:
+                end = slot.nr
+                tickets[end] = cast("Issued", ticket).native
+                slot.nr = end + 1
+                if len(one.tickets) == end:  # calls with one line may have one list, too
+                    one.tickets.append(ticket)
 
     def answer(
         self, desk: Desk, attended: Attended, room: tuple[mmap.mmap, int] | None = None
@@ -126,14 +138,18 @@ class NativeDesk:
         return Attended(alone=alone != 0, data=data, number=series, ticket=ticket, **outcome)
 
 
-def describe_series(series: Sequence[Series]) -> tuple[Any, list[Any]]:
-    """Describe series to the engine; returns what has to live as long, too."""
+def describe_series(series: Sequence[Series], most: int = 0) -> tuple[Any, list[Any]]:
+    """Describe series to the engine, with room for so many tickets in each line at least.
+
+    Returns what has to live as long, too: after the first of it each call, and its tickets.
+    """
     native = ffi.new("struct lvm_series[]", len(series))
     alive = [native]
     for slot, one in zip(native, series, strict=True):
         call = ffi.from_buffer("uint8_t[]", one.call)
         issued = [cast("Issued", ticket).native for ticket in one.tickets]
-        tickets = ffi.new("struct lvm_ticket *[]", issued)
+        tickets = ffi.new("struct lvm_ticket *[]", max(len(issued), most))
+        tickets[0 : len(issued)] = issued
         slot.call, slot.size = call, len(call)
         slot.tickets, slot.nr, slot.line = tickets, len(issued), one.line
         alive += [call, tickets]

@@ -292,14 +292,14 @@ async def test_a_lone_client_is_read_so_often_before_anybody_is_looked_for(lvm: 
 async def test_all_creates_of_a_row_count_for_whose_turn_it_is(
     lvm: InMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, turns = 0, []
+    rows, turns, each = 0, [], 8
 
     def meet(peer: socket.socket, *, expected: int) -> Met:
         nonlocal rows
         if rows == 12:
             raise OSError("enough")
         rows += 1
-        return Met(here=False, alone=True, unsent=b"", before=server.MOST_EXPECTED - 1)
+        return Met(here=False, alone=True, unsent=b"", before=each - 1)
 
     async def checkpoint() -> None:
         turns.append(rows)
@@ -314,8 +314,8 @@ async def test_all_creates_of_a_row_count_for_whose_turn_it_is(
         with pytest.raises(OSError, match="enough"):
             await connection.serve()
         monkeypatch.undo()
-    each = server.LONG_TURN // server.MOST_EXPECTED
-    assert turns == [each, 2 * each, 3 * each]
+    assert turns == [4, 8, 12]
+    assert 4 * each == server.LONG_TURN
 
 
 async def test_whoever_makes_several_creates_in_a_row_is_expected_to_be_quick(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import trio
 
 from lightvm import calls, wire
 from lightvm.client import Client
-from lightvm.daemon.express import Met
+from lightvm.daemon.express import MOST_UNLOOKED, Met
 from lightvm.daemon.journal import read_journal
+from lightvm.daemon.server import MOST_EXPECTED
 from lightvm.model import CreateRequest
 from lightvm.testing import InMemory
 from lightvm.xen.express import Answer
@@ -83,7 +85,7 @@ async def test_all_that_is_answered_is_entered_and_journalled(
     assert_journal_is_whole(lvm)
 
 
-async def test_as_many_are_expected_of_a_client_as_it_has_made_in_a_row(
+async def test_many_are_expected_of_a_client_that_has_made_one(
     lvm: InMemory, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = CreateRequest(image=lvm.noop, wait=READY)
@@ -100,9 +102,67 @@ async def test_as_many_are_expected_of_a_client_as_it_has_made_in_a_row(
             await stream.send_all(words)
             await stream.receive_some()
             await settle()
-    assert max(seen) == 4
-    after_version = seen[len(seen) - seen[::-1].index(4) :]
-    assert after_version[0] == 1
+    assert set(seen) == {1, MOST_EXPECTED}
+    assert (MOST_EXPECTED, 1) in pairwise(seen)  # after the other call
+
+
+@pytest.mark.parametrize("expected", [1, 5, SHELLS, MOST_EXPECTED])
+async def test_a_row_is_no_longer_than_what_is_expected_or_there_are_tickets_for(
+    lvm: InMemory,
+    client: Client,
+    quick: Quick,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: int,
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    number = min(expected, len(lvm.service.pools["tiny"].shells))
+    ask_again = partial(quick.ours.send, encode(request))
+    before_answers(lvm, monkeypatch, dict.fromkeys(range(1, expected + 1), ask_again))
+    met = quick.ask(request, expected=expected)
+    assert (met.before, met.unsent, met.begun) == (number - 1, b"", None)
+    await settle()
+    assert_journal_is_whole(lvm)
+
+
+async def test_others_are_looked_for_after_some_creates_in_a_row(
+    lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    ask_again = partial(quick.ours.send, encode(request))
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(lvm.socket)
+        await settle()
+
+        def come_in_between() -> None:
+            other.sendall(VERSION)
+            ask_again()
+
+        before_answers(
+            lvm, monkeypatch, {**dict.fromkeys(range(1, SHELLS), ask_again), 2: come_in_between}
+        )
+        met = quick.ask(request, expected=MOST_EXPECTED)
+    assert (met.before, met.unsent) == (MOST_UNLOOKED - 1, b"")
+
+
+async def test_two_calls_that_share_a_line_extend_it_for_both(
+    lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    tickets = lvm.service.express.tickets
+    other = encode(request).replace(b'"ready"', b' "ready"')
+    tickets._demands[other.removesuffix(b"\0")] = next(iter(tickets._demands.values()))
+    calls_in_turn = {
+        number: partial(quick.ours.send, (encode(request), other)[number % 2])
+        for number in range(1, 12)
+    }
+    before_answers(lvm, monkeypatch, calls_in_turn)
+    met = quick.ask(request, expected=12)
+    assert (met.before, met.unsent) == (11, b"")
+    await settle()
+    assert len(await client.list()) == lvm.service.pools["tiny"].instant
 
 
 async def test_one_that_ends_at_once_is_journalled_behind_the_next(
