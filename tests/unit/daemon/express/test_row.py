@@ -146,6 +146,12 @@ async def test_others_are_looked_for_after_some_creates_in_a_row(
     assert (met.before, met.unsent) == (MOST_UNLOOKED - 1, b"")
 
 
+async def test_a_row_ends_however_many_lines_there_are(lvm: InMemory) -> None:
+    express = lvm.service.express
+    assert express._may_go_on(MOST_EXPECTED - 1, MOST_EXPECTED)
+    assert not express._may_go_on(MOST_EXPECTED, MOST_EXPECTED)
+
+
 async def test_two_calls_that_share_a_line_extend_it_for_both(
     lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
