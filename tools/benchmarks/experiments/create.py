@@ -56,7 +56,7 @@ Taken = list[tuple[str, str, list[float]]]
 
 def measure(record: Record) -> None:
     """Measure all of it."""
-    rounds, each, many = record.pick(small=(2, 32, 20), paper=(3, 100, 100))
+    rounds, each, many = record.pick(small=(2, 32, 20), paper=(3, 200, 100))
     run_round(TURNS, FEW)  # an emulator is slow at what it does for the first time
     for number in range(rounds):
         for contender, metric, values in run_round(each, many):

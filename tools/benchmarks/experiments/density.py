@@ -7,7 +7,9 @@ import time
 from benchmarks.daemon import Daemon, Pool, create_timed, open_daemon, settle_host, timed
 from benchmarks.instances import Containers, rise_and_fall
 from benchmarks.machine import xl_info
+from benchmarks.programs import TRUE, spawn
 from benchmarks.record import Budget, Record
+from benchmarks.rows import YARDSTICK
 from lightvm.errors import LightVMError
 from lightvm.model import State, Verdict
 
@@ -18,6 +20,8 @@ SHARE = 0.75
 END_SHARE = 0.25
 YIELD_MS = 100
 """How long after the creates of a batch the next one's shells are begun."""
+SPAWNED = 3
+"""Processes for each batch: what is slower in a full host is not all LightVM's."""
 UNIKERNELS = "noop, noxs+split"
 DAEMON = "lightvmd"
 FINE = (Verdict.OK, Verdict.FOREIGN)
@@ -36,7 +40,7 @@ def measure(record: Record) -> None:
 def fill_the_host(record: Record, daemon: Daemon, pool: Pool, top: int, budget: Budget) -> None:
     """Create unikernels from the pool, a batch whenever it is full, until there are `top` or the time is over.
 
-    What a batch's shells took is written down beside what its creates took.
+    What a batch's shells took is written down beside what its creates took, and what a process takes by then.
     """
     end = budget.share(1 - END_SHARE)
     live = 0
@@ -50,6 +54,7 @@ def fill_the_host(record: Record, daemon: Daemon, pool: Pool, top: int, budget: 
         if shells:
             prepared = (time.perf_counter() - begun) * 1e3 / shells
             record.add(UNIKERNELS, "prepare", prepared, running=live)
+        record.add(YARDSTICK, "create", *spawn(SPAWNED, TRUE), running=live)
         for _ in range(min(shells, top - live)):
             _, took = create_timed(daemon.client)
             record.add(UNIKERNELS, "create", took, running=live)
