@@ -179,15 +179,18 @@ class DaemonMachine(RuleBasedStateMachine):
             self.model.stuck.add(domain.disk)
 
     @precondition(lambda self: self.model.domains)
-    @rule(choice=CHOICE, by=st.sampled_from(["name", "uuid", "domid"]))
-    def destroy(self, choice: int, by: str) -> None:
+    @rule(choice=CHOICE, by=st.sampled_from(["name", "uuid", "domid"]), wait=st.booleans())
+    def destroy(self, choice: int, by: str, wait: bool) -> None:
         """Destroy a domain, live or not."""
         domain = self.pick(choice, list(self.model.domains.values()))
         if not domain.live:
             by = "uuid"  # name and domid may be another domain's by now
         self.note_end(domain)
-        self.attempt(lambda client: client.destroy(str(getattr(domain, by))), None)
+        key = str(getattr(domain, by))
+        self.attempt(lambda client: client.destroy(key, wait=wait), None)
         del self.model.domains[domain.uuid]
+        if not wait:  # then it is given back in the background
+            self.stage.settle(0.1)
         assert domain.domid not in self.stage.hypervisor.domains
 
     @rule()
