@@ -177,9 +177,8 @@ class Lifecycle:
             log.error("exit-not-journalled", domain=domain.record.name, error=str(exc))
         if noted is not None:
             noted()
-        if (
-            reason is not DESTROYED
-        ):  # of such a domain its burial does that: whoever could ask sooner cannot find it
+        # Of one that is destroyed, which nobody finds any more, its burial does this.
+        if reason is not DESTROYED:
             self.drain_console(domain)
         self._registry.retire(domain)
         self._publish(EventKind.EXITED, domain)
