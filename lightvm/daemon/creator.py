@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from lightvm import errors
+from lightvm.daemon.burials import NO_ADDRESS
 from lightvm.daemon.clock import WallClock
 from lightvm.daemon.config import Config
 from lightvm.daemon.console import ConsoleBuffer
@@ -26,7 +27,7 @@ from lightvm.daemon.events import EventBus
 from lightvm.daemon.housekeeping import Housekeeper
 from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
-from lightvm.daemon.lifecycle import NO_ADDRESS, Lifecycle
+from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
 from lightvm.daemon.plugger import Plugger, runs_early
 from lightvm.daemon.shells import Pools, Shell, ShellMaker, ShellPool
@@ -190,7 +191,7 @@ class Creator:
             try:
                 shell, assignment = self._take(wish)
             except NO_ADDRESS:
-                shell, assignment = await self._lifecycle.after_burials(
+                shell, assignment = await self._lifecycle.burials.retry_after_each(
                     lambda: self._take(wish), self._limits.create_seconds
                 )
             boot = Boot(
@@ -330,7 +331,7 @@ class Creator:
                     wish.flavor, wish.shape, networks, vifs, early=runs_early(wish.shape)
                 )
             except errors.OutOfMemory:
-                if not await self._lifecycle.wait_burial():
+                if not await self._lifecycle.burials.wait_for_one():
                     raise
 
     def _finish(self, shell: Shell, plan: Plan, watch: Stopwatch) -> LiveDomain:

@@ -82,8 +82,8 @@ def _owner(uuid: str, registry: Registry, pools: Pools, lifecycle: Lifecycle) ->
     exited = registry.exited.get(uuid)
     if exited is not None and not exited.stuck:
         return f"{exited.record.name} has exited"
-    if uuid in lifecycle.burials:
-        return f"{lifecycle.burials[uuid].record.name} is being given back"
+    if uuid in lifecycle.burials.under_way:
+        return f"{lifecycle.burials.under_way[uuid].record.name} is being given back"
     if uuid in pools.uuids:
         return f"shell {dashed(uuid)}"
     return f"shell {dashed(uuid)}, in work" if pools.in_work(uuid) else None
@@ -137,8 +137,8 @@ def _domains(
             exited = registry.exited[uuid]
             verdict = Verdict.LEAKED if exited.stuck else Verdict.OK
             yield _finding("domain", verdict, what, f"{exited.record.name} has exited")
-        elif uuid in lifecycle.burials:
-            name = lifecycle.burials[uuid].record.name
+        elif uuid in lifecycle.burials.under_way:
+            name = lifecycle.burials.under_way[uuid].record.name
             yield _finding("domain", Verdict.OK, what, f"{name} is being given back")
         elif pools.in_work(uuid):
             yield _finding("shell", Verdict.OK, what, f"shell {dashed(uuid)}, in work")
@@ -177,7 +177,7 @@ def _routes(registry: Registry, lifecycle: Lifecycle) -> Iterator[Finding]:
 
 
 def _in_burial(lifecycle: Lifecycle) -> set[int]:
-    return {domain.record.domid for domain in lifecycle.burials.values()}
+    return {domain.record.domid for domain in lifecycle.burials.under_way.values()}
 
 
 def _nodes(

@@ -19,7 +19,7 @@ from lightvm.xen.domain_info import Watched
 from lightvm.xen.hypervisor import Handle
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-UUID_LENGTH = 36
+_UUID_LENGTH = 36
 _UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -285,7 +285,7 @@ class Registry:
 
     def find(self, key: str) -> LiveDomain:
         """Return the domain of that name, UUID or decimal domid, live ones first; raises `NoSuchDomain`."""
-        if len(key) == UUID_LENGTH:
+        if len(key) == _UUID_LENGTH:
             domain = self.live.get(key.replace("-", ""))
             if domain is not None and domain.uuid == key:  # as callers see it, and mostly say it
                 return domain

@@ -8,16 +8,14 @@ again.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TypeVar
 
 import msgspec
 import structlog
 import trio
 
 from lightvm import errors
+from lightvm.daemon.burials import Burials
 from lightvm.daemon.clock import WallClock
 from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
@@ -36,9 +34,6 @@ MOST_BURIALS = 64
 
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.
 DESTROYED = ExitReason.DESTROYED
-
-T = TypeVar("T")
-NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
 
 
 class Lifecycle:
@@ -64,15 +59,10 @@ class Lifecycle:
         self._devices = devices
         self._bus = bus
         self._clock = clock
-        self._background = background
         self._wait_seconds = wait_seconds
         self.routes: dict[int, tuple[LiveDomain, bool]] = {}
         """Which domain an event is for, and whether it is the console's."""
-        self.burials: dict[str, LiveDomain] = {}
-        """The domains whose resources are being given back just now, or as soon as their turn comes, by UUID."""
-        self._to_bury: deque[LiveDomain] = deque()
-        self._ended = trio.Event()
-        self._buried = trio.lowlevel.ParkingLot()
+        self.burials = Burials(self._bury, background)
         self.on_end: Callable[[LiveDomain], None] = lambda domain: None
         """Called with each domain that has ended."""
 
@@ -193,54 +183,17 @@ class Lifecycle:
         """Do with a domain that has ended what its owner wants."""
         self.on_end(domain)
         if domain.policy is not Policy.PRESERVE:
-            self._bury_later(domain)
+            self.burials.note(domain)
         elif domain.handle is not None:
             try:
                 self._hypervisor.pause(domain.handle)  # its word is not proof that it stands still
             except errors.LightVMError as exc:
                 log.warning("not-paused", domain=domain.record.name, error=str(exc))
 
-    def _bury_later(self, domain: LiveDomain) -> None:
-        """Begin to give back what an ended domain holds, unless that is under way."""
-        if domain.record.uuid not in self.burials:
-            self.burials[domain.record.uuid] = domain
-            self._to_bury.append(domain)
-            self._ended.set()
-
-    async def bury_ended(self) -> None:
-        """Begin the burials, for ever: a task for each costs more than to end a domain, and nobody waits for that."""
-        while True:
-            await self._ended.wait()
-            self._ended = trio.Event()
-            while self._to_bury:
-                self._background.start_soon(self._bury, self._to_bury.popleft())
-
     async def _bury(self, domain: LiveDomain) -> None:
-        try:
-            await self._give_all_back(domain)
-            if not domain.destroyed and domain.record.uuid not in self._registry.exited:
-                self._registry.retire(domain)  # so that it is seen, and can be destroyed again
-        finally:
-            del self.burials[domain.record.uuid]
-            self._buried.unpark_all()
-
-    async def wait_burial(self) -> bool:
-        """Wait until some domain that has ended holds nothing any more; return False at once where there is none."""
-        if not self.burials:
-            return False
-        await self._buried.park()
-        return True
-
-    async def after_burials(self, attempt: Callable[[], T], seconds: float) -> T:
-        """Return what an attempt returns that needs addresses; those of domains that have ended are waited for."""
-        try:
-            return attempt()
-        except NO_ADDRESS:
-            with trio.move_on_after(seconds):
-                while await self.wait_burial():
-                    with suppress(*NO_ADDRESS):
-                        return attempt()
-        return attempt()
+        await self._give_all_back(domain)
+        if not domain.destroyed and domain.record.uuid not in self._registry.exited:
+            self._registry.retire(domain)  # so that it is seen, and can be destroyed again
 
     async def _give_all_back(self, domain: LiveDomain) -> None:
         """Give back all that an ended domain holds in Xen and XenStore. May be called again."""
@@ -327,7 +280,12 @@ class Lifecycle:
         background, but for disks, whose files are free in any case. Then `noted` is called where it ends by this: when
         nothing can go wrong any more, and nothing but the daemon's own tables, in the same step, is left to do.
         """
-        wait = wait or domain.stuck or bool(domain.record.vbds) or len(self.burials) >= MOST_BURIALS
+        wait = (
+            wait
+            or domain.stuck
+            or bool(domain.record.vbds)
+            or len(self.burials.under_way) >= MOST_BURIALS
+        )
         if (
             domain.handle is not None
         ):  # its word that it has ended is not proof that it stands still
@@ -350,7 +308,7 @@ class Lifecycle:
         self._registry.forget(domain)
         domain.changed()
         self._journal_forgotten(domain)
-        self._bury_later(domain)
+        self.burials.note(domain)
 
     def _journal_forgotten(self, domain: LiveDomain) -> None:
         """Write down that nobody wants to see an ended domain again, in case the daemon dies before it is buried."""

@@ -147,7 +147,7 @@ async def _serve(
         services = JitServices(config, registry, creator, lifecycle, devices, journal)
         await devices.start()
         reaper = Reaper(hypervisor, registry, lifecycle, pools, dom0.store)
-        background.start_soon(lifecycle.bury_ended)
+        background.start_soon(lifecycle.burials.begin_noted)
         await Reconciliation(
             hypervisor,
             journal,
@@ -219,7 +219,7 @@ async def _serve(
         filling.cancel()
         await pools.drain()
         with trio.move_on_after(config.daemon.drain_seconds):
-            while await lifecycle.wait_burial():
+            while await lifecycle.burials.wait_for_one():
                 pass
         background.cancel_scope.cancel()
 

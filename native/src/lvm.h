@@ -313,8 +313,9 @@ struct lvm_desk {
 int lvm_attend(struct lvm_desk *desk);
 
 /*
- * After LVM_RUNNING, with all as it was left but `journal`: look at the guest, and reply. Whoever has something to do that
- * needs no more than a guest's boot does it in between. Returns LVM_RUNNING or LVM_ANSWERED. Owner thread.
+ * After LVM_RUNNING, with all as it was left but `journal`, and lines that may have become longer: look at the guest, and
+ * reply. Whoever has something to do that needs no more than a guest's boot does it in between. Returns LVM_RUNNING or
+ * LVM_ANSWERED. Owner thread.
  *
  * Where that was a reply in time and in whole, to one who was alone, there is another ticket in that line, and `journal`
  * is not NULL, then the next call is taken where it is there already, or else waited for as by lvm_attend, whose result is

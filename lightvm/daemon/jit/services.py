@@ -172,7 +172,7 @@ class JitServices:
         `StoppingNow`. Failed or cancelled, it leaves nothing.
         """
         async with self._changing:
-            service = await self._lifecycle.after_burials(
+            service = await self._lifecycle.burials.retry_after_each(
                 lambda: self._check_and_enter(name, section), self._config.limits.create_seconds
             )
             wire = None

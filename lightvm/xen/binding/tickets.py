@@ -71,7 +71,6 @@ class NativeDesk:
         self._outcome = ffi.buffer(ffi.addressof(native, "outcome"))
         self._answered = ffi.buffer(ffi.addressof(native, "answered"))
         self._settings: tuple[object, ...] = ()
-        self._series: Any = None
         self._alive: list[Any] = []
 
     def attend(self, desk: Desk) -> Attended:
@@ -83,8 +82,7 @@ class NativeDesk:
             native.epoll, native.client = desk.epoll.fileno(), desk.peer.fileno()
             native.wait_ms = -int(-1000 * desk.seconds // 1)
             native.spin_us, native.offset_ns = desk.spin_us, desk.offset_ns
-        self._series, self._alive = describe_series(desk.series, desk.most)
-        native.series = self._series
+        native.series, self._alive = describe_series(desk.series, desk.most)
         native.nr_series = len(desk.series)
         journal = ffi.from_buffer("uint8_t[]", desk.journal)
         native.journal = journal + desk.end
@@ -94,7 +92,8 @@ class NativeDesk:
 
     def extend(self, desk: Desk, line: int, ticket: object) -> None:
         """Put one more ticket at the end of a line."""
-        for slot, tickets, one in zip(self._series, self._alive[2::2], desk.series, strict=True):
+        slots, arrays = self._alive[0], self._alive[2::2]
+        for slot, tickets, one in zip(slots, arrays, desk.series, strict=True):
             if one.line == line:
                 end = slot.nr
                 tickets[end] = cast("Issued", ticket).native
@@ -141,7 +140,7 @@ class NativeDesk:
 def describe_series(series: Sequence[Series], most: int = 0) -> tuple[Any, list[Any]]:
     """Describe series to the engine, with room for so many tickets in each line at least.
 
-    Returns what has to live as long, too: after the first of it each call, and its tickets.
+    Returns what has to live as long, too: the series, and after that each call and its tickets.
     """
     native = ffi.new("struct lvm_series[]", len(series))
     alive = [native]

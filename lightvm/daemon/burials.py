@@ -1,0 +1,71 @@
+"""Which domains that have ended are being given back, and those who wait for what these still hold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import trio
+
+from lightvm import errors
+from lightvm.daemon.domains import LiveDomain
+
+T = TypeVar("T")
+NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
+
+
+class Burials:
+    """Has domains buried in the background. What that is, `bury` knows."""
+
+    def __init__(
+        self, bury: Callable[[LiveDomain], Awaitable[None]], background: trio.Nursery
+    ) -> None:
+        self._bury = bury
+        self._background = background
+        self.under_way: dict[str, LiveDomain] = {}
+        """Those that are being given back just now, or as soon as their turn comes, by UUID."""
+        self._due: deque[LiveDomain] = deque()
+        self._wake = trio.Event()
+        self._done = trio.lowlevel.ParkingLot()
+
+    def note(self, domain: LiveDomain) -> None:
+        """Have a domain buried, unless that is under way."""
+        if domain.record.uuid not in self.under_way:
+            self.under_way[domain.record.uuid] = domain
+            self._due.append(domain)
+            self._wake.set()
+
+    async def begin_noted(self) -> None:
+        """Begin them, for ever: a task for each costs more than to end a domain, and nobody waits for that."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._due:
+                self._background.start_soon(self._carry_out, self._due.popleft())
+
+    async def _carry_out(self, domain: LiveDomain) -> None:
+        try:
+            await self._bury(domain)
+        finally:
+            del self.under_way[domain.record.uuid]
+            self._done.unpark_all()
+
+    async def wait_for_one(self) -> bool:
+        """Wait until some domain that has ended holds nothing any more; return False at once where there is none."""
+        if not self.under_way:
+            return False
+        await self._done.park()
+        return True
+
+    async def retry_after_each(self, attempt: Callable[[], T], seconds: float) -> T:
+        """Return what an attempt returns that needs addresses; those of domains that have ended are waited for."""
+        try:
+            return attempt()
+        except NO_ADDRESS:
+            with trio.move_on_after(seconds):
+                while await self.wait_for_one():
+                    with suppress(*NO_ADDRESS):
+                        return attempt()
+        return attempt()
