@@ -166,7 +166,8 @@ class Express:
             size += self._extend(desk, lines[attended.number], attended.ticket + 1)
             room = self._room(size) if self._may_go_on(before + 1, desk.most) else None
             answer = self._hypervisor.answer(desk, attended, room)
-            self._spinner.note(quick=answer.ready and not answer.late)
+            took = answer.heard - attended.running
+            self._spinner.note(quick=answer.ready and not answer.late, took_ns=took)
             if answer.next is None:
                 met = self._tell(begun, answer, alone=attended.alone, before=before)
                 if answer.late:

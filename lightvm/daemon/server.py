@@ -32,7 +32,7 @@ MOST_TURNS = 4
 """So many turns in a row may such a client have where no task of the daemon could go on either."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
-MOST_EXPECTED = 32
+MOST_EXPECTED = MOST_TURNS * LONG_TURN
 """So many creates one after the other are expected of a client that has made one."""
 MOST_OTHERS = 3
 """After so many calls in a row that are no creates none is expected, and nothing is put on offer for it."""
@@ -137,8 +137,8 @@ class Connection:
         self._turn += calls / LONG_TURN if alone else calls / TURN
         if self._turn < 1:
             return
+        self._turns += int(self._turn)
         self._turn = 0.0
-        self._turns += 1
         if self._turns < MOST_TURNS and alone and not could_go_on():
             return
         self._turns = 0

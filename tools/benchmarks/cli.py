@@ -120,6 +120,7 @@ def open_lab(options: argparse.Namespace) -> Lab:
         cpus=1 if options.instructions else 2,
         instructions=options.instructions,
         one_thread=options.one_thread,
+        preallocated=options.scale == "paper" and not options.instructions,
     )
 
 

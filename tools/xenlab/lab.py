@@ -61,6 +61,7 @@ class Lab:
         fresh: bool = False,
         instructions: bool = False,
         one_thread: bool = False,
+        preallocated: bool = False,
     ) -> None:
         self.name = name
         self.directory = lab_directory(name)
@@ -70,8 +71,9 @@ class Lab:
             cpus=cpus,
             instructions=instructions,
             one_thread=one_thread,
+            preallocated=preallocated,
         )
-        self.fresh = fresh
+        self.fresh = fresh or preallocated
 
     @classmethod
     def find(cls, name: str = DEFAULT_NAME) -> Self:

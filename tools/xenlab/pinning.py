@@ -2,11 +2,13 @@
 
 A host that is free to choose may have both threads of a lab on one of its processors after a pause of some seconds,
 and a guest then waits behind dom0 for some milliseconds until they are moved apart (docs/benchmarks/README.md).
+QEMU's main thread, which rings the processors' timers, does not wait behind them either.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from .errors import LabError
@@ -15,6 +17,8 @@ from .qmp import Qmp
 
 def pin_processors(qmp: Qmp) -> bool:
     """Let each thread that runs a processor of the lab run on one of the host's only, none on that of another.
+
+    Where this may be done, the main thread comes before them.
 
     Returns False, and changes nothing, where the host has fewer than the lab. Raises `LabError` where QEMU does not
     say which threads they are.
@@ -25,6 +29,10 @@ def pin_processors(qmp: Qmp) -> bool:
         return False
     for thread, processor in zip(threads, allowed, strict=False):
         os.sched_setaffinity(thread, {processor})
+    main = qmp.peer()
+    if main is not None:
+        with suppress(PermissionError):
+            os.sched_setscheduler(main.pid, os.SCHED_FIFO, os.sched_param(1))
     return True
 
 

@@ -15,14 +15,16 @@ from .qmp import Qmp
 from .suites import KERNEL_ARGS, XEN_ARGS, Suite
 
 QEMU = "qemu-system-x86_64"
-START_PATIENCE = 30.0
+START_PATIENCE = 120.0
+"""In seconds: it may have all memory to prepare before it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What sort of host a lab is.
 
-    With `instructions` its clock counts them. With `one_thread` one thread runs all its processors in turn.
+    With `instructions` its clock counts them. With `one_thread` one thread runs all its processors in turn. Where it is
+    `preallocated`, all of its memory is there before it starts, which is then from power-on.
     """
 
     suite: Suite
@@ -30,6 +32,7 @@ class Shape:
     cpus: int
     instructions: bool = False
     one_thread: bool = False
+    preallocated: bool = False
 
 
 class Start(enum.Enum):
@@ -85,7 +88,10 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
         command += ["-icount", "shift=0,sleep=off"]
     command += ["-smp", str(shape.cpus), "-m", shape.memory]
     command += ["-machine", "pc,memory-backend=ram"]
-    command += ["-object", MEMORY[start].format(size=shape.memory)]
+    memory = MEMORY[start].format(size=shape.memory)
+    if shape.preallocated and start is Start.FRESH:
+        memory += ",prealloc=on,prealloc-threads=2"
+    command += ["-object", memory]
     command += ["-kernel", "xen", "-append", XEN_ARGS]
     command += ["-initrd", f"vmlinuz {KERNEL_ARGS},initrd.img"]
     command += ["-drive", "file=disk.qcow2,format=qcow2,if=none,id=disk,discard=unmap,cache=unsafe"]

@@ -17,6 +17,7 @@ from .interrupts import deferred_signals
 from .process import ProcessId
 from .progress import step
 from .qemu import (
+    START_PATIENCE,
     Shape,
     Start,
     link_boot_files,
@@ -103,7 +104,7 @@ def bring_up(directory: Path, image: Image, process: subprocess.Popen[bytes], st
     """See the machine through its boot or resume; return its ssh port."""
     wait_socket(directory, process)
     try:
-        with Qmp(directory) as qmp:
+        with Qmp(directory, timeout=START_PATIENCE) as qmp:
             if start is Start.FRESH:
                 with step("boot"):
                     wait_boot(directory, process)

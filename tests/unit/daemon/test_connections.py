@@ -318,6 +318,22 @@ async def test_all_creates_of_a_row_count_for_whose_turn_it_is(
     assert 4 * each == server.LONG_TURN
 
 
+async def test_after_as_many_creates_as_are_expected_others_have_their_turn(
+    lvm: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+
+    async def checkpoint() -> None:
+        turns.append(1)
+
+    monkeypatch.setattr(trio.lowlevel, "checkpoint", checkpoint)
+    monkeypatch.setattr(server, "could_go_on", lambda: False)
+    with socket.socket(socket.AF_UNIX) as peer:
+        connection = server.Connection(peer, lvm.service)
+        await connection._take_turns(alone=True, calls=server.MOST_EXPECTED)
+    assert turns == [1]
+
+
 async def test_whoever_makes_several_creates_in_a_row_is_expected_to_be_quick(
     lvm: InMemory,
 ) -> None:

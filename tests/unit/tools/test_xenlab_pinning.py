@@ -10,14 +10,19 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from xenlab.errors import LabError
 from xenlab.pinning import pin_processors, processor_threads
+from xenlab.process import ProcessId
 from xenlab.qmp import Qmp
 
 
 class Answering(Qmp):
     """What QEMU would say about its processors."""
 
-    def __init__(self, answer: object) -> None:
+    def __init__(self, answer: object, main: ProcessId | None = None) -> None:
         self.answer = answer
+        self.main = main
+
+    def peer(self) -> ProcessId | None:
+        return self.main
 
     def execute(self, command: str, **arguments: object) -> object:
         assert command == "query-cpus-fast"
@@ -50,6 +55,23 @@ def test_no_two_share_one() -> None:
         assert pin_processors(Answering(about(*threads)))
         assert [os.sched_getaffinity(thread) for thread in threads] == [{each} for each in allowed]
     assert sorted(os.sched_getaffinity(0)) == allowed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_main_thread_comes_first_where_it_may(
+    monkeypatch: pytest.MonkeyPatch, *, allowed: bool
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+
+    def schedule(pid: int, policy: int, param: os.sched_param) -> None:
+        asked.append((pid, policy, param.sched_priority))
+        if not allowed:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", schedule)
+    with running() as thread:
+        assert pin_processors(Answering(about(thread), main=ProcessId.of(os.getpid())))
+    assert asked == [(os.getpid(), os.SCHED_FIFO, 1)]
 
 
 def test_a_host_of_too_few_changes_nothing() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from xenlab.errors import LabError
+from xenlab.lab import Lab
 from xenlab.qemu import Shape, Start, parse_memory, qemu_command, qemu_complaint, read_ssh_port
 from xenlab.qmp import Qmp
 from xenlab.suites import find_suite
@@ -44,6 +45,15 @@ def test_only_the_machine_to_be_saved_writes_to_the_memory_file():
     assert "share=on" in memory(Start.SAVE)
     assert "share=off" in memory(Start.RESUME)
     assert "mem-path" not in memory(Start.FRESH)
+
+
+def test_memory_can_be_there_before_a_machine_starts_from_power_on():
+    preallocated = replace(SHAPE, preallocated=True)
+    assert "prealloc=on" in " ".join(qemu_command(preallocated, Start.FRESH))
+    assert "prealloc=on" not in " ".join(qemu_command(SHAPE, Start.FRESH))
+    for start in (Start.SAVE, Start.RESUME):
+        assert qemu_command(preallocated, start) == qemu_command(SHAPE, start)
+    assert Lab("preallocated", preallocated=True).fresh
 
 
 def test_a_clock_that_counts_instructions_has_one_thread_that_executes_them():

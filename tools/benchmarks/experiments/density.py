@@ -15,7 +15,7 @@ from lightvm.model import State, Verdict
 
 MEMORY_KIB = 1024
 BATCH = 250
-SHARE = 0.75
+SHARE = 0.85
 """How much of the time the unikernels get, their ends included."""
 END_SHARE = 0.25
 YIELD_MS = 100
