@@ -90,7 +90,7 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
     command += ["-machine", "pc,memory-backend=ram"]
     memory = MEMORY[start].format(size=shape.memory)
     if shape.preallocated and start is Start.FRESH:
-        memory += ",prealloc=on,prealloc-threads=2"
+        memory = memory.replace("reserve=off", "prealloc=on,prealloc-threads=2")
     command += ["-object", memory]
     command += ["-kernel", "xen", "-append", XEN_ARGS]
     command += ["-initrd", f"vmlinuz {KERNEL_ARGS},initrd.img"]
