@@ -33,7 +33,7 @@ MOST_TURNS = 4
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
 MOST_EXPECTED = MOST_TURNS * LONG_TURN
-"""So many creates one after the other are expected of a client that has made one."""
+"""So many creates one after the other are expected of a client."""
 MOST_OTHERS = 3
 """After so many calls in a row that are no creates none is expected, and nothing is put on offer for it."""
 SEND_SECONDS = 30.0
@@ -116,8 +116,8 @@ class Connection:
         self._pace = Pace(service.attention.moment)
         self._given: Met | None = None
         self._answered = False
-        self._others = self._creates = 0
-        """Calls, the last ones, that were no creates, and before them creates that a ticket was there for."""
+        self._others = 0
+        """Calls, the last ones, that were no creates."""
         self._caller = Caller(peer, None, service.stop)
         self._more_caller = Caller(peer, self._send_more, service.stop)
 
@@ -274,15 +274,12 @@ class Connection:
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
-        expected = 0
-        if not self._framer.pending and self._others < MOST_OTHERS:
-            expected = MOST_EXPECTED if self._creates else 1
-        return self._service.express.meet(self._peer, expected=expected)
+        expected = not self._framer.pending and self._others < MOST_OTHERS
+        return self._service.express.meet(self._peer, expected=MOST_EXPECTED if expected else 0)
 
     def _note_creates(self, number: int) -> None:
         self._pace.hit(number)
         self._others = 0
-        self._creates += number
 
     async def _end_create(self, met: Met) -> None:
         """Send what is not sent yet of the reply to a create that was carried out."""
@@ -334,7 +331,7 @@ class Connection:
         if isinstance(parameters, CreateCall):
             self._others = 0
         else:
-            self._others, self._creates = self._others + 1, 0
+            self._others += 1
         result = await HANDLERS[call.method](self._service, parameters, caller)
         if isinstance(parameters, CreateCall) and not call.more and not call.oneway:
             assert result is None or isinstance(result, CreateReply)

@@ -40,7 +40,7 @@ def measure_in_lab(
     elif lab.pin_processors():
         machine["processors"] = "each with one of the host's own"
     if lab.shape.preallocated:
-        machine["memory"] = "there before it starts"
+        machine["preallocated"] = "all memory of the lab"
     directory.mkdir(parents=True, exist_ok=True)
     # A lab has programs at fixed addresses; what is measured is a dom0 as Debian has it.
     lab.run("sysctl -q kernel.randomize_va_space=2", check=True)
