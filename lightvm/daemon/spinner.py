@@ -6,8 +6,8 @@ import time
 
 from lightvm.xen.hypervisor import Handle, Hypervisor
 
-MOST_US = 5000
-LEAST_US = 100
+LEAST_US, MOST_US = 100, 5000
+"""For so many microseconds is a guest looked at, where it is at all."""
 PARTS_OF_A_MOMENT = 4
 
 _now = time.perf_counter_ns

@@ -106,12 +106,12 @@ def measure(options: argparse.Namespace, names: list[str] | tuple[str, ...], to:
     if options.real_host:
         measure_here(options.python, names, options.scale, to, options.patience)
         return
-    with open_lab(options) as lab:
+    with open_lab(options, preallocated=options.scale == "paper") as lab:
         lab.install()
         measure_in_lab(lab, names, options.scale, to, options.patience)
 
 
-def open_lab(options: argparse.Namespace) -> Lab:
+def open_lab(options: argparse.Namespace, *, preallocated: bool = False) -> Lab:
     """Return the lab that the options describe, to be entered."""
     kind = "bench-count" if options.instructions else "bench"
     return Lab(
@@ -120,7 +120,7 @@ def open_lab(options: argparse.Namespace) -> Lab:
         cpus=1 if options.instructions else 2,
         instructions=options.instructions,
         one_thread=options.one_thread,
-        preallocated=options.scale == "paper" and not options.instructions,
+        preallocated=preallocated and not options.instructions,
     )
 
 

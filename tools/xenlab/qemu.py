@@ -44,13 +44,16 @@ class Start(enum.Enum):
 
 
 # The memory of a machine to be saved is a file, written through; each machine resumed from it
-# copies the pages that it changes.  reserve=off: 16 GiB may well be more than the host has, but
-# a lab touches only a small part.
+# copies the pages that it changes.
 MEMORY = {
-    Start.SAVE: "memory-backend-file,id=ram,size={size},mem-path=ram,share=on,reserve=off",
-    Start.RESUME: "memory-backend-file,id=ram,size={size},mem-path=ram,share=off,reserve=off",
-    Start.FRESH: "memory-backend-ram,id=ram,size={size},reserve=off",
+    Start.SAVE: "memory-backend-file,id=ram,size={size},mem-path=ram,share=on",
+    Start.RESUME: "memory-backend-file,id=ram,size={size},mem-path=ram,share=off",
+    Start.FRESH: "memory-backend-ram,id=ram,size={size}",
 }
+
+
+# 16 GiB may well be more than the host has, but a lab touches only a small part.
+ON_DEMAND, PREALLOCATED = "reserve=off", "prealloc=on,prealloc-threads=2"
 
 
 def parse_memory(text: str) -> str:
@@ -88,10 +91,8 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
         command += ["-icount", "shift=0,sleep=off"]
     command += ["-smp", str(shape.cpus), "-m", shape.memory]
     command += ["-machine", "pc,memory-backend=ram"]
-    memory = MEMORY[start].format(size=shape.memory)
-    if shape.preallocated and start is Start.FRESH:
-        memory = memory.replace("reserve=off", "prealloc=on,prealloc-threads=2")
-    command += ["-object", memory]
+    taken = PREALLOCATED if shape.preallocated and start is Start.FRESH else ON_DEMAND
+    command += ["-object", f"{MEMORY[start].format(size=shape.memory)},{taken}"]
     command += ["-kernel", "xen", "-append", XEN_ARGS]
     command += ["-initrd", f"vmlinuz {KERNEL_ARGS},initrd.img"]
     command += ["-drive", "file=disk.qcow2,format=qcow2,if=none,id=disk,discard=unmap,cache=unsafe"]

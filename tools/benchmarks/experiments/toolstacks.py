@@ -12,11 +12,11 @@ from benchmarks.programs import TRUE, spawn
 from benchmarks.record import Budget, Record
 from benchmarks.rows import YARDSTICK
 
-SHARES = {"noxs+split": 0.45, "noxs": 0.2, "xs+split": 0.15, "xs": 0.08, "xl": 0.12}
+SHARES = {"noxs+split": 0.36, "noxs": 0.24, "xs+split": 0.18, "xs": 0.1, "xl": 0.12}
 """Who gets how much of the time; all may use what the ones before them have left."""
 WARM_UP = 20
 """Not more: all of a pool are ports of one bridge, which has at most 1,023."""
-FILL = 0.85
+FILL = 0.75
 """The share of a contender's time in which its pool is filled."""
 
 

@@ -135,6 +135,25 @@ async def test_a_guest_that_is_not_quick_is_waited_for(
     assert answers[0].phases.total_us >= 20_000
 
 
+async def test_how_long_a_guest_takes_is_noted(
+    lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = CreateRequest(image=lvm.noop, wait=READY)
+    await ask_often(lvm, client, request)
+    noted: list[int | None] = []
+
+    def note(*, quick: bool, took_ns: int | None = None) -> None:
+        assert quick
+        noted.append(took_ns)
+
+    monkeypatch.setattr(lvm.service.creator.spinner, "note", note)
+    assert quick.ask(request).unsent == b""
+    created = quick.hear()
+    (took_ns,) = noted
+    assert took_ns is not None
+    assert took_ns // 1000 == pytest.approx(created.phases.ready_us, abs=1)
+
+
 async def test_the_event_of_a_guest_that_was_heard_by_it_is_nobody_else(
     lvm: InMemory, client: Client, quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
