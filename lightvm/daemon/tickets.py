@@ -18,7 +18,7 @@ from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.understanding import Understanding, Understood
 from lightvm.model import CreateRequest
 
-MOST_TICKETS = 256
+MOST_TICKETS = 1024
 """Of one pool: each costs some kilobytes."""
 
 MOST_CALLS = 8

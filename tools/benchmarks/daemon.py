@@ -30,7 +30,7 @@ NET = [NetRequest(network="bench")]
 MEMORY_KIB = 4096
 """Of a unikernel; in XenStore mode the daemon's own default is that of a Linux."""
 STOP_SECONDS = FILL_SECONDS = 600.0
-TICKETS_SECONDS = 120.0
+TICKETS_SECONDS = 300.0
 WARM_UP = 40
 """Creates before the first that counts: they pay for what is done once."""
 QUIET_SECONDS, QUIET_SHARE = 3.0, 0.15

@@ -29,10 +29,14 @@ from lightvm.blocking import Client
 from lightvm.model import Created, Mode, NetRequest, Source
 
 BEACON_PORT = 5000
-BOOT_SECONDS = 300.0
+BOOT_SECONDS = 120.0
 SAY_EVERY_SECONDS = 20.0
 RISE = 0.75
 """The share of the time in which instances are started; the rest is for their ends."""
+
+
+class NoBeacon(TimeoutError):
+    """A guest has not said that its network is there."""
 
 
 class Instances(ABC):
@@ -44,7 +48,10 @@ class Instances(ABC):
 
     @abstractmethod
     def start(self, number: int) -> dict[str, float]:
-        """Start one, and put it to those that run; return what was measured, in ms by metric."""
+        """Start one, and put it to those that run; return what was measured, in ms by metric.
+
+        Raises `NoBeacon` where it runs but has not been heard of.
+        """
 
     @abstractmethod
     def end(self, one: str) -> None:
@@ -73,7 +80,12 @@ def grow(record: Record, instances: Instances, top: int, budget: Budget) -> None
         if budget.is_over:
             record.note(f"{instances.name}: the time was enough for {number} of {top}")
             return
-        for metric, took in instances.start(number).items():
+        try:
+            measured = instances.start(number)
+        except NoBeacon as exc:
+            record.note(f"{instances.name}, number {number + 1}: {exc}")
+            continue
+        for metric, took in measured.items():
             record.add(instances.name, metric, took, running=number)
         if time.monotonic() - said > SAY_EVERY_SECONDS:
             said = time.monotonic()
@@ -96,12 +108,19 @@ class Beacons:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("", BEACON_PORT))
+        self.port: int = self._socket.getsockname()[1]
         self._socket.settimeout(BOOT_SECONDS)
 
     def wait(self, address: str) -> None:
-        """Wait for the guest with that address; raises `TimeoutError`."""
-        while self._socket.recvfrom(100)[1][0] != address:
-            pass
+        """Wait for the guest with that address; raises `NoBeacon`."""
+        end = time.monotonic() + BOOT_SECONDS
+        try:
+            while self._socket.recvfrom(100)[1][0] != address:
+                self._socket.settimeout(max(end - time.monotonic(), 0.001))
+        except TimeoutError:
+            raise NoBeacon(f"no word from {address} within {BOOT_SECONDS:.0f} s") from None
+        finally:
+            self._socket.settimeout(BOOT_SECONDS)
 
     def close(self) -> None:
         """Stop listening."""

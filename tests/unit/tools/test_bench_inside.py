@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 import signal
+import socket
 import struct
 import types
 
 import pytest
-from benchmarks import inside, machine
+from benchmarks import inside, instances, machine
 from benchmarks.cli import make_parser
 from benchmarks.experiments import EXPERIMENTS, Experiment, find_experiment
 from benchmarks.experiments.jit import internet_checksum, make_ping
 from benchmarks.experiments.phases import split_ours, split_xl
 from benchmarks.experiments.requests import count_between
-from benchmarks.instances import Instances, guest_address, rise_and_fall
+from benchmarks.instances import Beacons, Instances, NoBeacon, guest_address, rise_and_fall
 from benchmarks.record import Budget, Record
 from benchmarks.rows import Outcome, read_rows, read_run
 from benchmarks.runner import command
@@ -23,17 +24,19 @@ from lightvm.model import Phases
 
 
 class Counted(Instances):
-    """Instances that are numbers, and may fail at one of them."""
+    """Instances that are numbers, and may fail, or be silent, at one of them."""
 
-    def __init__(self, fails_at=None):
+    def __init__(self, fails_at=None, silent_at=None):
         super().__init__("counted")
         self.ended = []
-        self.fails_at = fails_at
+        self.fails_at, self.silent_at = fails_at, silent_at
 
     def start(self, number):
         if number == self.fails_at:
             raise RuntimeError("no more")
         self.running.append(str(number))
+        if number == self.silent_at:
+            raise NoBeacon("no word")
         return {"create": float(number), "boot": number + 0.5}
 
     def end(self, one):
@@ -69,6 +72,28 @@ def test_instances_are_ended_where_one_could_not_be_started(record):
     with pytest.raises(RuntimeError):
         rise_and_fall(record, counted, 3, Budget(60))
     assert counted.ended == ["1", "0"]
+
+
+def test_an_instance_that_says_nothing_is_noted_and_ended(record, outcome, tmp_path):
+    counted = Counted(silent_at=1)
+    rise_and_fall(record, counted, 3, Budget(60))
+    assert outcome.notes == ["counted, number 2: no word"]
+    found = [row.running for row in read_rows(tmp_path) if row.metric == "create"]
+    assert (found, counted.ended) == ([0, 2], ["2", "1", "0"])
+
+
+def test_a_beacon_is_waited_for_until_it_comes_or_the_time_is_over(monkeypatch):
+    monkeypatch.setattr(instances, "BOOT_SECONDS", 0.2)
+    monkeypatch.setattr(instances, "BEACON_PORT", 0)
+    beacons = Beacons()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guest:
+        guest.bind(("127.0.0.1", 0))
+        guest.sendto(b"up", ("127.0.0.1", beacons.port))
+        beacons.wait("127.0.0.1")
+        guest.sendto(b"up", ("127.0.0.1", beacons.port))
+        with pytest.raises(NoBeacon, match=r"10\.79\.0\.9"):
+            beacons.wait("10.79.0.9")
+    beacons.close()
 
 
 def test_all_there_are_is_looked_at_from_the_top(record):
