@@ -76,21 +76,31 @@ def rise_and_fall(
 def grow(record: Record, instances: Instances, top: int, budget: Budget) -> None:
     """Start instances up to `top`, or as far as the time goes."""
     said = time.monotonic()
-    for number in range(top):
-        if budget.is_over:
-            record.note(f"{instances.name}: the time was enough for {number} of {top}")
-            return
-        try:
-            measured = instances.start(number)
-        except NoBeacon as exc:
-            record.note(f"{instances.name}, number {number + 1}: {exc}")
-            continue
-        for metric, took in measured.items():
-            record.add(instances.name, metric, took, running=number)
-        if time.monotonic() - said > SAY_EVERY_SECONDS:
-            said = time.monotonic()
-            record.say(f"{instances.name}: {number + 1} of {top}")
+    taken: list[tuple[int, dict[str, float]]] = []
+    try:
+        for number in range(top):
+            if budget.is_over:
+                record.note(f"{instances.name}: the time was enough for {number} of {top}")
+                return
+            try:
+                taken.append((number, instances.start(number)))
+            except NoBeacon as exc:
+                record.note(f"{instances.name}, number {number + 1}: {exc}")
+            if time.monotonic() - said > SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                write_down(record, instances.name, taken)
+                record.say(f"{instances.name}: {number + 1} of {top}")
+    finally:
+        write_down(record, instances.name, taken)
     record.say(f"{instances.name}: all {top}")
+
+
+def write_down(record: Record, name: str, taken: list[tuple[int, dict[str, float]]]) -> None:
+    """Write down what was taken, and forget it: not at once, since writing is a pause for whoever is measured."""
+    for number, measured in taken:
+        for metric, took in measured.items():
+            record.add(name, metric, took, running=number)
+    taken.clear()
 
 
 def shrink(record: Record, instances: Instances, budget: Budget) -> None:
