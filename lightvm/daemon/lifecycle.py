@@ -29,7 +29,7 @@ from lightvm.xen.hypervisor import Handle, Hypervisor
 
 log = structlog.get_logger()
 
-MOST_BURIALS = 64
+MOST_BURIALS = 1024
 """With so many under way a destroy waits for its own, so that no caller gets far ahead of Xen."""
 
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.

@@ -30,7 +30,7 @@ struct module {
     uint64_t paddr, size, cmdline_paddr, reserved;
 };
 
-/* Xen fills the hypercall page when its address is written to the MSR: a trap, and so not before it is needed. */
+/* Xen fills the hypercall page when its address is written to the MSR: a trap, and so not where it can be avoided. */
 static void fill_hypercall_page(void)
 {
     static int filled;
@@ -43,11 +43,24 @@ static void fill_hypercall_page(void)
 long lightvm_hypercall(uint32_t number, uint32_t command, void *argument)
 {
     long result;
-    fill_hypercall_page();
-    __asm__ volatile("call *%[slot]"
-                     : "=a"(result), "+b"(command), "+c"(argument)
-                     : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
-                     : "memory");
+    uint32_t instruction = lightvm_device_page ? lightvm_device_page->hypercall : 0;
+    if (instruction == LIGHTVM_HYPERCALL_VMMCALL) {
+        __asm__ volatile("vmmcall"
+                         : "=a"(result), "+b"(command), "+c"(argument)
+                         : "a"(number)
+                         : "memory");
+    } else if (instruction == LIGHTVM_HYPERCALL_VMCALL) {
+        __asm__ volatile("vmcall"
+                         : "=a"(result), "+b"(command), "+c"(argument)
+                         : "a"(number)
+                         : "memory");
+    } else {
+        fill_hypercall_page();
+        __asm__ volatile("call *%[slot]"
+                         : "=a"(result), "+b"(command), "+c"(argument)
+                         : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
+                         : "memory");
+    }
     return result;
 }
 
