@@ -81,17 +81,17 @@ def open_warm(shells: int) -> Iterator[Daemon]:
 
 
 def run_round(each: int, many: int) -> Taken:
-    """Time processes, so many creates without and with a vif, and their ends, in turn; then many in one call."""
+    """Time processes, so many creates without and with a vif, their ends, and many in one call, in turn."""
     taken: Taken = []
-    with open_warm(each + 2 * FEW + many + sum(COMMANDS.values())) as daemon:
+    with open_warm(each + 2 * FEW + TURNS * many + sum(COMMANDS.values())) as daemon:
         for turn in range(TURNS):
             taken += time_processes()
             # Which comes first alternates: a vif leaves work to the background, also to that of what comes after.
             for contender, nets in reversed(KINDS) if turn % 2 else KINDS:
                 taken += time_row(daemon.client, contender, nets, each // TURNS)
+                taken.append((contender, "create of many", [time_many(daemon.client, many, nets)]))
         for contender, nets in KINDS:
             taken += time_ends(daemon.client, contender, nets)
-            taken.append((contender, "create of many", [time_many(daemon.client, many, nets)]))
         for command, times in COMMANDS.items():
             line = [str(BIN / command), "create", NOOP, "--wait", "ready"]
             took = spawn(times, *line, "--socket", daemon.socket)
