@@ -29,6 +29,7 @@ from lightvm.daemon.images import ImageCache
 from lightvm.daemon.journal import DomainRecord, Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
+from lightvm.daemon.net.room import NoRoom
 from lightvm.daemon.plugger import Plugger, runs_early
 from lightvm.daemon.shells import Pools, Shell, ShellMaker, ShellPool
 from lightvm.daemon.spinner import Spinner
@@ -324,13 +325,13 @@ class Creator:
     async def _make_patiently(
         self, wish: Wish, networks: tuple[str, ...], vifs: tuple[Vif, ...]
     ) -> Shell:
-        """Make a shell; memory that a domain still holds that has ended is waited for."""
+        """Make a shell; memory and ports that a domain still holds that has ended are waited for."""
         while True:
             try:
                 return await self._maker.make(
                     wish.flavor, wish.shape, networks, vifs, early=runs_early(wish.shape)
                 )
-            except errors.OutOfMemory:
+            except (errors.OutOfMemory, NoRoom):
                 if not await self._lifecycle.burials.wait_for_one():
                     raise
 

@@ -14,6 +14,10 @@ MAX_PORTS = 1023
 """Linux' ``BR_MAX_PORTS``, of which number 0 is never given out (``find_portno``)."""
 
 
+class NoRoom(LinkFailed):
+    """A bridge is full; nothing was made."""
+
+
 class Room:
     """The ports that shells which are being made are going to need; `count` returns how many a bridge has."""
 
@@ -25,7 +29,7 @@ class Room:
     async def hold(self, bridges: Sequence[str]) -> AsyncIterator[None]:
         """Keep room for the ports of one shell until it has them.
 
-        `bridges` names a bridge as often as there are ports. Raises `LinkFailed` where there is no room. A port that
+        `bridges` names a bridge as often as there are ports. Raises `NoRoom` where there is none. A port that
         is there already, but whose shell is not made yet, counts twice: better no to the last than one too many.
         """
         wanted = Counter(bridges)
@@ -35,7 +39,7 @@ class Room:
             for bridge, number in wanted.items():
                 there = await trio.to_thread.run_sync(self._count, bridge)
                 if there + ahead[bridge] + number > MAX_PORTS:
-                    raise LinkFailed(
+                    raise NoRoom(
                         f"the bridge is full: a Linux bridge has at most {MAX_PORTS} ports; "
                         "networks with other bridges have room of their own",
                         bridge,

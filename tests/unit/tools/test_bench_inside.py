@@ -84,13 +84,14 @@ def test_an_instance_that_says_nothing_is_noted_and_ended(record, outcome, tmp_p
 
 def test_a_beacon_is_waited_for_until_it_comes_or_the_time_is_over(monkeypatch):
     monkeypatch.setattr(instances, "BOOT_SECONDS", 0.2)
-    monkeypatch.setattr(instances, "BEACON_PORT", 0)
-    beacons = Beacons()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as guest:
         guest.bind(("127.0.0.1", 0))
-        guest.sendto(b"up", ("127.0.0.1", beacons.port))
+        here = ("127.0.0.1", guest.getsockname()[1] ^ 1)
+        monkeypatch.setattr(instances, "BEACON_PORT", here[1])
+        beacons = Beacons()
+        guest.sendto(b"up", here)
         beacons.wait("127.0.0.1")
-        guest.sendto(b"up", ("127.0.0.1", beacons.port))
+        guest.sendto(b"up", here)
         with pytest.raises(NoBeacon, match=r"10\.79\.0\.9"):
             beacons.wait("10.79.0.9")
     beacons.close()

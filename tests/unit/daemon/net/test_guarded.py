@@ -274,6 +274,24 @@ async def test_a_full_bridge_is_an_error_before_anything_is_made(
     assert elsewhere.domain.vifs[0].network == "open"
 
 
+async def test_the_port_of_a_domain_that_is_being_given_back_is_waited_for(
+    lvm: InMemory, client: Client
+) -> None:
+    await client.create(lvm.noop, nets=SAFE, name="web")
+    await settle()
+    lvm.ports.others["lvbr0"] = MAX_PORTS - 3  # two shells, and the domain
+    go_on = lvm.hypervisor.hang("destroy")
+    await client.destroy("web")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: client.create(lvm.noop, nets=SAFE, memory_kib=8192, name="next"))
+        try:
+            await settle(1)
+            assert await client.list() == ()
+        finally:
+            go_on.set()
+    assert [domain.name for domain in await client.list()] == ["next"]
+
+
 async def test_a_pool_says_that_its_bridge_is_full_and_fills_when_there_is_room(
     lvm: InMemory, client: Client
 ) -> None:
