@@ -30,7 +30,10 @@ struct module {
     uint64_t paddr, size, cmdline_paddr, reserved;
 };
 
-/* Xen fills the hypercall page when its address is written to the MSR: a trap, and so not where it can be avoided. */
+/*
+ * Xen fills the hypercall page when its address is written to the MSR: a trap, and so not before it is needed. Xen also learns
+ * there that this is 32-bit code, and where the shared info page has what.
+ */
 static void fill_hypercall_page(void)
 {
     static int filled;
@@ -43,24 +46,11 @@ static void fill_hypercall_page(void)
 long lightvm_hypercall(uint32_t number, uint32_t command, void *argument)
 {
     long result;
-    uint32_t instruction = lightvm_device_page ? lightvm_device_page->hypercall : 0;
-    if (instruction == LIGHTVM_HYPERCALL_VMMCALL) {
-        __asm__ volatile("vmmcall"
-                         : "=a"(result), "+b"(command), "+c"(argument)
-                         : "a"(number)
-                         : "memory");
-    } else if (instruction == LIGHTVM_HYPERCALL_VMCALL) {
-        __asm__ volatile("vmcall"
-                         : "=a"(result), "+b"(command), "+c"(argument)
-                         : "a"(number)
-                         : "memory");
-    } else {
-        fill_hypercall_page();
-        __asm__ volatile("call *%[slot]"
-                         : "=a"(result), "+b"(command), "+c"(argument)
-                         : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
-                         : "memory");
-    }
+    fill_hypercall_page();
+    __asm__ volatile("call *%[slot]"
+                     : "=a"(result), "+b"(command), "+c"(argument)
+                     : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
+                     : "memory");
     return result;
 }
 
