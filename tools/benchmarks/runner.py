@@ -17,6 +17,7 @@ from xenlab.wheels import PROJECT
 
 from benchmarks.experiments import find_experiment
 from benchmarks.inside import GRACE, GRACE_SECONDS
+from benchmarks.polling import poll_before_halting
 from benchmarks.rows import ROWS, RUN
 
 HERE = Path(__file__).parent
@@ -47,16 +48,19 @@ def measure_in_lab(
     lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
     lab.push(HERE, to=f"{IN_DOM0}/benchmarks")
     ssh = lab.ssh
-    line = shlex.join(command(PYTHON, names, scale, RESULTS, machine, patience))
     try:
-        status = subprocess.run(
-            ssh.command(f"cd {IN_DOM0} && {line}"),
-            cwd=ssh.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-            check=False,
-            timeout=time_limit(names, scale, patience),
-        ).returncode
+        with poll_before_halting() as polling:
+            if polling:
+                machine["idle processors"] = "look for work before they halt"
+            line = shlex.join(command(PYTHON, names, scale, RESULTS, machine, patience))
+            status = subprocess.run(
+                ssh.command(f"cd {IN_DOM0} && {line}"),
+                cwd=ssh.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                check=False,
+                timeout=time_limit(names, scale, patience),
+            ).returncode
     except subprocess.TimeoutExpired:
         status = -1
     finally:
