@@ -1,6 +1,6 @@
-"""What each step of a pooled create costs in instructions: the budget of `docs/performance.md`.
+"""What each step of a pooled create costs, in instructions or in time: the budget of `docs/performance.md`.
 
-The functions of the hot path are wrapped while a create is served. A step's own instructions are those of its function
+The functions of the hot path are wrapped while a create is served. A step's own cost is that of its function
 without those of the steps inside it, and without what counting itself costs.
 """
 
@@ -59,7 +59,7 @@ CALIBRATION = 200
 
 
 class Ledger:
-    """Instructions by function, each without what is inside."""
+    """What functions cost, each without what is inside."""
 
     def __init__(self, read: Callable[[], int]) -> None:
         self._read = read
@@ -67,12 +67,12 @@ class Ledger:
         self._calls = 0
         self.spent: dict[str, int] = defaultdict(int)
         self.inner, self.outer = 0, 0
-        """What counting adds to a function's own instructions, and to those of the function around it."""
+        """What counting adds to a function's own cost, and to that of the function around it."""
         self.cost = 0
         """What counting has cost altogether between the last two times that somebody took what was spent."""
 
     def enter(self) -> int:
-        """Begin a function; returns where the counter stands."""
+        """Begin a function; returns the reading."""
         self._inside.append(0)
         self._calls += 1
         return self._read()
@@ -134,7 +134,7 @@ class Ledger:
 
 @contextmanager
 def counted_steps(read: Callable[[], int]) -> Iterator[Ledger]:
-    """Wrap the functions of all steps for a while; yields where their instructions are noted."""
+    """Wrap the functions of all steps for a while; yields where their costs are noted."""
     ledger = Ledger(read)
     ledger.calibrate()
     replaced = []

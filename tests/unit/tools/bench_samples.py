@@ -31,6 +31,7 @@ def whole_run():
         *rows("toolstacks", "xs+split", "create", *[4.0] * 300, running=range(300)),
         *rows("create", "xs", "unpaused", *[100.0] * 10),
         *rows("toolstacks", "xl", "create", 4000.0, 4100.0, running=range(2)),
+        *rows("growth", "noop, noxs+split", "create", *[2.0] * 1000, running=thousand),
         *rows("growth", "process", "create", *[5.0] * 10, running=range(10)),
         *rows("growth", "process", "boot", *[6.0] * 10, running=range(10)),
         *rows("phases", "noxs", "prepare", 20.0),

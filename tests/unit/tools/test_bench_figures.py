@@ -94,13 +94,27 @@ def test_what_was_not_measured_is_unknown():
     }
 
 
-def test_growth_is_of_the_last_hundred_of_a_thousand_and_unknown_without_them():
-    growing = rows(
-        "toolstacks", "noxs+split", "create", *[1.0] * 900, *[1.2] * 100, running=range(1000)
+def growing(*late, guests=1000):
+    """Return rows of creates, the first 900 of which take 1 ms, and the others so many."""
+    return rows(
+        "growth",
+        "noop, noxs+split",
+        "create",
+        *(ms for value in late for ms in [1.0] * 900 + [value] * (guests - 900)),
+        running=[*range(guests)] * len(late),
     )
-    (verdict,) = (each for each in evaluate(growing) if "901" in each.target.measure)
-    assert (verdict.value, verdict.met) == (1.2, "missed")
-    (verdict,) = (each for each in evaluate(growing[:900]) if "901" in each.target.measure)
+
+
+@pytest.mark.parametrize("late", [(1.2,), (1.2, 9.0, 0.9), (0.8, 1.1, 1.3, 9.0)])
+def test_growth_is_of_the_last_hundred_of_a_thousand_in_the_middle_row(late):
+    (verdict,) = (each for each in evaluate(growing(*late)) if "901" in each.target.measure)
+    assert verdict.value == pytest.approx(1.2)
+    assert verdict.met == "missed"
+
+
+def test_growth_is_unknown_without_the_last_hundred():
+    few = growing(1.2, 1.2, guests=900)
+    (verdict,) = (each for each in evaluate(few) if "901" in each.target.measure)
     assert verdict.met == "unknown"
 
 

@@ -39,6 +39,12 @@ EXPERIMENTS = (
         paper_s=120,
     ),
     Experiment(
+        name="steps",
+        about="what the steps of a create take, over a hypervisor in memory",
+        small_s=20,
+        paper_s=40,
+    ),
+    Experiment(
         name="storm",
         about="many clients at once, and random arrivals against the size of the pool",
         small_s=75,
@@ -60,7 +66,7 @@ EXPERIMENTS = (
         name="growth",
         about="figures 4 and 11: create and boot as instances become more",
         small_s=90,
-        paper_s=660,
+        paper_s=700,
     ),
     Experiment(
         name="standing",

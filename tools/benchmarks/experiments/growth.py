@@ -6,7 +6,15 @@ network arrives, containers and processes when the first byte of their program d
 
 from __future__ import annotations
 
-from benchmarks.daemon import Pool, open_bridge, open_daemon, warm_up
+from benchmarks.daemon import (
+    WARM_UP,
+    Pool,
+    create_timed,
+    open_bridge,
+    open_daemon,
+    settle_host,
+    warm_up,
+)
 from benchmarks.instances import (
     Beaconing,
     Beacons,
@@ -21,10 +29,13 @@ from benchmarks.record import Record
 from lightvm.model import Mode
 
 WARM = 10
+PLAIN, ROWS = "noop, noxs+split", 6
+"""A row of creates is over in two seconds, within which a shared machine may change its speed; so there are several."""
 
 
 def measure(record: Record) -> None:
     """Measure each kind, with nothing else running."""
+    measure_rows(record)
     beacons = Beacons()
     try:
         measure_ours(record, beacons)
@@ -38,6 +49,25 @@ def measure(record: Record) -> None:
     finally:
         beacons.close()
     measure_others(record)
+
+
+def measure_rows(record: Record) -> None:
+    """Measure creates of guests without a vif, from the first to the last, in several rows of a daemon each."""
+    rows, top = record.pick(small=(1, 40), paper=(ROWS, 1000))
+    pool = Pool(name="plain", shells=top + WARM_UP)
+    budget = record.budget.share(0.45)
+    for number in range(rows):
+        if budget.is_over:
+            record.note(f"{PLAIN}: the time was enough for {number} rows of {rows}")
+            return
+        with open_daemon(pool) as daemon:
+            daemon.fill(pool)
+            warm_up(daemon.client)
+            settle_host()
+            took = [create_timed(daemon.client)[1] for _ in range(top)]
+        for running, ms in enumerate(took):
+            record.add(PLAIN, "create", ms, running=running)
+        record.say(f"row {number + 1} of {rows}")
 
 
 def measure_ours(record: Record, beacons: Beacons) -> None:

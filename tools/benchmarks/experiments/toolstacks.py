@@ -13,22 +13,21 @@ from benchmarks.record import Budget, Record
 from benchmarks.rows import YARDSTICK
 
 SHARES = {"noxs+split": 0.36, "noxs": 0.24, "xs+split": 0.18, "xs": 0.1, "xl": 0.12}
-"""Who gets how much of the time; all may use what the ones before them have left."""
+"""Who gets how much of the time, in proportion: each has its share of what those before it have left."""
 WARM_UP = 20
 """Not more: all of a pool are ports of one bridge, which has at most 1,023."""
-FILL = 0.75
+FILL = 0.6
 """The share of a contender's time in which its pool is filled."""
 
 
 def measure(record: Record) -> None:
     """Measure the five, each with nothing else running."""
     top = record.pick(small=30, paper=1000)
-    whole, due = record.budget.left, 0.0
+    shares = dict(SHARES)
 
     def next_budget(name: str) -> Budget:
-        nonlocal due
-        due += SHARES[name] * whole
-        return record.budget.part(record.budget.left - (whole - due))
+        whole = sum(shares.values())
+        return record.budget.share(shares.pop(name) / whole)
 
     for way in WAYS:
         record.add(YARDSTICK, "create", *spawn(20, TRUE))
