@@ -60,6 +60,10 @@
 #define LVM_DEVICE_VERSION 1u
 #define LVM_NAME_SIZE 64u /* with the NUL */
 
+/* By which instruction a guest calls Xen; 0: by the page that Xen fills. */
+#define LVM_HYPERCALL_VMCALL 1u
+#define LVM_HYPERCALL_VMMCALL 2u
+
 struct lvm_device_page {
     uint32_t magic;
     uint16_t version;     /* a guest refuses a page with a version it does not know */
@@ -75,7 +79,8 @@ struct lvm_device_page {
     uint32_t shared_info_gfn;    /* Xen's shared info page */
     uint32_t grant_table_gfn;    /* first frame of the grant table, version 1 */
     uint8_t name[LVM_NAME_SIZE]; /* text, ending in NUL */
-    uint32_t reserved2[32];      /* zero */
+    uint32_t hypercall;          /* LVM_HYPERCALL_ */
+    uint32_t reserved2[31];      /* zero */
 };
 
 #define LVM_ENTRY_NONE 0u

@@ -1,6 +1,7 @@
 /* What prepare writes into a shell's pages, and what load adds when the image is known. */
 #include "engine.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <string.h>
 
@@ -54,6 +55,32 @@ void lvm_write_boot_page(struct lvm_domain *domain, const struct lvm_shape *shap
     memcpy(code + 2, &slot, sizeof(slot));
 }
 
+/* What Xen writes into a guest's hypercall page depends on the processor's extension: VMX, or SVM. */
+static uint32_t hypercall_of(const char *vendor)
+{
+    static const struct {
+        char vendor[13];
+        uint32_t hypercall;
+    } known[] = {{"AuthenticAMD", LVM_HYPERCALL_VMMCALL},
+                 {"HygonGenuine", LVM_HYPERCALL_VMMCALL},
+                 {"GenuineIntel", LVM_HYPERCALL_VMCALL}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (strcmp(vendor, known[i].vendor) == 0) {
+            return known[i].hypercall;
+        }
+    }
+    return 0;
+}
+
+static uint32_t hypercall_here(void)
+{
+    char vendor[13] = "";
+    uint32_t highest, words[3];
+    __cpuid(0, highest, words[0], words[2], words[1]);
+    memcpy(vendor, words, sizeof(words));
+    return hypercall_of(vendor);
+}
+
 void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *shape)
 {
     memset(domain->special, 0, LVM_SPECIAL_PAGES * LVM_PAGE_SIZE);
@@ -70,6 +97,7 @@ void lvm_write_special_pages(struct lvm_domain *domain, const struct lvm_shape *
     device->shared_info_gfn = LVM_SHARED_INFO_GFN;
     device->grant_table_gfn = LVM_GRANT_TABLE_GFN;
     device->first_free_ref = LVM_FIRST_FREE_REF;
+    device->hypercall = hypercall_here();
     struct lvm_device_entry *entries = (void *)(device + 1);
     entries[0] = (struct lvm_device_entry){.type = LVM_ENTRY_CONSOLE,
                                            .evtchn = domain->console_port,

@@ -8,11 +8,17 @@
 
 static struct shared_info info;
 static struct lightvm_console_ring ring;
-static int notified, slept, started;
+static int notified, slept, started, laid_out;
 static char printed[10000];
 static size_t nr_printed;
 
 volatile struct shared_info *lightvm_shared_info(void) { return &info; }
+
+volatile struct shared_info *lightvm_whole_shared_info(void)
+{
+    laid_out = 1;
+    return &info;
+}
 
 void lightvm_clear_event(uint32_t port) { info.pending[port / 32] &= ~(1u << (port % 32)); }
 
@@ -116,7 +122,7 @@ static void handlers_are_called_once_for_their_own_events(void)
     lightvm_on_event(7, count, &a);
     lightvm_on_event(40, count, &b);
     lightvm_on_event(64, count, &b); /* no such port */
-    CHECK(started == 2 && info.mask[1] == ~(1u << 8));
+    CHECK(laid_out && started == 2 && info.mask[1] == ~(1u << 8));
     CHECK(lightvm_take_events() == 1 && b == 1);
     send_event(7);
     send_event(9);

@@ -40,6 +40,14 @@ static const struct lvm_shape shape = {.memory_kib = RAM / 1024,
                                        .vcpus = 2,
                                        .uuid = "0123456789abcde"};
 
+static void instruction_of_a_hypercall_is_that_of_the_processor(void)
+{
+    CHECK(hypercall_of("AuthenticAMD") == LVM_HYPERCALL_VMMCALL);
+    CHECK(hypercall_of("HygonGenuine") == LVM_HYPERCALL_VMMCALL);
+    CHECK(hypercall_of("GenuineIntel") == LVM_HYPERCALL_VMCALL);
+    CHECK(hypercall_of("") == 0 && hypercall_of("GenuineIntelX") == 0);
+}
+
 static struct lvm_domain fresh(void)
 {
     memset(window, 0xee, sizeof(window));
@@ -124,6 +132,7 @@ static void device_page_has_vifs_after_console_and_control(void)
     CHECK(vif->tx_gfn == LVM_RING_GFN && vif->rx_gfn == LVM_RING_GFN + 1);
     CHECK(vif->tx_ref == 8 && vif->rx_ref == 9);
     CHECK(lvm_device_page(&domain)->first_free_ref == 32);
+    CHECK(lvm_device_page(&domain)->hypercall == hypercall_here());
 }
 
 static void load_writes_name_metadata_and_addresses(void)
@@ -268,6 +277,7 @@ int main(void)
 {
     RUN(boot_page_has_start_info_memory_map_and_trampoline);
     RUN(memory_above_the_hole_is_in_the_map);
+    RUN(instruction_of_a_hypercall_is_that_of_the_processor);
     RUN(device_page_names_console_and_control);
     RUN(device_page_has_vifs_after_console_and_control);
     RUN(load_writes_name_metadata_and_addresses);

@@ -12,6 +12,10 @@
 #define LIGHTVM_DEVICE_MAGIC 0x444d564cu
 #define LIGHTVM_DEVICE_VERSION 1u
 
+/* By which instruction Xen is called; 0: by the page that Xen fills. */
+#define LIGHTVM_HYPERCALL_VMCALL 1u
+#define LIGHTVM_HYPERCALL_VMMCALL 2u
+
 struct lightvm_device_page {
     uint32_t magic;
     uint16_t version;
@@ -27,7 +31,8 @@ struct lightvm_device_page {
     uint32_t shared_info_gfn;
     uint32_t grant_table_gfn;
     char name[64];
-    uint32_t reserved2[32];
+    uint32_t hypercall; /* LIGHTVM_HYPERCALL_* */
+    uint32_t reserved2[31];
 };
 
 enum lightvm_entry_type {

@@ -15,7 +15,7 @@ void lightvm_on_event(uint32_t port, lightvm_handler *handle, void *data)
     }
     handlers[port].handle = handle;
     handlers[port].data = data;
-    __atomic_fetch_and(&lightvm_shared_info()->mask[port / 32], ~(1u << (port % 32)),
+    __atomic_fetch_and(&lightvm_whole_shared_info()->mask[port / 32], ~(1u << (port % 32)),
                        __ATOMIC_SEQ_CST);
     lightvm_start_interrupts();
 }
@@ -23,7 +23,7 @@ void lightvm_on_event(uint32_t port, lightvm_handler *handle, void *data)
 /* Ports without a handler are left as they are, for those that poll. */
 int lightvm_take_events(void)
 {
-    volatile struct shared_info *info = lightvm_shared_info();
+    volatile struct shared_info *info = lightvm_whole_shared_info();
     int taken = 0;
     /* Xen marks the port, then its word, then the flag, and stops at what is marked already: so unmark the other way. */
     info->vcpus[0].events_pending = 0;

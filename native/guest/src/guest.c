@@ -31,8 +31,8 @@ struct module {
 };
 
 /*
- * Xen fills the hypercall page when its address is written to the MSR: a trap, and so not before it is needed. Xen also learns
- * there that this is 32-bit code, and where the shared info page has what.
+ * Xen fills the hypercall page when its address is written to the MSR. It also learns there that this is 32-bit code, and lays
+ * out the shared info page for that. A trap, and so only where one of the two is needed.
  */
 static void fill_hypercall_page(void)
 {
@@ -46,11 +46,24 @@ static void fill_hypercall_page(void)
 long lightvm_hypercall(uint32_t number, uint32_t command, void *argument)
 {
     long result;
-    fill_hypercall_page();
-    __asm__ volatile("call *%[slot]"
-                     : "=a"(result), "+b"(command), "+c"(argument)
-                     : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
-                     : "memory");
+    uint32_t instruction = lightvm_device_page ? lightvm_device_page->hypercall : 0;
+    if (instruction == LIGHTVM_HYPERCALL_VMMCALL) {
+        __asm__ volatile("vmmcall"
+                         : "=a"(result), "+b"(command), "+c"(argument)
+                         : "a"(number)
+                         : "memory");
+    } else if (instruction == LIGHTVM_HYPERCALL_VMCALL) {
+        __asm__ volatile("vmcall"
+                         : "=a"(result), "+b"(command), "+c"(argument)
+                         : "a"(number)
+                         : "memory");
+    } else {
+        fill_hypercall_page();
+        __asm__ volatile("call *%[slot]"
+                         : "=a"(result), "+b"(command), "+c"(argument)
+                         : [slot] "r"(hypercall_page + number * HYPERCALL_SLOT)
+                         : "memory");
+    }
     return result;
 }
 
@@ -83,6 +96,12 @@ volatile struct shared_info *lightvm_shared_info(void)
         lightvm_place_page(XENMAPSPACE_SHARED_INFO, 0, SHARED_INFO_PAGE);
     }
     return there;
+}
+
+volatile struct shared_info *lightvm_whole_shared_info(void)
+{
+    fill_hypercall_page();
+    return lightvm_shared_info();
 }
 
 void lightvm_clear_event(uint32_t port)

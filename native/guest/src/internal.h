@@ -13,7 +13,10 @@
 
 #define XENMAPSPACE_SHARED_INFO 0u
 
-/* Xen's shared info page as a 32-bit guest sees it (public/xen.h). */
+/*
+ * Xen's shared info page as a 32-bit guest sees it (public/xen.h). Until Xen knows that a guest is one (lightvm_whole_shared_info),
+ * the page is that of 64-bit code: there `events_pending`, `time` and the first 64 bits of `pending` are the same, and no more.
+ */
 struct vcpu_time_info {
     uint32_t version;
     uint32_t pad0;
@@ -62,8 +65,11 @@ extern uint32_t lightvm_console_evtchn;
 int lightvm_take_events(void);
 void lightvm_start_interrupts(void);
 
-/* Mapped on first use. */
+/* Mapped on first use; for what is the same for all code. */
 volatile struct shared_info *lightvm_shared_info(void);
+
+/* For the rest of it. */
+volatile struct shared_info *lightvm_whole_shared_info(void);
 
 static inline void *page_at(uint32_t gfn) { return (void *)(uintptr_t)(gfn << 12); }
 

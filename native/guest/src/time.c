@@ -44,7 +44,7 @@ uint32_t lightvm_now_ms(void) { return (uint32_t)lightvm_divide(lightvm_now_ns()
 
 uint64_t lightvm_wall_seconds(void)
 {
-    volatile struct shared_info *info = lightvm_shared_info();
+    volatile struct shared_info *info = lightvm_whole_shared_info();
     uint32_t version, seconds;
     do {
         version = info->wc_version;
