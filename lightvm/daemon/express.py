@@ -259,13 +259,11 @@ class Express:
                 offset_ns=self._clock.offset_ns,
                 journal=journal,
                 end=end,
+                tell=tell if len(rehearsals) == len(requests) else None,
             )
         )
-        ready = [each.reply for each in carried if each.stage is ANSWERED]
-        if tell is not None and len(ready) == len(requests):
-            tell(ready)
         if carried:
-            self._spinner.note(quick=len(ready) == len(carried))
+            self._spinner.note(quick=all(each.stage is ANSWERED for each in carried))
         return self._conclude_together(rehearsals, carried)
 
     def _conclude_together(

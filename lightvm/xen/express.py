@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 import msgspec
@@ -204,21 +204,21 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Issued tickets of one image, for somebody who wants several domains; the rest is as in `Desk`."""
+    """Issued tickets of one image, for somebody who wants several domains; the rest is as in `Desk`.
+
+    Where all of them are ready, `tell` is called with the replies that say so, before anything else.
+    """
 
     tickets: Sequence[object]
     spin_us: int
     offset_ns: int
     journal: mmap.mmap
     end: int
+    tell: Callable[[list[bytes]], None] | None = None
 
 
 class Carried(Outcome, frozen=True, kw_only=True):
-    """One of a batch; `reply` is filled in where it is ready (`Stage.ANSWERED`).
-
-    Such a guest may have said that it is `exiting`, too.
-    """
+    """One of a batch. A guest that is ready (`Stage.ANSWERED`) may have said that it is `exiting`, too."""
 
     exiting: bool = False
     heard: int = 0
-    reply: bytes = b""

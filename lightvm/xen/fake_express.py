@@ -137,19 +137,20 @@ class FakeExpress:
             end += begun[-1].journalled
             if begun[-1].stage is Stage.SPOILT:
                 break
-        carried = []
+        carried, replies = [], []
         spin_us = batch.spin_us
         for ticket, outcome in zip(tickets, begun, strict=False):
-            answer, reply = Answer(ready=False), b""
+            answer = Answer(ready=False)
             if outcome.stage is Stage.RUNNING:
                 answer, reply = _look(self, spin_us, batch.offset_ns, ticket, outcome)
                 if answer.ready:
                     outcome = replace(outcome, stage=Stage.ANSWERED)
+                    replies.append(reply)
                 else:
                     spin_us = 0
-            carried.append(
-                Carried(reply=reply, exiting=answer.exiting, heard=answer.heard, **asdict(outcome))
-            )
+            carried.append(Carried(exiting=answer.exiting, heard=answer.heard, **asdict(outcome)))
+        if batch.tell is not None and len(replies) == len(tickets):
+            batch.tell(replies)
         return carried
 
 

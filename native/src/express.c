@@ -131,11 +131,12 @@ static void sleep_until_last(const struct lvm_batch *batch, uint32_t begun)
     }
 }
 
-uint32_t lvm_carry_out(const struct lvm_batch *batch)
+uint32_t lvm_carry_out(struct lvm_batch *batch)
 {
     const struct lvm_ticket *const *tickets = batch->tickets;
     uint32_t begun = 0;
     uint8_t *journal = batch->journal;
+    batch->answered = 0;
     if (batch->nr == 0 || !is_same_file(tickets[0])) {
         return 0;
     }
@@ -151,8 +152,12 @@ uint32_t lvm_carry_out(const struct lvm_batch *batch)
     uint32_t spin_us = batch->spin_us;
     for (uint32_t i = 0; i < begun; i++) {
         struct lvm_outcome *outcome = &batch->outcomes[i];
-        if (outcome->stage == LVM_RUNNING
-            && !look(tickets[i], spin_us, batch->offset_ns, outcome)) {
+        if (outcome->stage != LVM_RUNNING) {
+            continue;
+        }
+        if (look(tickets[i], spin_us, batch->offset_ns, outcome)) {
+            batch->answered++;
+        } else {
             spin_us = 0; /* one that is late has kept all others long enough */
         }
     }

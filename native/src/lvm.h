@@ -371,6 +371,7 @@ struct lvm_batch {
     uint32_t nr;
     const struct lvm_ticket *const *tickets;
     struct lvm_outcome *outcomes; /* what comes of each */
+    uint32_t answered;            /* how many replies have been filled in */
 };
 
 /*
@@ -380,6 +381,6 @@ struct lvm_batch {
  * the image is another file by now. Owner thread.
  */
 #define LVM_MANY 8
-uint32_t lvm_carry_out(const struct lvm_batch *batch);
+uint32_t lvm_carry_out(struct lvm_batch *batch);
 
 #endif

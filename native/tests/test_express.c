@@ -257,7 +257,7 @@ static void several_are_carried_out_up_to_the_first_that_fails(void)
     struct lvm_batch batch = {
         .journal = journal, .spin_us = 77, .nr = 2, .tickets = tickets, .outcomes = outcomes};
     const uint32_t length = sizeof(record) - 1;
-    CHECK(lvm_carry_out(&batch) == 2);
+    CHECK(lvm_carry_out(&batch) == 2 && batch.answered == 2);
     CHECK(loads == 2 && unpauses == 2);
     for (uint32_t i = 0; i < 2; i++) {
         CHECK(outcomes[i].stage == LVM_ANSWERED && outcomes[i].journalled == length);
@@ -265,7 +265,7 @@ static void several_are_carried_out_up_to_the_first_that_fails(void)
     }
     CHECK(outcomes[1].begun >= outcomes[0].running && outcomes[0].heard >= outcomes[1].running);
     quick = 0;
-    CHECK(lvm_carry_out(&batch) == 2);
+    CHECK(lvm_carry_out(&batch) == 2 && batch.answered == 0);
     CHECK(outcomes[0].stage == LVM_RUNNING && outcomes[1].stage == LVM_RUNNING);
     CHECK(spun == 0); /* the first was waited for */
     unpause_fails = -ESRCH;

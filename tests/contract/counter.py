@@ -121,6 +121,7 @@ class Counter:
         self.resting = bytearray(1024)
         self.crowd: list[socket.socket] = []
         self.peers: list[socket.socket] = []
+        self.told: list[bytes] = []
         for fd in (self.peer, self._others_peer):
             self.epoll.register(fd, select.EPOLLIN)
 
@@ -145,7 +146,8 @@ class Counter:
         return Offer(CALL, self._rig.hypervisor.issue(ticket))
 
     def carry_out(self, *offers: Offer, spin_us: int = 5_000_000) -> list[Carried]:
-        """Carry out all that is on offer."""
+        """Carry out all that is on offer; what is told then is in `told`."""
+        self.told = []
         return self._rig.hypervisor.carry_out(
             Batch(
                 tickets=[offer.ticket for offer in offers],
@@ -153,6 +155,7 @@ class Counter:
                 offset_ns=time.time_ns() - time.perf_counter_ns(),
                 journal=self.journal,
                 end=END,
+                tell=self.told.extend,
             )
         )
 

@@ -215,20 +215,16 @@ def carry_out(batch: Batch) -> list[Carried]:
     native.journal = journal + batch.end
     begun = lib.lvm_carry_out(native)
     ffi.release(journal)
-    view = ffi.buffer(outcomes)
-    return [
-        _describe_carried(ticket, _OUTCOME.unpack_from(view, index * _OUTCOME.size))
-        for index, ticket in enumerate(issued[:begun])
-    ]
+    if batch.tell is not None and 0 < native.answered == len(issued):
+        replies = [ticket.reply for ticket in issued]
+        batch.tell([bytes(ffi.buffer(reply.data, reply.size)) for reply in replies])
+    view = ffi.buffer(outcomes)[: begun * _OUTCOME.size]
+    return [_describe_carried(values) for values in _OUTCOME.iter_unpack(view)]
 
 
-def _describe_carried(ticket: Any, values: tuple[int, ...]) -> Carried:
-    outcome = describe_outcome(values)
+def _describe_carried(values: tuple[int, ...]) -> Carried:
     _, _, _, exiting, *_, heard = values
-    reply = b""
-    if outcome["stage"] is Stage.ANSWERED:
-        reply = bytes(ffi.buffer(ticket.reply.data, ticket.reply.size))
-    return Carried(exiting=exiting != 0, heard=heard, reply=reply, **outcome)
+    return Carried(exiting=exiting != 0, heard=heard, **describe_outcome(values))
 
 
 def _fill_form(native: Any, form: Form) -> Any:
