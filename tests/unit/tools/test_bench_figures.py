@@ -73,7 +73,7 @@ def test_a_comparison_of_few_values_shows_both_without_an_interval():
 
 def test_a_run_that_has_all_is_judged_on_every_target():
     verdicts = evaluate(whole_run())
-    assert len(verdicts) == len(TARGETS) == 17
+    assert len(verdicts) == len(TARGETS) == 18
     assert {each.met for each in verdicts} == {"met", "met, stretch too"}
 
 
@@ -94,27 +94,35 @@ def test_what_was_not_measured_is_unknown():
     }
 
 
-def growing(*late, guests=1000):
+def growing(*late, experiment="growth", contender="noop, noxs+split", guests=1000):
     """Return rows of creates, the first 900 of which take 1 ms, and the others so many."""
     return rows(
-        "growth",
-        "noop, noxs+split",
+        experiment,
+        contender,
         "create",
         *(ms for value in late for ms in [1.0] * 900 + [value] * (guests - 900)),
         running=[*range(guests)] * len(late),
     )
 
 
+def test_growth_is_of_the_last_hundred_of_a_thousand_and_unknown_without_them():
+    row = growing(1.2, experiment="toolstacks", contender="noxs+split")
+    (verdict,) = (each for each in evaluate(row) if "901" in each.target.measure)
+    assert (verdict.value, verdict.met) == (1.2, "missed")
+    (verdict,) = (each for each in evaluate(row[:900]) if "901" in each.target.measure)
+    assert verdict.met == "unknown"
+
+
 @pytest.mark.parametrize("late", [(1.2,), (1.2, 9.0, 0.9), (0.8, 1.1, 1.3, 9.0)])
-def test_growth_is_of_the_last_hundred_of_a_thousand_in_the_middle_row(late):
-    (verdict,) = (each for each in evaluate(growing(*late)) if "901" in each.target.measure)
+def test_growth_of_several_rows_is_that_of_the_middle_one(late):
+    (verdict,) = (each for each in evaluate(growing(*late)) if "rows" in each.target.measure)
     assert verdict.value == pytest.approx(1.2)
     assert verdict.met == "missed"
 
 
-def test_growth_is_unknown_without_the_last_hundred():
+def test_rows_that_end_before_the_last_hundred_say_nothing_of_growth():
     few = growing(1.2, 1.2, guests=900)
-    (verdict,) = (each for each in evaluate(few) if "901" in each.target.measure)
+    (verdict,) = (each for each in evaluate(few) if "rows" in each.target.measure)
     assert verdict.met == "unknown"
 
 
