@@ -23,7 +23,7 @@ from benchmarks.daemon import (
     vif_address,
 )
 from benchmarks.linux import KERNEL, MEMORY_MIB, cmdline, initrd
-from benchmarks.programs import compile_program
+from benchmarks.programs import at_random_addresses, compile_program
 from benchmarks.record import Budget, Record
 from lightvm.blocking import Client
 from lightvm.model import Created, Mode, NetRequest, Source
@@ -144,9 +144,10 @@ class Processes(Instances):
     def start(self, number: int) -> dict[str, float]:
         """Start one: created when there is a process, booted when it has spoken."""
         arguments, actions = [self._program, "stay"], self._said.actions
-        begun = time.perf_counter()
-        pid = os.posix_spawn(self._program, arguments, {}, file_actions=actions)
-        created = time.perf_counter()
+        with at_random_addresses():
+            begun = time.perf_counter()
+            pid = os.posix_spawn(self._program, arguments, {}, file_actions=actions)
+            created = time.perf_counter()
         self.running.append(str(pid))
         self._said.wait()
         return _since(begun, create=created, boot=time.perf_counter())
@@ -168,11 +169,12 @@ class Containers(Instances):
     def start(self, number: int) -> dict[str, float]:
         """Start one: booted when its program has spoken, created when crun has returned."""
         name = f"bench-{number}"
-        begun = time.perf_counter()
-        crun = subprocess.Popen(self._bundle.crun_detached(name), stdout=self._said.writer)
-        self.running.append(name)
-        self._said.wait()
-        spoken = time.perf_counter()
+        with at_random_addresses():
+            begun = time.perf_counter()
+            crun = subprocess.Popen(self._bundle.crun_detached(name), stdout=self._said.writer)
+            self.running.append(name)
+            self._said.wait()
+            spoken = time.perf_counter()
         if crun.wait():
             raise RuntimeError(f"crun: status {crun.returncode}")
         return _since(begun, create=time.perf_counter(), boot=spoken)

@@ -26,7 +26,8 @@ def describe_machine(**more: str) -> dict[str, str]:
         "dom0": f"{os.cpu_count()} vCPU, {read_field('/proc/meminfo', 'MemTotal', ':')}",
         "Xen": f"{info.get('xen_version', '?')}, scheduler {info.get('xen_scheduler', '?')}",
         "Linux": platform.release(),
-        "addresses randomized": read_first_line("/proc/sys/kernel/randomize_va_space"),
+        "programs": "at random addresses where they are timed; randomize_va_space is "
+        + read_first_line("/proc/sys/kernel/randomize_va_space"),
         "system": read_field("/etc/os-release", "PRETTY_NAME", "=").strip('"'),
         "Python": platform.python_version(),
         "crun": first_line(["crun", "--version"]),

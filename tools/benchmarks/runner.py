@@ -43,8 +43,6 @@ def measure_in_lab(
     if lab.shape.preallocated:
         machine["preallocated"] = "all memory of the lab"
     directory.mkdir(parents=True, exist_ok=True)
-    # A lab has programs at fixed addresses; what is measured is a dom0 as Debian has it.
-    lab.run("sysctl -q kernel.randomize_va_space=2", check=True)
     lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
     lab.push(HERE, to=f"{IN_DOM0}/benchmarks")
     ssh = lab.ssh

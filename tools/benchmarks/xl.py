@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from benchmarks.daemon import BRIDGE, NOOP, timed
 from benchmarks.linux import KERNEL, MEMORY_MIB, cmdline, initrd
-from benchmarks.programs import workshop
+from benchmarks.programs import at_random_addresses, workshop
 
 
 def write_config(name: str, *, vif: bool, linux_address: str | None = None) -> str:
@@ -28,12 +28,14 @@ def write_config(name: str, *, vif: bool, linux_address: str | None = None) -> s
 
 def create(config: str) -> float:
     """Run `xl create`; return how long it took, in ms."""
-    return timed(subprocess.run, ["xl", "create", "-q", config], check=True)
+    with at_random_addresses():
+        return timed(subprocess.run, ["xl", "create", "-q", config], check=True)
 
 
 def destroy(name: str) -> float:
     """Run `xl destroy`; return how long it took, in ms."""
-    return timed(subprocess.run, ["xl", "destroy", name], check=True)
+    with at_random_addresses():
+        return timed(subprocess.run, ["xl", "destroy", name], check=True)
 
 
 @contextmanager

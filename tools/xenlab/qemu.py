@@ -85,13 +85,15 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
     # make dom0 crash early; svm and npt are what HVM and PVH guests need.
     one_thread = shape.instructions or (shape.one_thread and start is not Start.SAVE)
     threads = "single" if one_thread else "multi"
-    command += ["-accel", f"tcg,thread={threads},tb-size=1024", "-cpu", "qemu64,+svm,+npt"]
+    # tb-size: as much as QEMU takes, in MiB. When it is full QEMU translates everything anew.
+    command += ["-accel", f"tcg,thread={threads},tb-size=2048", "-cpu", "qemu64,+svm,+npt"]
     if shape.instructions:
         # One instruction, one nanosecond; where all processors wait, time leaps to the next timer.
         command += ["-icount", "shift=0,sleep=off"]
     command += ["-smp", str(shape.cpus), "-m", shape.memory]
     command += ["-machine", "pc,memory-backend=ram"]
-    taken = PREALLOCATED if shape.preallocated and start is Start.FRESH else ON_DEMAND
+    preallocated = shape.preallocated and start is Start.FRESH
+    taken = PREALLOCATED if preallocated else ON_DEMAND
     command += ["-object", f"{MEMORY[start].format(size=shape.memory)},{taken}"]
     command += ["-kernel", "xen", "-append", XEN_ARGS]
     command += ["-initrd", f"vmlinuz {KERNEL_ARGS},initrd.img"]
@@ -105,6 +107,8 @@ def qemu_command(shape: Shape, start: Start) -> list[str]:
     command += ["-qmp", "unix:qmp.sock,server=on,wait=off"]
     if start is Start.RESUME:
         command += ["-incoming", "defer"]
+    elif preallocated:
+        command += ["-S"]  # until all is there
     return command
 
 

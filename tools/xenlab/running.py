@@ -31,6 +31,7 @@ from .qmp import Qmp
 from .snapshot import Snapshot
 from .ssh import Ssh
 from .state import LabState, forget_lab, lab_directory, list_labs, read_state, write_state
+from .translations import populate_translations
 
 RESUME_PATIENCE = 60.0
 
@@ -51,7 +52,7 @@ def start_lab(
         with deferred_signals():
             process = start_qemu(directory, shape, start)
             state = record(name, shape, image, process)
-        port = bring_up(directory, image, process, start)
+        port = bring_up(directory, image, process, start, preallocated=shape.preallocated)
         write_state(replace(state, port=port, ready=True, owner=state.owner if owned else None))
     except BaseException:
         keep_logs(name)
@@ -100,12 +101,22 @@ def record(name: str, shape: Shape, image: Image, process: subprocess.Popen[byte
     return state
 
 
-def bring_up(directory: Path, image: Image, process: subprocess.Popen[bytes], start: Start) -> int:
+def bring_up(
+    directory: Path,
+    image: Image,
+    process: subprocess.Popen[bytes],
+    start: Start,
+    *,
+    preallocated: bool,
+) -> int:
     """See the machine through its boot or resume; return its ssh port."""
     wait_socket(directory, process)
     try:
         with Qmp(directory, timeout=START_PATIENCE) as qmp:
             if start is Start.FRESH:
+                if preallocated:
+                    populate_translations(process.pid)
+                    qmp.execute("cont")
                 with step("boot"):
                     wait_boot(directory, process)
             else:

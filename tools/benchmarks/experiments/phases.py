@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from benchmarks import xl
 from benchmarks.daemon import WAYS, open_daemon, pools_for_all_ways, warm_up
+from benchmarks.programs import at_random_addresses
 from benchmarks.record import Record
 from lightvm.model import Phases
 
@@ -57,13 +58,16 @@ def split_ours(phases: Phases, took_ms: float) -> dict[str, float]:
 def log_xl(config: str) -> tuple[float, list[Line], float]:
     """Run `xl create` and return when it began, each line of its log with its moment, and when it ended."""
     begun = time.perf_counter()
-    with subprocess.Popen(
-        ["xl", "-vvv", "create", config],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    ) as process:
+    with (
+        at_random_addresses(),
+        subprocess.Popen(
+            ["xl", "-vvv", "create", config],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
         assert process.stderr is not None
         lines = [(time.perf_counter(), line) for line in process.stderr]
     if process.returncode:
