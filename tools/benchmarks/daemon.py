@@ -31,6 +31,8 @@ MEMORY_KIB = 4096
 """Of a unikernel; in XenStore mode the daemon's own default is that of a Linux."""
 STOP_SECONDS = FILL_SECONDS = 600.0
 TICKETS_SECONDS = 300.0
+RUN = "/run"
+"""On tmpfs, as the state of a daemon is by default."""
 WARM_UP = 40
 """Creates before the first that counts: they pay for what is done once."""
 QUIET_SECONDS, QUIET_SHARE = 3.0, 0.15
@@ -158,7 +160,7 @@ class Daemon:
 @contextmanager
 def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Iterator[Daemon]:
     """Run a daemon with a network and these pools, which it begins to fill; at the end nothing of it is left."""
-    with tempfile.TemporaryDirectory(prefix="lightvm-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix="lightvm-bench-", dir=RUN) as directory:
         socket = f"{directory}/lightvm.sock"
         config = Path(directory) / "lightvm.toml"
         sections = "".join(pool.section() for pool in pools or (Pool(name="none", shells=1),))
