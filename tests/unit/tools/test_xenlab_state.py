@@ -110,7 +110,7 @@ def test_a_start_that_fails_leaves_no_process_and_keeps_the_logs(cache, qemu, mo
     def lay_out(directory, image, snapshot):
         (directory / "serial.log").write_text("the story so far")
 
-    def bring_up(directory, image, process, start):
+    def bring_up(directory, image, process, start, *, preallocated):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(running, "lay_out", lay_out)
