@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -41,16 +40,12 @@ class Caller:
         self.tell_reply(wire.encode_reply(result))
 
     def tell_reply(self, reply: bytes) -> None:
-        """Do as `tell` does with a reply that is encoded already.
-
-        What is left to do has time: where the caller has to share this processor he is let go ahead.
-        """
+        """Do as `tell` does with a reply that is encoded already."""
         try:
             sent = len(reply) if self._deaf else self._peer.send(reply)
         except OSError:  # no room, or nobody there any more: whoever sends the rest finds out
             sent = 0
         self.unsent = reply[sent:]
-        os.sched_yield()
 
     async def until_hangup(self, work: Awaitable[T]) -> T:
         """Await something long, but not for a caller who has gone, and not when the daemon stops.

@@ -54,7 +54,7 @@ async def measure_in_memory(record: Record, meter: Meter) -> None:
 async def _measure_served(record: Record, meter: Meter, served: InMemory) -> None:
     nets = (NetRequest(network="bench"),)
     async with lightvm.open_client(served.socket) as client:
-        while (await client.pool_status())[0].shells < SHELLS:  # noqa: ASYNC110 (no such event)
+        while (await client.pool_status())[0].shells < SHELLS:  # noqa: ASYNC110 (a client can but ask)
             await trio.sleep(0.1)
 
         async def create(cmdline: str | None = None) -> str:

@@ -45,7 +45,7 @@ def at_random_addresses() -> Iterator[None]:
     """Have whatever is started meanwhile at random addresses, as Debian has all programs.
 
     A lab has none: its emulator would translate a program again for each start of it, udev's for each vif among them,
-    until it has no room left, forgets all that it has translated, and is slow at everything for some time.
+    until it has no room left, and forgets all that it has translated.
     """
     before = RANDOMIZE.read_text(encoding="ascii").strip()
     if before == AS_IN_DEBIAN:

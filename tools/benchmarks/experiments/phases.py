@@ -44,7 +44,9 @@ def measure(record: Record) -> None:
             record.say(way.name)
         config = xl.write_config("bench-xl", vif=True)
         for _ in range(record.pick(small=1, paper=4)):
-            for metric, ms in split_xl(*log_xl(config)).items():
+            with at_random_addresses():
+                logged = log_xl(config)
+            for metric, ms in split_xl(*logged).items():
                 record.add("xl", metric, ms)
             xl.destroy("bench-xl")
 
@@ -58,16 +60,13 @@ def split_ours(phases: Phases, took_ms: float) -> dict[str, float]:
 def log_xl(config: str) -> tuple[float, list[Line], float]:
     """Run `xl create` and return when it began, each line of its log with its moment, and when it ended."""
     begun = time.perf_counter()
-    with (
-        at_random_addresses(),
-        subprocess.Popen(
-            ["xl", "-vvv", "create", config],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        ) as process,
-    ):
+    with subprocess.Popen(
+        ["xl", "-vvv", "create", config],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
         assert process.stderr is not None
         lines = [(time.perf_counter(), line) for line in process.stderr]
     if process.returncode:
