@@ -31,6 +31,7 @@ from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.networks import NOTHING, Assignment
 from lightvm.daemon.net.room import NoRoom
 from lightvm.daemon.plugger import Plugger, runs_early
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.shells import Pools, Shell, ShellMaker, ShellPool
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.stopwatch import NO_PHASES, Stopwatch
@@ -96,6 +97,7 @@ class Creator:
         journal: Journal,
         registry: Registry,
         pools: Pools,
+        quiet: Quiet,
         maker: ShellMaker,
         devices: Devices,
         bus: EventBus,
@@ -110,6 +112,7 @@ class Creator:
         self._journal = journal
         self._registry = registry
         self._pools = pools
+        self._quiet = quiet
         self._maker = maker
         self._devices = devices
         images = ImageCache(
@@ -179,7 +182,7 @@ class Creator:
         shape, request = wish.shape, wish.request
         watched = request.wait is READY and self.spinner.pays()
         name = self._registry.reserve(request.name)
-        self._pools.begin_request()
+        self._quiet.begin_request()
         assignment = NOTHING
         modules: tuple[Segment, ...] = ()
         disks: tuple[OpenDisk, ...] = ()
@@ -218,7 +221,7 @@ class Creator:
             if source is COLD and runs_early(shape):
                 await self._plugger.plug(domain)
         finally:
-            self._pools.end_request()
+            self._quiet.end_request()
             self._registry.unreserve(name)
             if disks:
                 close_disks(disks)

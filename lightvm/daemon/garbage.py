@@ -6,10 +6,7 @@ import gc
 
 import trio
 
-from lightvm.daemon.shells import Pools
-
-QUIET_SECONDS = 0.05
-"""How long no create must have come for the daemon to count as idle."""
+from lightvm.daemon.quiet import Quiet
 
 PAUSE_SECONDS, PATIENCE_SECONDS = 1.0, 10.0
 """How long between two looks, and how long one may be put off."""
@@ -18,7 +15,7 @@ WHOLE_SECONDS = 3600.0
 """How often everything is looked at, not only what is new."""
 
 
-async def collect_garbage(pools: Pools) -> None:
+async def collect_garbage(quiet: Quiet) -> None:
     """Look for cycles when nobody waits, for ever.
 
     By itself the collector looks whenever enough has been allocated, which is in the middle of a create, and the longer
@@ -31,16 +28,16 @@ async def collect_garbage(pools: Pools) -> None:
     try:
         while True:
             with trio.move_on_after(WHOLE_SECONDS):
-                await _look_at_new(pools)
+                await _look_at_new(quiet)
             gc.unfreeze()
     finally:
         gc.enable()
 
 
-async def _look_at_new(pools: Pools) -> None:
+async def _look_at_new(quiet: Quiet) -> None:
     while True:
         gc.collect()
         gc.freeze()
         await trio.sleep(PAUSE_SECONDS)
         with trio.move_on_after(PATIENCE_SECONDS):
-            await pools.wait_quiet(QUIET_SECONDS)
+            await quiet.wait()

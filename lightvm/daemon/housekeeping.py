@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from lightvm.daemon.domains import LiveDomain
-from lightvm.daemon.shells import Pools
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.xenstore.guest import machine_of
 from lightvm.daemon.xenstore.names import NameKeeper
@@ -16,9 +16,6 @@ from lightvm.errors import LightVMError
 from lightvm.xen.hypervisor import Hypervisor
 
 log = structlog.get_logger()
-
-QUIET_SECONDS = 0.05
-"""How long no create must have come for the daemon to count as idle."""
 
 PATIENCE_SECONDS = 2.0
 """After this long the work that was there at its beginning is done, whether idle or not."""
@@ -28,10 +25,10 @@ class Housekeeper:
     """Closes image windows, writes names into XenStore and opens terminals, behind the requests."""
 
     def __init__(
-        self, hypervisor: Hypervisor, pools: Pools, names: NameKeeper, terminals: Terminals
+        self, hypervisor: Hypervisor, quiet: Quiet, names: NameKeeper, terminals: Terminals
     ) -> None:
         self._hypervisor = hypervisor
-        self._pools = pools
+        self._quiet = quiet
         self._names = names
         self._terminals = terminals
         self._due: deque[LiveDomain] = deque()
@@ -54,7 +51,7 @@ class Housekeeper:
         until = trio.current_time() + PATIENCE_SECONDS
         for _ in range(len(self._due)):
             with trio.move_on_at(until):
-                await self._pools.wait_quiet(QUIET_SECONDS)
+                await self._quiet.wait()
             await self._settle(self._due.popleft())
 
     async def _settle(self, domain: LiveDomain) -> None:

@@ -13,6 +13,7 @@ from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.images import Identity, ImageCache
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.net.networks import Networks
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.stopwatch import Stopwatch
 from lightvm.daemon.understanding import Understood
@@ -53,6 +54,7 @@ class Rehearser:
         journal: Journal,
         registry: Registry,
         pools: Pools,
+        quiet: Quiet,
         networks: Networks,
         images: ImageCache,
         clock: WallClock,
@@ -62,6 +64,7 @@ class Rehearser:
         self._journal = journal
         self._registry = registry
         self._pools = pools
+        self._quiet = quiet
         self._networks = networks
         self._images = images
         self._clock = clock
@@ -154,14 +157,13 @@ class Rehearser:
         `ready` is since when its guest is, as far as that is known.
         """
         domain, wish = rehearsal.domain, rehearsal.meant.wish
-        self._pools.begin_request()
         self._pools.take(rehearsal.pool)
         rehearsal.pool.instant += 1
         self._networks.assign(wish.nets, None, rehearsal.shell.leases)
         force_setattr(domain.record, "created", self._clock.at(outcome.loaded))
         self._journal.commit(domain.record, outcome.journalled)
         self._creator.enter(domain)
-        self._pools.end_request()
+        self._quiet.note_request()
         begun = outcome.begun
         watch = Stopwatch(begun, begun, outcome.loaded, outcome.asked, outcome.running, ready)
         return Begun(request=wish.request, domain=domain, source=POOL, watch=watch, watched=False)

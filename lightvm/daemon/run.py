@@ -29,6 +29,7 @@ from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.plugger import Plugger
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.pump import EventPump
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.reaper import Reaper
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.rehearsal import Rehearser
@@ -82,7 +83,8 @@ async def _serve(
     )
     devices = Devices(config, dom0)
     maker = ShellMaker(hypervisor, journal, devices)
-    pools = Pools(config, hypervisor, maker)
+    quiet = Quiet()
+    pools = Pools(config, hypervisor, maker, quiet)
     names = NameKeeper(dom0.store)
     bus = EventBus()
     async with trio.open_nursery() as background:
@@ -99,7 +101,7 @@ async def _serve(
             wait_seconds=limits.wait_seconds,
         )
         terminals = Terminals(hypervisor, lifecycle, devices, background)
-        housekeeper = Housekeeper(hypervisor, pools, names, terminals)
+        housekeeper = Housekeeper(hypervisor, quiet, names, terminals)
         plugger = Plugger(
             hypervisor=hypervisor, devices=devices, lifecycle=lifecycle, background=background
         )
@@ -110,6 +112,7 @@ async def _serve(
             journal=journal,
             registry=registry,
             pools=pools,
+            quiet=quiet,
             maker=maker,
             devices=devices,
             bus=bus,
@@ -124,12 +127,13 @@ async def _serve(
             journal=journal,
             registry=registry,
             pools=pools,
+            quiet=quiet,
             networks=devices.networks,
             images=creator.understanding.images,
             clock=clock,
             creator=creator,
         )
-        tickets = Tickets(pools, rehearser, creator.understanding)
+        tickets = Tickets(pools, rehearser, creator.understanding, quiet)
         pump = EventPump(hypervisor, lifecycle)
         express = Express(
             hypervisor=hypervisor,
@@ -171,7 +175,7 @@ async def _serve(
         background.start_soon(devices.mend_filters)
         background.start_soon(devices.mend_loops)
         background.start_soon(devices.bind_late)
-        background.start_soon(collect_garbage, pools)
+        background.start_soon(collect_garbage, quiet)
         filling = await background.start(_refill, pools)
         instantiating = await background.start(services.serve, dom0.wires)
 

@@ -28,7 +28,7 @@ INTERFACES = {name.rpartition(".")[0] for name in METHODS}
 RECEIVE_BYTES = 65536
 TURN, LONG_TURN = 8, 32
 """Calls that a client may have answered before others have their turn, and where nobody else has said anything."""
-MOST_TURNS = 4
+MOST_TURNS = 8
 """So many turns in a row may such a client have where no task of the daemon could go on either."""
 PASSES_FOR_OTHERS = 4
 """So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""

@@ -16,6 +16,7 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import dashed
 from lightvm.daemon.journal import GoneRecord, Journal, ShellRecord
 from lightvm.daemon.net.network import Lease
+from lightvm.daemon.quiet import Quiet
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
 from lightvm.model import Flavor, Mode, NetRequest, Pool, Vif
 from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
@@ -189,18 +190,17 @@ class ShellMaker:
 class Pools:
     """All pools, and the task that fills them."""
 
-    def __init__(self, config: Config, hypervisor: Hypervisor, maker: ShellMaker) -> None:
+    def __init__(
+        self, config: Config, hypervisor: Hypervisor, maker: ShellMaker, quiet: Quiet
+    ) -> None:
         self._limits = config.pool
         self._hypervisor = hypervisor
         self._maker = maker
+        self._quiet = quiet
         self._pools = {flavor.name: ShellPool(flavor) for flavor in config.flavor_list()}
         self._wanted = trio.Event()
         self._making = trio.Lock()
         """Held while a shell is made for a pool, until it is in there."""
-        self._requests = 0
-        self._stirred = False
-        """Whether a create was served since somebody last looked."""
-        self._quiet_since = float("-inf")
         self.on_added: Callable[[], None] = lambda: None
         """Called when a shell has been added."""
 
@@ -331,36 +331,11 @@ class Pools:
             log.warning("refill-failed", flavor=pool.flavor.name, reason=reason)
         pool.last_error = reason
 
-    def begin_request(self) -> None:
-        """Note that a create is being served: whatever can wait does."""
-        self._requests += 1
-        self._stirred = True
-
-    def end_request(self) -> None:
-        """Note that it is served."""
-        self._requests -= 1
-        self._stirred = True
-
-    async def wait_quiet(self, seconds: float) -> None:
-        """Wait until no create has been served for that long.
-
-        Only who waits looks at the clock, so that it may have been quiet for a little longer.
-        """
-        await trio.lowlevel.checkpoint()
-        while True:
-            now = trio.current_time()
-            if self._requests or self._stirred:
-                self._stirred = False
-                self._quiet_since = now
-            if now >= self._quiet_since + seconds:
-                return
-            await trio.sleep_until(self._quiet_since + seconds)
-
     async def _stand_back(self) -> None:
         """Let requests go first, but never so long that a busy daemon starves its pools."""
         seconds = self._limits.yield_ms / 1000
         with trio.move_on_after(seconds * 2):
-            await self.wait_quiet(seconds)
+            await self._quiet.wait(seconds)
 
     async def drain(self) -> None:
         """Give all shells back; goes on after a failure, which the next start's reconciliation repairs.

@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 import trio
 
-from lightvm.daemon.housekeeping import QUIET_SECONDS
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.rehearsal import Rehearsal, Rehearser
 from lightvm.daemon.shells import Pools, Shell, ShellPool
 from lightvm.daemon.understanding import Understanding, Understood
@@ -56,8 +56,10 @@ class Line(msgspec.Struct, frozen=True):
 class Tickets:
     """Makes tickets for what is asked for again and again, and knows which of them may be taken."""
 
-    def __init__(self, pools: Pools, rehearser: Rehearser, understanding: Understanding) -> None:
-        self._pools = pools
+    def __init__(
+        self, pools: Pools, rehearser: Rehearser, understanding: Understanding, quiet: Quiet
+    ) -> None:
+        self._quiet = quiet
         self._rehearser = rehearser
         self._understanding = understanding
         self._lately: deque[bytes] = deque(maxlen=HEARD_LATELY)
@@ -108,7 +110,7 @@ class Tickets:
         """Make tickets for the shells that have none, for ever, whenever no create has come for a while."""
         while True:
             await self._wanted.wait()
-            await self._pools.wait_quiet(QUIET_SECONDS)  # to look at all shells takes long, too
+            await self._quiet.wait()  # to look at all shells takes long, too
             self._wanted = trio.Event()
             for demand in set(self._demands.values()):
                 await self._make_some(demand)
@@ -116,7 +118,7 @@ class Tickets:
     async def _make_some(self, demand: Demand) -> None:
         for number, shell in enumerate(list(islice(reversed(demand.pool.shells), MOST_TICKETS))):
             if shell.uuid not in demand.tickets:
-                await self._pools.wait_quiet(QUIET_SECONDS)
+                await self._quiet.wait()
                 begun = time.perf_counter()
                 self._make(demand, shell)
                 rest = REST if number >= FIRST_TICKETS else 0

@@ -13,6 +13,7 @@ from lightvm.daemon.config import Config, FlavorSection
 from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
 from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore, MemoryWires
 from tests.unit.daemon.samples import make_config
@@ -28,6 +29,7 @@ class Bench:
     store: MemoryStore
     journal: Journal
     maker: ShellMaker
+    quiet: Quiet
     pools: Pools
 
     @property
@@ -57,9 +59,10 @@ async def open_bench(
     dom0 = Dom0(store, ports, MemoryFilters(), loops, MemoryWires())
     devices = Devices(config, dom0)
     maker = ShellMaker(hypervisor, journal, devices)
-    pools = Pools(config, hypervisor, maker)
+    quiet = Quiet()
+    pools = Pools(config, hypervisor, maker, quiet)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pools.refill_shells)
-        yield Bench(hypervisor, store, journal, maker, pools)
+        yield Bench(hypervisor, store, journal, maker, quiet, pools)
         nursery.cancel_scope.cancel()
     journal.close()

@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from lightvm.client import Client
-from lightvm.daemon.housekeeping import PATIENCE_SECONDS, QUIET_SECONDS
+from lightvm.daemon.housekeeping import PATIENCE_SECONDS
+from lightvm.daemon.quiet import QUIET_SECONDS
 from lightvm.errors import HypercallError, OutOfMemory
 from lightvm.model import WaitFor
 from lightvm.testing import InMemory

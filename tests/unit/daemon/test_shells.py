@@ -154,7 +154,7 @@ async def test_a_flavor_that_always_fails_does_not_keep_others_empty(bench: Open
 async def test_the_refill_stands_back_while_requests_come(bench: Open) -> None:
     config = make_config(pool=PoolLimits(memory_floor_mib=0, yield_ms=20), tiny=TINY)
     async with bench(config) as b:
-        b.pools.begin_request()
+        b.quiet.begin_request()
         await trio.sleep(0.039)
         assert b.pools.count() == 0
 
@@ -162,21 +162,9 @@ async def test_the_refill_stands_back_while_requests_come(bench: Open) -> None:
 async def test_the_refill_does_not_stand_back_for_ever(bench: Open) -> None:
     config = make_config(pool=PoolLimits(memory_floor_mib=0, yield_ms=20), tiny=TINY)
     async with bench(config) as b:
-        b.pools.begin_request()
+        b.quiet.begin_request()
         await trio.sleep(0.201)
         assert b.pools.count() == 5
-
-
-async def test_quiet_is_when_no_request_came_for_a_while(bench: Open) -> None:
-    async with bench() as b:
-        b.pools.begin_request()
-        with trio.move_on_after(10) as scope:
-            await b.pools.wait_quiet(0.5)
-        assert scope.cancelled_caught
-        b.pools.end_request()
-        begun = trio.current_time()
-        await b.pools.wait_quiet(0.5)
-        assert trio.current_time() - begun == pytest.approx(0.5)
 
 
 async def test_larger_images_widen_the_window_of_shells_to_come(bench: Open) -> None:

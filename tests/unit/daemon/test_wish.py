@@ -12,6 +12,7 @@ from lightvm.daemon.config import FlavorSection
 from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
+from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request, make_wish
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
@@ -57,7 +58,7 @@ def ask(tmp_path: Path) -> Ask:
     ports, loops = MemoryPorts(store), MemoryLoops(store)
     dom0 = Dom0(store, ports, MemoryFilters(), loops, MemoryWires())
     devices = Devices(config, dom0)
-    pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, devices))
+    pools = Pools(config, hypervisor, ShellMaker(hypervisor, journal, devices), Quiet())
     journal.close()
     return Ask(pools)
 
