@@ -84,7 +84,8 @@ def run_in_dom0(lab: Lab, *arguments: str) -> int:
     lab.install()
     with step("copying the tests"):
         lab.run(f"rm -rf {IN_DOM0} && mkdir -p {IN_DOM0}", check=True)
-        lab.push(ROOT / "tests", ROOT / "pyproject.toml", ROOT / "native", to=f"{IN_DOM0}/")
+        needed = ("tests", "pyproject.toml", "native", "packaging")
+        lab.push(*(ROOT / name for name in needed), to=f"{IN_DOM0}/")
     command = (
         f"cd {IN_DOM0} && timeout {DOM0_SECONDS} {DOM0_PYTHON} -m pytest"
         f" {' '.join((*HANGS, *arguments))}"
