@@ -9,7 +9,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define MOST_EVENTS 8
+/* Enough to see that a client is not alone. All that are looked at go behind all others who have called. */
+#define MOST_EVENTS 2
 #define MICROSECOND 1000
 
 /* The last `n` digits of a number, with leading zeros or, where `blank`, with leading blanks. */

@@ -32,9 +32,14 @@ def compile_program(name: str, *, static: bool = True) -> Path:
 
 def spawn(n: int, *command: str | Path, fixed: bool = False) -> list[float]:
     """Time fork+exec+wait of a command from a small process, in ms; `fixed` has it always at the same addresses."""
-    line = [*(["setarch", "-R"] if fixed else []), compile_program("spawn"), str(n), *command]
     with at_random_addresses():
-        done = subprocess.run(line, check=False, capture_output=True, text=True)
+        how = ["setarch", "-R"] if fixed else []
+        return run_program(*how, compile_program("spawn"), str(n), *command)
+
+
+def run_program(*command: str | Path) -> list[float]:
+    """Return the numbers that a program prints."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{command}: status {done.returncode}: {done.stderr[-1000:]}")
     return [float(line) for line in done.stdout.split()]
