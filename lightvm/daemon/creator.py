@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -141,7 +140,7 @@ class Creator:
             return await self.complete(await self.begin(request, restarts=restarts), patiently)
         check_request(request)
         while True:
-            async with self._token(request.token) as existing:
+            async with self._registry.hold_token(request.token) as existing:
                 if existing is None:
                     begun = await self.begin(request, restarts=restarts)
                     return await self.complete(begun, patiently)
@@ -151,23 +150,6 @@ class Creator:
             patience = self._patience(request)
             await patiently(self._lifecycle.wait(existing, request.wait, patience))
         return Created(domain=existing.describe(), source=Source.EXISTING, phases=NO_PHASES)
-
-    @asynccontextmanager
-    async def _token(self, token: str) -> AsyncIterator[LiveDomain | None]:
-        """Hold a token: yields its domain, or None to him who is to make it; the others wait for him."""
-        tokens = self._registry.tokens
-        while isinstance(holder := tokens.get(token), trio.Event):
-            await holder.wait()
-        if holder is not None:
-            yield holder
-            return
-        settled = tokens[token] = trio.Event()
-        try:
-            yield None
-        finally:
-            if tokens.get(token) is settled:
-                del tokens[token]
-            settled.set()
 
     async def begin(self, request: CreateRequest, *, restarts: int = 0) -> Begun:
         """Create a domain and let it run, but do not wait for it, nor look at its token; `complete` is to follow.

@@ -6,7 +6,8 @@ import random
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import trio
 from msgspec.structs import replace
@@ -245,6 +246,22 @@ class Registry:
         self._by_name[record.name] = domain
         self._by_domid[record.domid] = domain
         self._keep_token(domain)
+
+    @asynccontextmanager
+    async def hold_token(self, token: str) -> AsyncIterator[LiveDomain | None]:
+        """Hold a token: yields its domain, or None to him who is to make it; the others wait for him."""
+        while isinstance(holder := self.tokens.get(token), trio.Event):
+            await holder.wait()
+        if holder is not None:
+            yield holder
+            return
+        settled = self.tokens[token] = trio.Event()
+        try:
+            yield None
+        finally:
+            if self.tokens.get(token) is settled:
+                del self.tokens[token]
+            settled.set()
 
     def _keep_token(self, domain: LiveDomain) -> None:
         token = domain.record.request.token

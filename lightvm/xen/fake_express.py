@@ -34,6 +34,8 @@ from lightvm.xen.express import (
 from lightvm.xen.hypervisor import Hypervisor
 
 _RECEIVE_BYTES = 65536
+_MOST_EVENTS = 2
+"""As in the engine: enough to see that a client is not alone."""
 _DURATION_WIDTH = 10
 
 
@@ -158,7 +160,7 @@ def _await_call(
     hypervisor: Hypervisor, desk: Desk, journal: mmap.mmap, end: int, taken: list[int]
 ) -> Attended:
     """Wait for the client's next call, and begin what it asks for where there is a ticket for that."""
-    fds = [fd for fd, _ in desk.epoll.poll(desk.seconds)]
+    fds = [fd for fd, _ in desk.epoll.poll(desk.seconds, _MOST_EVENTS)]
     if not fds:
         return Attended(stage=Stage.NOBODY, alone=True)
     if desk.peer.fileno() not in fds:

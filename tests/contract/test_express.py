@@ -91,6 +91,15 @@ async def test_nobody_and_others_are_told_apart(rig: Rig, counter: Counter) -> N
     assert (attended.stage, attended.alone, attended.data) == (Stage.OTHERS, False, None)
 
 
+async def test_of_others_no_more_than_two_lose_their_place(rig: Rig, counter: Counter) -> None:
+    offer = counter.issue(await rig.prepare())
+    for one in counter.join(6):
+        one.send(b"call")
+    assert counter.attend(offer).stage is Stage.OTHERS
+    first, second, *rest = (peer.fileno() for peer in counter.peers)
+    assert [fd for fd, _ in counter.epoll.poll(0)] == [*rest, first, second]
+
+
 @pytest.mark.parametrize("alone", [True, False])
 async def test_who_is_here_is_served_whoever_else_is(
     rig: Rig, counter: Counter, alone: bool

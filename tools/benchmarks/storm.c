@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -121,6 +122,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < clients; i++) {
         children[i] = fork();
         if (children[i] == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL); /* a run that is given up leaves no clients */
             close(go[1]);
             be_client(ready[1], go[0], done[1], argv + 4);
         }
