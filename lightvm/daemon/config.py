@@ -21,6 +21,7 @@ from msgspec.structs import asdict
 from lightvm.daemon.jit.bpf import MOST_RANGES
 from lightvm.daemon.net.addresses import parse_ranges
 from lightvm.daemon.net.filters import ServiceRange
+from lightvm.daemon.scheduling import MAX_CPU, parse_cpus
 from lightvm.errors import (
     AddressTaken,
     BadConfig,
@@ -88,6 +89,12 @@ class PoolLimits(_Section, frozen=True, kw_only=True):
     ready_spin_us: Annotated[int, Meta(ge=0, le=5000)] = 1000
 
 
+class SchedulingSection(_Section, frozen=True, kw_only=True):
+    """``[scheduling]``: where domains run that do not ask for anything else."""
+
+    cpus: str = "all"
+
+
 class FlavorSection(_Section, frozen=True, kw_only=True):
     """``[flavors.NAME]``: a shape of domain, and how many shells of it are kept ready."""
 
@@ -132,6 +139,7 @@ class Config(_Section, frozen=True, kw_only=True):
     daemon: Daemon = Daemon()
     limits: Limits = Limits()
     pool: PoolLimits = PoolLimits()
+    scheduling: SchedulingSection = SchedulingSection()
     networks: dict[Name, NetworkSection] = {}
     services: dict[ServiceName, ServiceSection] = {}
     flavors: dict[Name, FlavorSection] = msgspec.field(
@@ -171,6 +179,10 @@ def parse_config(text: str, where: str) -> Config:
             _convert(name, Name, where, key)
             _convert(flavor, FlavorSection, where, key)
     config = _convert(raw, Config, where)
+    try:
+        parse_cpus(config.scheduling.cpus, MAX_CPU + 1, f"{where}: scheduling.cpus")
+    except BadRequest as exc:
+        raise BadConfig(exc.message, exc.where) from exc
     for name, flavor in config.flavors.items():
         if flavor.low > flavor.high:
             raise BadConfig("`low` is above `high`", f"{where}: flavors.{name}")

@@ -33,6 +33,7 @@ from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.reaper import Reaper
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.rehearsal import Rehearser
+from lightvm.daemon.scheduling import plan_default
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.spinner import fit_spin
@@ -82,7 +83,8 @@ async def _serve(
         keep_exited=limits.keep_exited, keep_exited_seconds=limits.keep_exited_seconds
     )
     devices = Devices(config, dom0)
-    maker = ShellMaker(hypervisor, journal, devices)
+    cpus = plan_default(config.scheduling.cpus, hypervisor)
+    maker = ShellMaker(hypervisor, journal, devices, cpus=cpus)
     quiet = Quiet()
     pools = Pools(config, hypervisor, maker, quiet)
     names = NameKeeper(dom0.store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lightvm.errors import BadRequest
+from lightvm.errors import BadConfig, BadRequest
 from lightvm.model import CreateRequest
 from lightvm.xen.hypervisor import Hypervisor, Scheduling
 
@@ -28,7 +28,8 @@ def check_scheduling(request: CreateRequest) -> None:
 def plan_scheduling(request: CreateRequest, vcpus: int, hypervisor: Hypervisor) -> Scheduling:
     """Return what Xen is to be told of a domain with so many vCPUs; raises `BadRequest`.
 
-    One entry of `cpus` is for all vCPUs; of more, each is for one, and vCPUs without one run anywhere.
+    One entry of `cpus` is for all vCPUs; of more, each is for one, and vCPUs without one run where the configuration
+    lets them.
     """
     cpus = hypervisor.host().cpus
     masks = [
@@ -40,6 +41,16 @@ def plan_scheduling(request: CreateRequest, vcpus: int, hypervisor: Hypervisor) 
     if len(masks) == 1:
         masks *= vcpus
     return Scheduling(masks=tuple(masks) or None, weight=request.cpu_weight, cap=request.cpu_cap)
+
+
+def plan_default(text: str, hypervisor: Hypervisor) -> int | None:
+    """Return a mask of the processors for domains that ask for none; None where these are all. Raises `BadConfig`."""
+    cpus = hypervisor.host().cpus
+    try:
+        mask = parse_cpus(text, cpus, "scheduling.cpus")
+    except BadRequest as exc:
+        raise BadConfig(exc.message, exc.where) from exc
+    return None if mask == (1 << cpus) - 1 else mask
 
 
 def parse_cpus(text: str, cpus: int, where: str) -> int:

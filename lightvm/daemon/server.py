@@ -97,6 +97,14 @@ def could_go_on() -> bool:
     return bool(now.tasks_runnable or now.run_sync_soon_queue_size)
 
 
+async def let_go_on() -> None:
+    """Let those go on who can: a client whose guest was late takes several passes, and a crowd is long between them."""
+    for _ in range(PASSES_FOR_OTHERS):
+        if not could_go_on():
+            return
+        await trio.lowlevel.checkpoint()
+
+
 class Connection:
     """One client."""
 
@@ -201,7 +209,8 @@ class Connection:
                 self._note_creates(1)
                 await self._end_create(met)
             elif met.served:
-                await self._take_turns(alone=not met.left, calls=met.served)
+                await self._take_turns(calls=met.served)
+                await let_go_on()
             elif met.alone or passes == PASSES_FOR_OTHERS:
                 pace.miss()
             else:

@@ -19,7 +19,7 @@ from lightvm.daemon.net.network import Lease
 from lightvm.daemon.quiet import Quiet
 from lightvm.errors import LightVMError, NoSuchFlavor, TimedOut
 from lightvm.model import Flavor, Mode, NetRequest, Pool, Vif
-from lightvm.xen.hypervisor import Handle, Hypervisor, Shape
+from lightvm.xen.hypervisor import Handle, Hypervisor, Scheduling, Shape
 
 log = structlog.get_logger()
 
@@ -94,10 +94,19 @@ class ShellPool:
 class ShellMaker:
     """Makes shells and gives them back, each step journalled so that a crash leaks nothing."""
 
-    def __init__(self, hypervisor: Hypervisor, journal: Journal, devices: Devices) -> None:
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        journal: Journal,
+        devices: Devices,
+        *,
+        cpus: int | None = None,
+    ) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
         self._devices = devices
+        self._cpus = cpus
+        """A mask of the processors for shells; None for all."""
         self.in_work: set[str] = set()
         """UUIDs of shells that are being made or given back just now."""
 
@@ -150,6 +159,8 @@ class ShellMaker:
                 raise
             shell = Shell(uuid.hex(), dashed(uuid.hex()), flavor, shape, handle, networks, vifs)
             try:
+                if self._cpus is not None:
+                    self._hypervisor.schedule(handle, Scheduling(masks=(self._cpus,) * shape.vcpus))
                 loops = await self._devices.connect(
                     handle, shell.uuid, shape, networks, vifs, early=early
                 )

@@ -159,7 +159,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     next: Attended | None = None
 
 
-MOST_SERVED = 16
+MOST_SERVED = 32
 """How many of a crowd are served at once (``LVM_CROWD_MAX``)."""
 
 

@@ -330,7 +330,7 @@ struct lvm_served {
     int32_t sent;               /* LVM_ANSWERED: so many bytes of the reply, or -errno */
     struct lvm_outcome outcome; /* LVM_SPOILT: the call was read, and is not carried out */
 };
-#define LVM_CROWD_MAX 16
+#define LVM_CROWD_MAX 32
 
 struct lvm_crowd {
     int32_t epoll; /* as in lvm_desk, and so are the next three */

@@ -12,7 +12,7 @@ import pytest
 
 from lightvm.blocking import Client
 from lightvm.errors import NotOurs
-from lightvm.model import Mode, State
+from lightvm.model import Mode, State, WaitFor
 from tests.lab.daemon import NOOP, DaemonProcess, beside, command, eventually, xl_list
 from tests.lab.equivalence import said
 from tests.lab.network import BRIDGE, NET, NETWORK
@@ -180,9 +180,30 @@ def test_tools_of_xen_show_ours(client: Client) -> None:
     assert created.domain.vifs[0].mac in lines[1]
 
 
+def processors_of(name: str) -> list[str]:
+    """Return where xl says that each vCPU of a domain may run."""
+    eventually(lambda: name in xl_list().values(), "xl knows its name")
+    return [line.split()[6] for line in said("xl", "vcpu-list", name).splitlines()[1:]]
+
+
+def test_processors_of_those_that_do_not_ask_are_what_xl_sees(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    with (
+        beside(daemon, tmp_path, high=1, more='[scheduling]\ncpus = "all,^0"\n') as process,
+        Client(process.socket) as client,
+    ):
+        client.create(NOOP, name="pooled", wait=WaitFor.READY)
+        client.create(NOOP, name="cold", vcpus=2, wait=WaitFor.READY)
+        client.create(NOOP, name="asked", cpus=["0"])
+        assert [processors_of(name) for name in ("pooled", "cold", "asked")] == [
+            ["1"],
+            ["1", "1"],
+            ["0"],
+        ]
+
+
 def test_processors_weight_and_cap_are_what_xl_sees(client: Client) -> None:
     client.create(NOOP, name="pinned", vcpus=2, cpus=["0", "1"], cpu_weight=300, cpu_cap=70)
-    eventually(lambda: "pinned" in xl_list().values(), "xl knows its name")
-    rows = [line.split() for line in said("xl", "vcpu-list", "pinned").splitlines()[1:]]
-    assert [row[6] for row in rows] == ["0", "1"]
+    assert processors_of("pinned") == ["0", "1"]
     assert said("xl", "sched-credit2", "-d", "pinned").split()[-2:] == ["300", "70"]

@@ -28,6 +28,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "daemon": config.Daemon,
     "limits": config.Limits,
     "pool": config.PoolLimits,
+    "scheduling": config.SchedulingSection,
     "flavors": config.FlavorSection,
     "networks": config.NetworkSection,
     "services": config.ServiceSection,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import lightvm
-from benchmarks.machine import read_field
+from benchmarks.machine import guest_cpus, read_field
 from benchmarks.processor import dom0_share
 from benchmarks.record import Budget
 from lightvm.blocking import Client
@@ -167,7 +167,8 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
         config.write_text(
             f'[daemon]\nsocket = "{socket}"\nstate_dir = "{directory}/state"\n'
             f"[limits]\nready_seconds = 300.0\ncreate_seconds = 300.0\n"
-            f"[pool]\nyield_ms = {yield_ms}\n{NETWORK}{sections}{more}"
+            f'[pool]\nyield_ms = {yield_ms}\n[scheduling]\ncpus = "{guest_cpus()}"\n'
+            f"{NETWORK}{sections}{more}"
         )
         with (Path(directory) / "log").open("w+b") as log:
             command = [str(BIN / "lightvmd"), "--config", str(config)]

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 EMULATORS = ("QEMU", "Bochs")
@@ -24,6 +25,7 @@ def describe_machine(**more: str) -> dict[str, str]:
         "processor": f"{info.get('nr_cpus', '?')} x {cpu}",
         "memory": f"{info.get('total_memory', '?')} MiB",
         "dom0": f"{os.cpu_count()} vCPU, {read_field('/proc/meminfo', 'MemTotal', ':')}",
+        "processors for guests": guest_cpus(),
         "Xen": f"{info.get('xen_version', '?')}, scheduler {info.get('xen_scheduler', '?')}",
         "Linux": platform.release(),
         "programs": "at random addresses where they are timed; randomize_va_space is "
@@ -34,6 +36,17 @@ def describe_machine(**more: str) -> dict[str, str]:
         "podman": first_line(["podman", "--version"]),
         "lvm": describe_lvm(Path(sys.executable).parent / "lvm"),
     }
+
+
+@cache
+def guest_cpus() -> str:
+    """Return the processors for guests, as xl.cfg's `cpus` has them: all but that to which dom0 is pinned, if it is."""
+    out = subprocess.run(
+        ["xl", "vcpu-list", "Domain-0"], check=True, capture_output=True, text=True
+    ).stdout
+    hard = {line.split()[6] for line in out.splitlines()[1:]}
+    alone = hard == {"0"} and int(xl_info()["nr_cpus"]) > 1
+    return "all,^0" if alone else "all"
 
 
 def xl_info() -> dict[str, str]:

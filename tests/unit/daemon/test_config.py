@@ -49,6 +49,8 @@ def test_every_key_can_be_set() -> None:
     retry_seconds = 0.5
     yield_ms = 0
     ready_spin_us = 0
+    [scheduling]
+    cpus = "1-3"
     [flavors.big]
     memory_kib = 65536
     vcpus = 2
@@ -61,6 +63,7 @@ def test_every_key_can_be_set() -> None:
     assert config.limits.keep_exited == 0
     assert config.limits.batch == 8
     assert config.pool.retry_seconds == 0.5
+    assert config.scheduling.cpus == "1-3"
     assert config.flavors == {"big": FlavorSection(memory_kib=65536, vcpus=2, low=0, high=0)}
 
 
@@ -105,6 +108,8 @@ def test_no_flavors_at_all_are_allowed() -> None:
         ("[pool]\nretry_seconds = 0", "pool.retry_seconds"),
         ("[pool]\nyield_ms = -1", "pool.yield_ms"),
         ("[pool]\nready_spin_us = 5001", "pool.ready_spin_us"),
+        ('[scheduling]\ncpus = "^0"', "scheduling.cpus"),
+        ('[scheduling]\ncpus = "4096"', "scheduling.cpus"),
         ("[flavors.a]\nmemory_kib = 1020", "flavors.a.memory_kib"),
         ("[flavors.a]\nmemory_kib = 4097", "flavors.a.memory_kib"),
         ("[flavors.a]\nvcpus = 0", "flavors.a.vcpus"),

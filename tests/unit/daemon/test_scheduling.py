@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from lightvm.client import Client
+import pytest
+from msgspec.structs import replace
+
+from lightvm.client import Client, open_client
+from lightvm.daemon.config import SchedulingSection
 from lightvm.daemon.scheduling import parse_cpus
-from lightvm.errors import BadRequest, HypercallError
+from lightvm.errors import BadConfig, BadRequest, HypercallError
 from lightvm.model import Policy
-from lightvm.testing import InMemory
+from lightvm.testing import InMemory, default_config, serve_in_memory
 from lightvm.xen.hypervisor import Scheduling
 
 
@@ -115,3 +119,33 @@ async def test_what_xen_refuses_costs_one_shell_and_no_name(lvm: InMemory, clien
         await client.create(lvm.noop, name="a", cpu_weight=100)
     assert await client.list() == ()
     await client.create(lvm.noop, name="a", cpu_weight=100)
+
+
+async def test_the_configuration_says_where_those_run_that_do_not_ask(tmp_path: Path) -> None:
+    config = replace(default_config(tmp_path), scheduling=SchedulingSection(cpus="all,^0"))
+    async with serve_in_memory(tmp_path, config=config) as lvm, open_client(lvm.socket) as client:
+        pooled = await client.create(lvm.noop)
+        cold = await client.create(lvm.noop, vcpus=2)
+        asked = await client.create(lvm.noop, cpus=["all"])
+        domains = lvm.hypervisor.domains
+        assert domains[pooled.domain.domid].scheduling == Scheduling(masks=(0b10,))
+        assert domains[cold.domain.domid].scheduling == Scheduling(masks=(0b10, 0b10))
+        assert domains[asked.domain.domid].scheduling == Scheduling(masks=(0b11,))
+        assert (await client.info(pooled.domain.uuid)).cpus is None
+        lvm.hypervisor.fail("schedule")
+        before = set(domains)
+        with pytest.raises(HypercallError):
+            await client.create(lvm.noop, vcpus=2)
+        assert set(domains) == before
+
+
+async def test_processors_that_the_host_does_not_have_keep_the_daemon_from_starting(
+    tmp_path: Path,
+) -> None:
+    config = replace(default_config(tmp_path), scheduling=SchedulingSection(cpus="2"))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with serve_in_memory(tmp_path, config=config):
+            pass
+    refused = caught.value.subgroup(BadConfig)
+    assert refused is not None
+    assert "scheduling.cpus" in repr(refused.exceptions)

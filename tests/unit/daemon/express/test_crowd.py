@@ -300,16 +300,18 @@ async def test_one_whose_last_call_is_not_answered_is_not_served(
     assert [b'"phases"' in each for each in told.split(b"\0")] == [False, True, False]
 
 
+@pytest.mark.parametrize("left", [True, False])
 async def test_whoever_serves_others_lets_everybody_have_his_turn(
-    lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+    lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
+    """Also where nobody else has said anything: one whose guest is late waits for tasks that go on."""
     met, turns = [], 0
 
     def meet(peer: socket.socket, *, expected: int) -> Met:
         met.append(peer)
         if len(met) >= 64:
             raise OSError("enough")
-        return Met(here=False, alone=False, served=4)
+        return Met(here=False, alone=False, served=4, left=left)
 
     monkeypatch.setattr(lvm.service.express, "meet", meet)
     crowd.sockets[0].send(VERSION)
