@@ -60,8 +60,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
 
     What it has said is in `data` where that was read already. Where its create was carried out instead, `unsent` is
     what is left of the reply; or `begun`, where its guest is not ready yet; so many of its creates were carried out
-    and answered `before` that. So many creates were `served`, where others were waited for, too, and `left` says
-    whether any of them wants something still.
+    and answered `before` that. So many creates were `served`, where others were waited for, too.
     """
 
     here: bool
@@ -71,7 +70,6 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     begun: Begun | None = None
     before: int = 0
     served: int = 0
-    left: bool = True
 
 
 class Express:
@@ -220,7 +218,7 @@ class Express:
         ours = Met(here=gathered.here, alone=gathered.alone)
         served = gathered.served
         if not served:
-            return replace(ours, left=gathered.left)
+            return ours
         # Not before all are entered is anybody told: their records stand together.
         entered = [self._conclude(lines[s.number].rehearsals[s.ticket], s) for s in served]
         answers = self._hypervisor.answer_all(crowd, served)
@@ -235,7 +233,7 @@ class Express:
                 ours = met
             else:
                 self.clients[each.client](met)
-        return replace(ours, served=len(served), left=gathered.left)
+        return replace(ours, served=len(served))
 
     def create_together(
         self, requests: Sequence[CreateRequest], tell: Callable[[list[bytes]], None] | None

@@ -31,7 +31,7 @@ TURN, LONG_TURN = 8, 32
 MOST_TURNS = 8
 """So many turns in a row may such a client have where no task of the daemon could go on either."""
 PASSES_FOR_OTHERS = 4
-"""So often a client that is waited for lets others have their turn, before it is waited for like anybody else."""
+"""So often a client lets others have their turn, before it is waited for like anybody else, and after a crowd."""
 MOST_EXPECTED = MOST_TURNS * LONG_TURN
 """So many creates one after the other are expected of a client."""
 MOST_OTHERS = 3
@@ -95,14 +95,6 @@ def could_go_on() -> bool:
     """Whether any task waits for nothing but its turn, or something has come in from a thread."""
     now = trio.lowlevel.current_statistics()
     return bool(now.tasks_runnable or now.run_sync_soon_queue_size)
-
-
-async def let_go_on() -> None:
-    """Let those go on who can: a client whose guest was late takes several passes, and a crowd is long between them."""
-    for _ in range(PASSES_FOR_OTHERS):
-        if not could_go_on():
-            return
-        await trio.lowlevel.checkpoint()
 
 
 class Connection:
@@ -209,8 +201,7 @@ class Connection:
                 self._note_creates(1)
                 await self._end_create(met)
             elif met.served:
-                await self._take_turns(calls=met.served)
-                await let_go_on()
+                await self._let_others(met)
             elif met.alone or passes == PASSES_FOR_OTHERS:
                 pace.miss()
             else:
@@ -300,7 +291,18 @@ class Connection:
             self._service.attention.release(self)
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
         self._rest(True)
-        await self._take_turns(alone=met.alone or not met.left, calls=max(met.served, 1))
+        await self._let_others(met)
+
+    async def _let_others(self, met: Met) -> None:
+        """Let others have their turn; after a crowd, which is long, as often as somebody can go on.
+
+        One whose guest was late takes several passes through the event loop.
+        """
+        await self._take_turns(alone=met.alone, calls=max(met.served, 1))
+        passes = 0
+        while met.served and passes < PASSES_FOR_OTHERS and could_go_on():
+            await trio.lowlevel.checkpoint()
+            passes += 1
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

@@ -194,13 +194,12 @@ class Served(Outcome, frozen=True, kw_only=True):
 class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a crowd: who was served, and whether the client has something else.
 
-    It is `alone` where nobody else had anything; `left` says whether anybody else has something still.
+    It is `alone` where nobody else had anything.
     """
 
     served: Sequence[Served]
     here: bool
     alone: bool
-    left: bool
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -206,7 +206,6 @@ class Counter:
             ],
             here=gathered.here,
             alone=gathered.alone,
-            left=gathered.left,
         )
 
     def join(self, number: int) -> Sequence[socket.socket]:

@@ -32,7 +32,7 @@ async def test_all_who_ask_for_it_get_theirs(rig: Rig, counter: Counter) -> None
     for client in clients:
         client.send(CALL + b"\0")
     gathered = counter.serve(*[counter.issue(handle) for handle in handles])
-    assert (gathered.here, gathered.alone, gathered.left) == (False, False, False)
+    assert (gathered.here, gathered.alone) == (False, False)
     served = gathered.served
     assert [each.stage for each in served] == [Stage.ANSWERED] * 3
     assert [(each.number, each.ticket, each.unsent) for each in served] == [
@@ -67,7 +67,6 @@ async def test_nobody_else_is_read(rig: Rig, counter: Counter) -> None:
     counter.resting[counter.peer.fileno()] = 1
     gathered = counter.serve(counter.issue(handle))
     assert (gathered.served, gathered.here, gathered.alone) == ([], True, False)
-    assert gathered.left
     assert counter.peer.recv(4096) == OTHER_CALL + b"\0"
     said = [peer.recv(4096) for peer in counter.peers]
     assert said == [OTHER_CALL + b"\0", CALL, CALL + b"\0" + CALL + b"\0", b""]

@@ -57,8 +57,7 @@ class NativeCrowd:
         ready, here, count = _RESULTS.unpack(self._results)
         served = [self._describe(index) for index in range(count)]
         ours = here + sum(each.client == crowd.client for each in served)
-        left = ready > len(served) + here
-        return Gathered(served=served, here=here != 0, alone=ready == ours, left=left)
+        return Gathered(served=served, here=here != 0, alone=ready == ours)
 
     def _describe(self, index: int) -> Served:
         client, number, ticket, _, *values = self._values(index)
