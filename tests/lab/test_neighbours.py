@@ -201,6 +201,8 @@ def test_processors_of_those_that_do_not_ask_are_what_xl_sees(
             ["1", "1"],
             ["0"],
         ]
+        for name in ("pooled", "cold", "asked"):
+            client.destroy(name, wait=True)
 
 
 def test_processors_weight_and_cap_are_what_xl_sees(client: Client) -> None:
