@@ -299,10 +299,10 @@ class Connection:
         One whose guest was late takes several passes through the event loop.
         """
         await self._take_turns(alone=met.alone, calls=max(met.served, 1))
-        passes = 0
-        while met.served and passes < PASSES_FOR_OTHERS and could_go_on():
+        for _ in range(PASSES_FOR_OTHERS if met.served else 0):
+            if not could_go_on():
+                break
             await trio.lowlevel.checkpoint()
-            passes += 1
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

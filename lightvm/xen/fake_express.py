@@ -106,8 +106,7 @@ class FakeExpress:
                 fine = outcome.stage is not Stage.SPOILT
             elif fd == crowd.client:
                 here = True
-        alone = ready in ([], [crowd.client])
-        return Gathered(served=served, here=here, alone=alone)
+        return Gathered(served=served, here=here, alone=ready in ([], [crowd.client]))
 
     def answer_all(self: _Counted, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
         """Look at the guests of the creates that were begun, and reply to those that are ready."""

@@ -131,6 +131,7 @@ async def test_the_configuration_says_where_those_run_that_do_not_ask(tmp_path: 
         assert domains[pooled.domain.domid].scheduling == Scheduling(masks=(0b10,))
         assert domains[cold.domain.domid].scheduling == Scheduling(masks=(0b10, 0b10))
         assert domains[asked.domain.domid].scheduling == Scheduling(masks=(0b11,))
+        assert (await client.info(asked.domain.uuid)).cpus == ("all",)
         assert (await client.info(pooled.domain.uuid)).cpus is None
         lvm.hypervisor.fail("schedule")
         before = set(domains)

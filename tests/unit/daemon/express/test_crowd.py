@@ -304,7 +304,7 @@ async def test_one_whose_last_call_is_not_answered_is_not_served(
 async def test_whoever_serves_others_lets_everybody_have_his_turn(
     lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch, served: int, least: int
 ) -> None:
-    """After eight creates once, and more often where somebody could go on, such as this task."""
+    """After eight creates; and more often than that where somebody could go on, such as this task."""
     met, turns = [], 0
 
     def meet(peer: socket.socket, *, expected: int) -> Met:
