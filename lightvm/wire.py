@@ -8,12 +8,14 @@ and the server are built on this module; it knows the types of every method from
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from lightvm import errors
-from lightvm.calls import INTERFACE, METHODS, SERVICE, Method, P, R
+from lightvm.calls import CREATE_MANY, INTERFACE, METHODS, SERVICE, CreateManyCall, Method, P, R
+from lightvm.model import CreateRequest
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """No message may be longer, in either direction."""
@@ -62,13 +64,34 @@ class _Explanation(msgspec.Struct, frozen=True):
     interface: str | None = None
 
 
+class _Many(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Parameters of CreateMany whose requests are not decoded yet."""
+
+    requests: tuple[msgspec.Raw, ...]
+
+
+class _ManyDecoder:
+    """Decodes the parameters of CreateMany, and where all ask for the same in the same words, does that once."""
+
+    _many = msgspec.json.Decoder(_Many)
+    _one = msgspec.json.Decoder(CreateRequest)
+    _all = msgspec.json.Decoder(CreateManyCall)
+
+    def decode(self, data: msgspec.Raw) -> CreateManyCall:
+        with suppress(msgspec.DecodeError):  # then what is wrong is said of the whole
+            requests = self._many.decode(data).requests
+            if requests and requests.count(requests[0]) == len(requests):
+                return CreateManyCall(requests=(self._one.decode(requests[0]),) * len(requests))
+        return self._all.decode(data)
+
+
 _encoder = msgspec.json.Encoder()
 _call_decoder = msgspec.json.Decoder(Call)
 _error_decoder = msgspec.json.Decoder(ErrorReply)
 _explanation_decoder = msgspec.json.Decoder(_Explanation)
-_parameter_decoders: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+_parameter_decoders: dict[str, msgspec.json.Decoder[msgspec.Struct] | _ManyDecoder] = {
     name: msgspec.json.Decoder(m.parameters) for name, m in METHODS.items()
-}
+} | {CREATE_MANY.name: _ManyDecoder()}
 _reply_decoders: dict[str, msgspec.json.Decoder[Reply[Any]]] = {
     name: msgspec.json.Decoder(Reply[m.reply])  # type: ignore[name-defined]  # known at run time only
     for name, m in METHODS.items()
@@ -169,12 +192,26 @@ def encode_reply(result: msgspec.Struct, *, continues: bool = False) -> bytes:
 _CREATED = b'{"parameters":{"created":'
 
 
-def join_created(replies: Sequence[bytes]) -> bytes:
-    """Return the reply to a `CreateMany` all of which has come about, made of the replies that a `Create` would get."""
-    results = b",".join(
-        [b'{"index":%d,"created":%b}' % (i, r[len(_CREATED) : -3]) for i, r in enumerate(replies)]
-    )
-    return b'{"parameters":{"results":[%b]}}\0' % results
+def join_created(replies: Sequence[bytes]) -> tuple[bytearray, list[int]]:
+    """Return the reply to a `CreateMany` all of which has come about, made of the replies that a `Create` would get.
+
+    With it come the places where each of these would begin, with its own first bytes, to have its content there.
+    """
+    joined = bytearray(b'{"parameters":{"results":[')
+    places = []
+    for index, reply in enumerate(replies):
+        joined += b'{"index":%d,"created":' % index
+        places.append(len(joined) - len(_CREATED))
+        joined += reply[len(_CREATED) : -3]
+        joined += b"},"
+    joined[-1:] = b"]}}\0"
+    return joined, places
+
+
+def join_one(replies: Sequence[bytes]) -> tuple[bytearray, list[int]]:
+    """Return the one reply that there is, and where it begins, as `join_created` does for several."""
+    (reply,) = replies
+    return bytearray(reply), [0]
 
 
 def encode_error(error: errors.LightVMError) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import trio
 
@@ -34,8 +33,10 @@ async def create_all(
     while first < len(requests):
         together = requests[first : first + READY_TOGETHER]
         all_at_once = len(together) == len(requests) and caller.send is None
-        tell = partial(_tell_all, caller) if all_at_once else None
-        begun: Sequence[Begun | Created | Failure] = express.create_together(together, tell)
+        tell = caller.tell_reply if all_at_once else None
+        begun: Sequence[Begun | Created | Failure] = express.create_together(
+            together, wire.join_created, tell
+        )
         if caller.unsent is not None:
             return None
         if not begun:
@@ -50,10 +51,6 @@ async def create_all(
         await trio.lowlevel.checkpoint()
     _note(express, requests, results)
     return tuple(results)
-
-
-def _tell_all(caller: Caller, replies: Sequence[bytes]) -> None:
-    caller.tell_reply(wire.join_created(replies))
 
 
 def _note(

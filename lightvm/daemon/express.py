@@ -39,6 +39,7 @@ from lightvm.xen.express import (
     Carried,
     Crowd,
     Desk,
+    Join,
     Outcome,
     Series,
     Stage,
@@ -236,14 +237,14 @@ class Express:
         return replace(ours, served=len(served))
 
     def create_together(
-        self, requests: Sequence[CreateRequest], tell: Callable[[list[bytes]], None] | None
+        self, requests: Sequence[CreateRequest], join: Join, tell: Callable[[bytes], None] | None
     ) -> list[Begun]:
         """Carry out those requests, from the first on, for which there are tickets, where all are the same.
 
-        Where all of them are ready, `tell` is called with the replies that say so, before anything else. What is
-        returned is entered already.
+        Where all of them are ready, `tell` is called with what `join` has made of their replies, before anything else.
+        What is returned is entered already.
         """
-        same = all(request == requests[0] for request in requests)
+        same = requests.count(requests[0]) == len(requests)
         rehearsals = self.tickets.line_for(requests[0], len(requests)) if same else []
         size = sum(rehearsal.record_bytes for rehearsal in rehearsals)
         room = self._room(size)
@@ -257,6 +258,7 @@ class Express:
                 offset_ns=self._clock.offset_ns,
                 journal=journal,
                 end=end,
+                join=join,
                 tell=tell if len(rehearsals) == len(requests) else None,
             )
         )

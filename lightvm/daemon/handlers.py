@@ -12,7 +12,7 @@ from typing import NoReturn
 import msgspec
 import trio
 
-from lightvm import __version__, calls
+from lightvm import __version__, calls, wire
 from lightvm.daemon.attention import Attention
 from lightvm.daemon.batch import create_all
 from lightvm.daemon.caller import Caller, Send
@@ -85,12 +85,8 @@ async def _find(service: Service, key: str) -> LiveDomain:
 
 async def create(service: Service, call: calls.CreateCall, caller: Caller) -> msgspec.Struct | None:
     """Create one domain, with a ticket where there is one: the engine has not compared the words of this call."""
-
-    def tell(replies: list[bytes]) -> None:
-        caller.tell_reply(replies[0])
-
     creator, request = service.creator, call.request
-    begun = service.express.create_together((request,), tell)
+    begun = service.express.create_together((request,), wire.join_one, caller.tell_reply)
     if caller.unsent is not None:
         return None
     if begun:

@@ -202,10 +202,15 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool
 
 
+Join = Callable[[Sequence[bytes]], tuple[bytearray, Sequence[int]]]
+"""Makes one reply of several, and says where in it each of them would begin."""
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Issued tickets of one image, for somebody who wants several domains; the rest is as in `Desk`.
 
-    Where all of them are ready, `tell` is called with the replies that say so, before anything else.
+    While the guests boot, the forms of all replies are joined. Where all of them are ready, `tell` is called with what
+    that has become, before anything else.
     """
 
     tickets: Sequence[object]
@@ -213,7 +218,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     offset_ns: int
     journal: mmap.mmap
     end: int
-    tell: Callable[[list[bytes]], None] | None = None
+    join: Join
+    tell: Callable[[bytes], None] | None = None
 
 
 class Carried(Outcome, frozen=True, kw_only=True):

@@ -138,21 +138,29 @@ class FakeExpress:
             end += begun[-1].journalled
             if begun[-1].stage is Stage.SPOILT:
                 break
-        carried, replies = [], []
+        joined, places = batch.join([ticket.reply.data for ticket in tickets])
+        carried = []
         spin_us = batch.spin_us
-        for ticket, outcome in zip(tickets, begun, strict=False):
+        for ticket, outcome, place in zip(tickets, begun, places, strict=False):
             answer = Answer(ready=False)
             if outcome.stage is Stage.RUNNING:
                 answer, reply = _look(self, spin_us, batch.offset_ns, ticket, outcome)
                 if answer.ready:
                     outcome = replace(outcome, stage=Stage.ANSWERED)
-                    replies.append(reply)
+                    _fill_in(joined, place, ticket.reply.data, reply)
                 else:
                     spin_us = 0
             carried.append(Carried(exiting=answer.exiting, heard=answer.heard, **asdict(outcome)))
-        if batch.tell is not None and len(replies) == len(tickets):
-            batch.tell(replies)
+        if batch.tell is not None and all(each.stage is Stage.ANSWERED for each in carried):
+            batch.tell(bytes(joined))
         return carried
+
+
+def _fill_in(joined: bytearray, place: int, form: bytes, filled: bytes) -> None:
+    """Do to a reply that is joined of others what was done to a form."""
+    for at, (blank, byte) in enumerate(zip(form, filled, strict=True), place):
+        if byte != blank:
+            joined[at] = byte
 
 
 def _await_call(

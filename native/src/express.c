@@ -107,9 +107,8 @@ static bool start(const struct lvm_ticket *ticket, uint8_t *journal, int64_t off
     return true;
 }
 
-/* See whether its guest is ready; then the reply is, too. */
-static bool look(const struct lvm_ticket *ticket, uint32_t spin_us, int64_t offset_ns,
-                 struct lvm_outcome *outcome)
+/* See whether its guest is ready. */
+static bool look(const struct lvm_ticket *ticket, uint32_t spin_us, struct lvm_outcome *outcome)
 {
     bool heard = lvm_control_spin(ticket->domain, spin_us);
     outcome->heard = ticket->domain->xen->moments.heard;
@@ -117,52 +116,65 @@ static bool look(const struct lvm_ticket *ticket, uint32_t spin_us, int64_t offs
         return false;
     }
     outcome->exiting = lvm_said_exiting(ticket->domain);
-    fill_form(&ticket->reply, offset_ns, outcome);
     outcome->stage = LVM_ANSWERED;
     return true;
 }
 
-/* Whoever looks at many guests keeps a processor from them; the last of them is heard through its event instead. */
-static void sleep_until_last(const struct lvm_batch *batch, uint32_t begun)
+uint32_t lvm_begin_batch(struct lvm_batch *batch)
 {
-    struct lvm_domain *last = batch->tickets[begun - 1]->domain;
+    const struct lvm_ticket *const *tickets = batch->tickets;
+    uint8_t *journal = batch->journal;
+    bool fine = batch->nr > 0 && is_same_file(tickets[0]);
+    batch->begun = 0;
+    while (batch->begun < batch->nr && fine) {
+        struct lvm_outcome *outcome = &batch->outcomes[batch->begun];
+        fine = start(tickets[batch->begun], journal, batch->offset_ns, outcome);
+        journal += outcome->journalled;
+        batch->begun++;
+    }
+    return batch->begun;
+}
+
+/* Whoever looks at many guests keeps a processor from them; the last of them is heard through its event instead. */
+static void sleep_until_last(const struct lvm_batch *batch)
+{
+    struct lvm_domain *last = batch->tickets[batch->begun - 1]->domain;
     struct pollfd events = {.fd = lvm_events_fd(last->xen), .events = POLLIN};
     if (!lvm_control_spin(last, 0)) {
-        poll(&events, 1, (int)((uint64_t)begun * batch->spin_us / 1000));
+        poll(&events, 1, (int)((uint64_t)batch->begun * batch->spin_us / 1000));
     }
 }
 
-uint32_t lvm_carry_out(struct lvm_batch *batch)
+/* Fill in one of the replies that are joined, in place of its own. */
+static void fill_joined(const struct lvm_batch *batch, uint32_t i)
 {
-    const struct lvm_ticket *const *tickets = batch->tickets;
-    uint32_t begun = 0;
-    uint8_t *journal = batch->journal;
-    batch->answered = 0;
-    if (batch->nr == 0 || !is_same_file(tickets[0])) {
-        return 0;
-    }
-    bool fine = true;
-    while (begun < batch->nr && fine) {
-        fine = start(tickets[begun], journal, batch->offset_ns, &batch->outcomes[begun]);
-        journal += batch->outcomes[begun].journalled;
-        begun++;
-    }
-    if (begun >= LVM_MANY && fine) {
-        sleep_until_last(batch, begun);
-    }
+    struct lvm_form form = batch->tickets[i]->reply;
+    form.data = batch->joined + batch->places[i];
+    fill_form(&form, batch->offset_ns, &batch->outcomes[i]);
+}
+
+uint32_t lvm_end_batch(struct lvm_batch *batch)
+{
+    uint32_t answered = 0;
     uint32_t spin_us = batch->spin_us;
-    for (uint32_t i = 0; i < begun; i++) {
+    if (batch->begun >= LVM_MANY && batch->outcomes[batch->begun - 1].stage == LVM_RUNNING) {
+        sleep_until_last(batch);
+    }
+    for (uint32_t i = 0; i < batch->begun; i++) {
         struct lvm_outcome *outcome = &batch->outcomes[i];
         if (outcome->stage != LVM_RUNNING) {
             continue;
         }
-        if (look(tickets[i], spin_us, batch->offset_ns, outcome)) {
-            batch->answered++;
-        } else {
+        if (!look(batch->tickets[i], spin_us, outcome)) {
             spin_us = 0; /* one that is late has kept all others long enough */
+            continue;
+        }
+        answered++;
+        if (batch->joined) {
+            fill_joined(batch, i);
         }
     }
-    return begun;
+    return answered;
 }
 
 /* A guest that is not quick is heard through its event, where nobody else wants something. */
@@ -171,12 +183,14 @@ static bool wait_for(struct lvm_desk *desk, const struct lvm_ticket *ticket)
     struct epoll_event event;
     desk->late = 1;
     return desk->alone && epoll_wait(desk->epoll, &event, 1, desk->wait_ms) > 0
-           && look(ticket, 0, desk->offset_ns, &desk->outcome);
+           && look(ticket, 0, &desk->outcome);
 }
 
 /* Returns how many bytes of the reply were written, or -errno. */
-static int32_t send_reply(int32_t client, const struct lvm_ticket *ticket)
+static int32_t send_reply(int32_t client, const struct lvm_ticket *ticket, int64_t offset_ns,
+                          const struct lvm_outcome *outcome)
 {
+    fill_form(&ticket->reply, offset_ns, outcome);
     ssize_t n = send(client, ticket->reply.data, ticket->reply.size, MSG_DONTWAIT | MSG_NOSIGNAL);
     return n < 0 ? -errno : (int32_t)n;
 }
@@ -230,11 +244,10 @@ int lvm_answer(struct lvm_desk *desk)
     const struct lvm_ticket *ticket = desk->series[desk->number].tickets[desk->ticket];
     desk->late = 0;
     desk->next = -1;
-    bool ready =
-        look(ticket, desk->spin_us, desk->offset_ns, &desk->outcome) || wait_for(desk, ticket);
+    bool ready = look(ticket, desk->spin_us, &desk->outcome) || wait_for(desk, ticket);
     desk->answered = desk->outcome;
     if (ready) {
-        desk->sent = send_reply(desk->client, ticket);
+        desk->sent = send_reply(desk->client, ticket, desk->offset_ns, &desk->answered);
         if (goes_on(desk, ticket)) {
             desk->next = take_call(desk); /* on one processor it is there by now */
             if (desk->received == -EAGAIN) {
@@ -301,8 +314,9 @@ static void answer_ready(struct lvm_crowd *crowd, uint32_t spin_us)
             continue;
         }
         const struct lvm_ticket *ticket = ticket_of(crowd, served);
-        if (look(ticket, spin_us, crowd->offset_ns, &served->outcome)) {
-            served->sent = send_reply(served->client, ticket);
+        struct lvm_outcome *outcome = &served->outcome;
+        if (look(ticket, spin_us, outcome)) {
+            served->sent = send_reply(served->client, ticket, crowd->offset_ns, outcome);
         } else {
             spin_us = 0;
         }

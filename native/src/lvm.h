@@ -371,16 +371,23 @@ struct lvm_batch {
     uint32_t nr;
     const struct lvm_ticket *const *tickets;
     struct lvm_outcome *outcomes; /* what comes of each */
-    uint32_t answered;            /* how many replies have been filled in */
+    uint32_t begun;               /* by lvm_begin_batch */
+    uint8_t *joined;              /* one reply made of all of theirs, or NULL */
+    const uint32_t *places;       /* where in it each of theirs would begin */
 };
 
 /*
- * Carry the tickets out: load, journal and unpause one after the other, up to the first that fails, and only then look
- * at their guests; where there are LVM_MANY or more, after the event of the last of them, or so many times `spin_us`. The
- * replies of those that are ready (LVM_ANSWERED) are filled in; nothing is sent. Returns how many were begun; none where
- * the image is another file by now. Owner thread.
+ * Load, journal and unpause one after the other, up to the first that fails. Returns how many were begun; none where the
+ * image is another file by now. Owner thread.
+ */
+uint32_t lvm_begin_batch(struct lvm_batch *batch);
+
+/*
+ * After lvm_begin_batch, with all as that has left it, but for `joined` and `places`: look at the guests; where LVM_MANY
+ * or more were begun, after the event of the last of them, or so many times `spin_us`. The replies of those that are ready
+ * (LVM_ANSWERED) are filled in where they are joined; nothing is sent. Returns how many are ready. Owner thread.
  */
 #define LVM_MANY 8
-uint32_t lvm_carry_out(struct lvm_batch *batch);
+uint32_t lvm_end_batch(struct lvm_batch *batch);
 
 #endif

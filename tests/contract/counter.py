@@ -99,6 +99,12 @@ class CrowdDealt(Gathered, frozen=True, kw_only=True):
 D = TypeVar("D", Dealt, OneDealt)
 
 
+def _join_replies(replies: Sequence[bytes]) -> tuple[bytearray, list[int]]:
+    """Return one reply of several, a line for each."""
+    places = [sum(len(each) + 1 for each in replies[:index]) for index in range(len(replies))]
+    return bytearray(b"\n".join(replies)), places
+
+
 def _join(dealt: D, answer: Answer) -> D:
     stage = Stage.ANSWERED if answer.ready else dealt.stage
     return replace(
@@ -146,7 +152,7 @@ class Counter:
         return Offer(CALL, self._rig.hypervisor.issue(ticket))
 
     def carry_out(self, *offers: Offer, spin_us: int = 5_000_000) -> list[Carried]:
-        """Carry out all that is on offer; what is told then is in `told`."""
+        """Carry out all that is on offer; what is told then is in `told`, one reply after the other."""
         self.told = []
         return self._rig.hypervisor.carry_out(
             Batch(
@@ -155,7 +161,8 @@ class Counter:
                 offset_ns=time.time_ns() - time.perf_counter_ns(),
                 journal=self.journal,
                 end=END,
-                tell=self.told.extend,
+                join=_join_replies,
+                tell=lambda joined: self.told.extend(joined.splitlines()),
             )
         )
 

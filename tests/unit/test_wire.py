@@ -77,6 +77,18 @@ def test_call_comes_back_with_its_parameters() -> None:
     assert wire.decode_parameters(call) == sent
 
 
+@pytest.mark.parametrize("images", ["", "a", "aaa", "aab", "abb"])
+def test_what_is_asked_for_several_times_is_decoded_once(images: str) -> None:
+    requests = tuple(CreateRequest(image=f"/{image}", wait=WaitFor.READY) for image in images)
+    sent = calls.CreateManyCall(requests=requests)
+    call = wire.decode_call(wire.encode_call(calls.CREATE_MANY, sent)[:-1])
+    came = wire.decode_parameters(call)
+    assert came == sent
+    assert isinstance(came, calls.CreateManyCall)
+    if len(set(images)) == 1:
+        assert len({id(each) for each in came.requests}) == 1
+
+
 @pytest.mark.parametrize(
     "message",
     [b"", b"{", b"[]", b"{}", b'{"method": 1}', b'"x"', b"\xff\xfe", b'{"method":"\xff"}'],

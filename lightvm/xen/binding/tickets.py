@@ -49,11 +49,12 @@ class Issued(NamedTuple):
 
     native: Any
     alive: list[Any]
-    reply_bytes: int
+    reply: bytes
+    """Its form."""
 
     def unsent(self, sent: int) -> bytes:
         """Return what of the reply is still to be sent, of which so many bytes were, or none for a reason of C's."""
-        if sent == self.reply_bytes or (sent < 0 and sent != -errno.EAGAIN):
+        if sent == len(self.reply) or (sent < 0 and sent != -errno.EAGAIN):
             return b""
         reply = self.native.reply
         return bytes(ffi.buffer(reply.data, reply.size))[max(sent, 0) :]
@@ -200,24 +201,29 @@ def issue(ticket: Ticket, domain: Any, boot: Any, alive: Any) -> object:
     native.path = path
     native.device, native.inode, native.size, native.modified_ns = ticket.identity
     forms = [_fill_form(native.record, ticket.record), _fill_form(native.reply, ticket.reply)]
-    return Issued(native, [ticket, alive, path, *forms], len(ticket.reply.data))
+    return Issued(native, [ticket, alive, path, *forms], ticket.reply.data)
 
 
 def carry_out(batch: Batch) -> list[Carried]:
     """Carry out several creates, up to the first that fails."""
-    issued = [cast("Issued", ticket).native for ticket in batch.tickets]
-    tickets = ffi.new("struct lvm_ticket *[]", issued)
+    issued = [cast("Issued", ticket) for ticket in batch.tickets]
+    tickets = ffi.new("struct lvm_ticket *[]", [each.native for each in issued])
     outcomes = ffi.new("struct lvm_outcome[]", len(issued))
     native = ffi.new("struct lvm_batch *")
     native.tickets, native.outcomes, native.nr = tickets, outcomes, len(issued)
     native.spin_us, native.offset_ns = batch.spin_us, batch.offset_ns
     journal = ffi.from_buffer("uint8_t[]", batch.journal)
     native.journal = journal + batch.end
-    begun = lib.lvm_carry_out(native)
+    begun = lib.lvm_begin_batch(native)
     ffi.release(journal)
-    if batch.tell is not None and 0 < native.answered == len(issued):
-        replies = [ticket.reply for ticket in issued]
-        batch.tell([bytes(ffi.buffer(reply.data, reply.size)) for reply in replies])
+    if batch.tell is None or begun < len(issued):
+        lib.lvm_end_batch(native)
+    else:
+        joined, begins = batch.join([each.reply for each in issued])
+        places = ffi.new("uint32_t[]", begins)
+        native.joined, native.places = ffi.from_buffer("uint8_t[]", joined), places
+        if 0 < lib.lvm_end_batch(native) == begun:
+            batch.tell(bytes(joined))
     view = ffi.buffer(outcomes)[: begun * _OUTCOME.size]
     return [_describe_carried(values) for values in _OUTCOME.iter_unpack(view)]
 

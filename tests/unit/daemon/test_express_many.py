@@ -71,11 +71,15 @@ async def test_those_that_are_ready_are_there_at_once(
 async def test_the_reply_is_the_same_as_any_other(
     lvm: InMemory, client: Client, request_of: CreateRequest
 ) -> None:
-    """Joined of those that single creates would get, byte for byte."""
+    """Joined of those that single creates would get, byte for byte; and it is known where each of them would begin."""
     made = created(await client.create_many([request_of] * 2))
     replies = [wire.encode_reply(calls.CreateReply(created=each)) for each in made]
     results = tuple(CreateResult(index=i, created=each) for i, each in enumerate(made))
-    assert wire.join_created(replies) == wire.encode_reply(calls.CreateManyReply(results=results))
+    joined, places = wire.join_created(replies)
+    assert joined == wire.encode_reply(calls.CreateManyReply(results=results))
+    content = slice(len(b'{"parameters":{"created":'), -3)
+    for reply, place in zip(replies, places, strict=True):
+        assert joined[place:][: len(reply)][content] == reply[content]
 
 
 async def test_who_asked_is_told_before_the_tables_are_in_order(
