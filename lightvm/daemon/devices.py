@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -15,17 +15,13 @@ from lightvm.daemon.backends import Device, Found
 from lightvm.daemon.config import Config
 from lightvm.daemon.disk.disks import LoopDevices, OpenDisk
 from lightvm.daemon.disk.loops import loop_number
-from lightvm.daemon.disk.vbds import describe_free_vbd, describe_vbd
+from lightvm.daemon.disk.vbds import describe_free_vbds, describe_vbd
 from lightvm.daemon.jit.listener import Wires
 from lightvm.daemon.journal import DomainRecord
 from lightvm.daemon.net.filters import Filters, Port, ServiceRange, Source
-from lightvm.daemon.net.networks import Networks, Ports, describe_source
+from lightvm.daemon.net.networks import Networks, Ports, describe_sources
 from lightvm.daemon.net.room import Room
-from lightvm.daemon.net.vifs import (
-    describe_free_vif,
-    describe_vif,
-    port_name,
-)
+from lightvm.daemon.net.vifs import describe_free_vif, describe_vif, port_name
 from lightvm.daemon.xenstore.guest import (
     ask_power,
     has_heard,
@@ -36,7 +32,7 @@ from lightvm.daemon.xenstore.guest import (
     tell_tty,
 )
 from lightvm.daemon.xenstore.store import Store
-from lightvm.errors import HostError, LinkFailed, StoreFailed, TimedOut
+from lightvm.errors import HostError, LightVMError, LinkFailed, StoreFailed, TimedOut
 from lightvm.model import Power, Vif
 from lightvm.xen.hypervisor import Handle, Shape
 
@@ -84,6 +80,8 @@ class Devices:
         self._unbound: dict[str, Source | None] = {}
         """Addresses of ports that the tables are still to be told."""
         self._bind_wanted = trio.Event()
+        self._left: dict[str, int] = {}
+        """Domids of domains that are gone, and whose devices could not be removed, by UUID."""
 
     async def start(self) -> None:
         """Make sure that all bridges are there, and that nothing of a former daemon is in the way.
@@ -204,7 +202,10 @@ class Devices:
         try:
             loops = tuple(self._loops.add() for _ in range(shape.vbds))
             if shape.xenstore:
-                devices = [*self._describe_free_vifs(networks, vifs), *_free_vbds(shape, loops)]
+                devices = [
+                    *self._describe_free_vifs(networks, vifs),
+                    *describe_free_vbds(shape, loops),
+                ]
                 introduce(self._store, handle, uuid, shape, devices)
                 if not early:
                     self._put_into_bridges(domid, networks, ports, devices)
@@ -302,7 +303,7 @@ class Devices:
 
         Not in the one thread of the other devices, where it could wait for a back-end.
         """
-        await trio.to_thread.run_sync(self._filters.bind, _sources(domid, vifs))
+        await trio.to_thread.run_sync(self._filters.bind, describe_sources(domid, vifs))
         if xenstore:
             await self._in_thread(tell_addresses, self._store, domid, vifs)
 
@@ -320,17 +321,32 @@ class Devices:
 
     def bind_later(self, domid: int, vifs: Sequence[Vif]) -> None:
         """Tell the tables soon which addresses a domain has been given, where its shell had others."""
-        self._unbound.update(_sources(domid, vifs))
+        self._unbound.update(describe_sources(domid, vifs))
         self._bind_wanted.set()
 
     async def disconnect(self, domid: int, uuid: str) -> None:
-        """Remove a domain's devices, where it has any. May be called again.
+        """Remove the devices of a domain that is gone, where it has any. May be called again.
 
-        Raises `StoreFailed`, `DiskFailed`, `LinkFailed` and `TimedOut`.
+        Raises `StoreFailed`, `DiskFailed`, `LinkFailed` and `TimedOut`; `disconnect_left` then tries again, as it does
+        after a cancellation.
         """
-        await self._in_thread(self._disconnect, domid, uuid)
-        if uuid in self._ported:
-            await self._forget_ports(uuid)
+        try:
+            await self._in_thread(self._disconnect, domid, uuid)
+            if uuid in self._ported:
+                await self._forget_ports(uuid)
+        except BaseException:
+            self._left[uuid] = domid
+            raise
+        self._left.pop(uuid, None)
+
+    async def disconnect_left(self) -> None:
+        """Try again to remove what could not be removed, for ever: Xen keeps a domain whose pages a back-end has."""
+        while True:
+            await trio.sleep(MEND_SECONDS)
+            for uuid, domid in list(self._left.items()):
+                with suppress(LightVMError):
+                    await self.disconnect(domid, uuid)
+                    log.info("devices-removed-late", domid=domid)
 
     async def _forget_ports(self, uuid: str) -> None:
         """Wait until a domain's ports are gone, and let the tables forget them: another's may get their names."""
@@ -381,12 +397,3 @@ class Devices:
             return await trio.to_thread.run_sync(function, *args, limiter=self._limiter)
         except OSError as exc:
             raise StoreFailed(str(exc), None) from exc
-
-
-def _free_vbds(shape: Shape, loops: Sequence[int]) -> Iterator[Device]:
-    for index, loop in enumerate(loops):
-        yield describe_free_vbd(index, loop, readonly=index in shape.readonly_vbds)
-
-
-def _sources(domid: int, vifs: Sequence[Vif]) -> dict[str, Source | None]:
-    return {port_name(domid, index): describe_source(vif) for index, vif in enumerate(vifs)}

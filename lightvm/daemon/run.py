@@ -177,7 +177,7 @@ async def _serve(
         background.start_soon(devices.mend_filters)
         background.start_soon(devices.mend_loops)
         background.start_soon(devices.bind_late)
-        background.start_soon(maker.remove_left)
+        background.start_soon(devices.disconnect_left)
         background.start_soon(collect_garbage, quiet)
         filling = await background.start(_refill, pools)
         instantiating = await background.start(services.serve, dom0.wires)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -28,9 +28,6 @@ MAX_WINDOW_KIB = 65536
 
 UNDO_SECONDS = 30.0
 """How long giving a half-made thing back may take, shielded from cancellation."""
-
-RETRY_SECONDS = 5.0
-"""How long to wait before what could not be given back is tried again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,8 +109,6 @@ class ShellMaker:
         """A mask of the processors for shells; None for all."""
         self.in_work: set[str] = set()
         """UUIDs of shells that are being made or given back just now."""
-        self._gone: dict[str, Shell] = {}
-        """Shells that Xen has destroyed, and whose devices are still to be removed, by UUID."""
 
     async def make(
         self,
@@ -188,8 +183,8 @@ class ShellMaker:
     async def discard(self, shell: Shell) -> None:
         """Give a shell back, shielded and bounded.
 
-        Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell. Raises `StoreFailed`,
-        `DiskFailed`, `LinkFailed` and `TimedOut` where devices are left, which `remove_left` goes on with.
+        Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell. Raises what
+        `Devices.disconnect` raises where devices are left, which that goes on with.
         """
         with self.working_on(shell.uuid):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
@@ -198,23 +193,9 @@ class ShellMaker:
                 self._journal.append(GoneRecord(uuid=shell.uuid))
                 self._devices.networks.take_back(*shell.leases)
                 if shell.networks or shell.shape.vbds or shell.shape.xenstore:
-                    self._gone[shell.uuid] = shell
-                    await self._disconnect(shell)
+                    await self._devices.disconnect(shell.handle.domid, shell.uuid)
                 return
             raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
-
-    async def _disconnect(self, shell: Shell) -> None:
-        await self._devices.disconnect(shell.handle.domid, shell.uuid)
-        del self._gone[shell.uuid]
-
-    async def remove_left(self) -> None:
-        """Try again to remove the devices of shells that are gone, for ever: Xen keeps a domain that they hold."""
-        while True:
-            await trio.sleep(RETRY_SECONDS)
-            for shell in [each for uuid, each in self._gone.items() if uuid not in self.in_work]:
-                with suppress(LightVMError), self.working_on(shell.uuid):
-                    await self._disconnect(shell)
-                    log.info("shell-discarded-late", uuid=shell.uuid)
 
 
 class Pools:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from lightvm.daemon.backends import Device
 from lightvm.daemon.disk.loops import physical_device
 from lightvm.xen.device_page import vbd_ref
+from lightvm.xen.hypervisor import Shape
 
 XVDA = 202 << 8
 """Device number of the first disk by Xen's convention, and sixteen between two (``docs/misc/vbd-interface.txt``)."""
@@ -36,6 +39,12 @@ def describe_free_vbd(index: int, loop: int, *, readonly: bool) -> Device:
         "mode": "r" if readonly else "w",  # here the guest is told by it
     }
     return vbd._replace(back={**vbd.back, **more})
+
+
+def describe_free_vbds(shape: Shape, loops: Sequence[int]) -> Iterator[Device]:
+    """Yield all vbds of a shell, for such a guest."""
+    for index, loop in enumerate(loops):
+        yield describe_free_vbd(index, loop, readonly=index in shape.readonly_vbds)
 
 
 def _describe(index: int, loop: int) -> Device:

@@ -366,5 +366,10 @@ def describe_source(vif: Vif) -> Source | None:
     return None if vif.ipv4 is None else Source(vif.mac, vif.ipv4.partition("/")[0])
 
 
+def describe_sources(domid: int, vifs: Sequence[Vif]) -> dict[str, Source | None]:
+    """Return the addresses of a domain's vifs for nftables, by port."""
+    return {port_name(domid, index): describe_source(vif) for index, vif in enumerate(vifs)}
+
+
 def _number(vif: Vif) -> int:
     return 0 if vif.ipv4 is None else int(IPv4Interface(vif.ipv4).ip)

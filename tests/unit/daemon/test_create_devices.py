@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import trio
 
 from lightvm import errors
 from lightvm.client import Client
 from lightvm.daemon.disk.loops import physical_device
 from lightvm.daemon.journal import DomainRecord
-from lightvm.daemon.shells import RETRY_SECONDS, UNDO_SECONDS
 from lightvm.model import DiskRequest, ExitReason, NetRequest, Source, Vbd, WaitFor
 from lightvm.testing import InMemory, default_config
 from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
@@ -231,41 +229,6 @@ async def test_a_journal_that_fails_leaves_nothing(
         patch.setattr(lvm.service.journal, "append", append)
         with pytest.raises(errors.JournalFailed):
             await client.create(lvm.noop, nets=[FIXED], disks=[disk], memory_kib=memory)
-    await assert_undone(lvm, client, disk)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "breaks", "error"),
-    [(2 * UNDO_SECONDS, False, errors.TimedOut), (1, True, errors.StoreFailed)],
-    ids=["slow", "broken"],
-)
-async def test_a_host_that_cannot_undo_leaves_nothing_when_it_can_again(
-    lvm: InMemory,
-    client: Client,
-    disk: DiskRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    seconds: float,
-    breaks: bool,
-    error: type[errors.LightVMError],
-) -> None:
-    go_on = lvm.hypervisor.hang("destroy")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise errors.LinkFailed("injected")
-
-    async def let_go_on() -> None:
-        await trio.sleep(seconds)
-        lvm.store.broken = breaks
-        go_on.set()
-
-    with monkeypatch.context() as patched:
-        patched.setattr(lvm.ports, "add_port", refuse)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(let_go_on)
-            with pytest.raises(error):
-                await client.create(lvm.noop, nets=[FIXED], disks=[disk], memory_kib=8192)
-    await settle(2 * RETRY_SECONDS)
-    lvm.store.broken = False
     await assert_undone(lvm, client, disk)
 
 
