@@ -29,7 +29,8 @@ BRIDGE, HOST = "lvbench0", "10.79.0.1"
 NET = [NetRequest(network="bench")]
 MEMORY_KIB = 4096
 """Of a unikernel; in XenStore mode the daemon's own default is that of a Linux."""
-STOP_SECONDS = FILL_SECONDS = 600.0
+STOP_SECONDS = 600.0
+FILL_SECONDS = 1800.0
 TICKETS_SECONDS = 300.0
 RUN = "/run"
 """On tmpfs, as the state of a daemon is by default."""
