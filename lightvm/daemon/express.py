@@ -19,6 +19,7 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+import trio
 from msgspec.structs import replace
 
 from lightvm.daemon.attention import Attention
@@ -51,6 +52,12 @@ AHEAD = 2
 
 MOST_UNLOOKED = 8
 """After so many creates of one client in a row it is looked whether others have come."""
+
+MOST_CROWDS = 8
+"""So many crowds are served within one pass through the event loop, by clients that it has woken together."""
+
+CROWDS_AFTER_LATE = 8
+"""So many crowds have a pass each after a guest was late: its client takes several passes until he is told."""
 
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.
 SAID, SPOILT, ANSWERED = Stage.SAID, Stage.SPOILT, Stage.ANSWERED
@@ -99,6 +106,10 @@ class Express:
         self._clock = clock
         self._attention = attention
         self._crowded = False
+        self._crowds = 0
+        self._crowds_apart = 0
+        self.needs_pass = False
+        """Whether the event loop comes before the next crowd, for all who were woken."""
         self.clients: dict[int, Callable[[Met], None]] = {}
         """Who is told what came of a client's create that was carried out while another was waited for."""
 
@@ -234,7 +245,19 @@ class Express:
                 ours = met
             else:
                 self.clients[each.client](met)
+        self._end_crowd()
         return replace(ours, served=len(served))
+
+    def _end_crowd(self) -> None:
+        """See to it that the event loop has its turn: all whom one pass has woken might serve a crowd each."""
+        self._crowds += 1
+        if self._crowds_apart or self._crowds >= MOST_CROWDS:
+            self._crowds_apart = max(0, self._crowds_apart - 1)
+            self.needs_pass = True
+            trio.lowlevel.current_trio_token().run_sync_soon(self._begin_pass, idempotent=True)
+
+    def _begin_pass(self) -> None:
+        self._crowds, self.needs_pass = 0, False
 
     def create_together(
         self, requests: Sequence[CreateRequest], join: Join, tell: Callable[[bytes], None] | None
@@ -299,6 +322,7 @@ class Express:
     def _tell(self, begun: Begun, answer: Answer, *, alone: bool, before: int = 0) -> Met:
         """Return what came of the call of somebody whose domain was entered."""
         if not answer.ready:
+            self._crowds_apart = CROWDS_AFTER_LATE
             return Met(here=False, alone=alone, begun=begun, before=before)
         self._note_ready(begun.domain, answer)
         return Met(here=False, alone=alone, unsent=answer.unsent, before=before)

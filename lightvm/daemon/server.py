@@ -247,12 +247,12 @@ class Connection:
     async def _wait_readable(self) -> bool:
         """Wait as long as it takes; return False where `hang_up_idle` came first."""
         self._service.attention.release(self)
-        idle = self._service.idle
+        idle, express = self._service.idle, self._service.express
         idle.add(self._peer)
         self._pace.start()
         try:
             await trio.lowlevel.wait_readable(self._peer)
-            while self._given is None and self._is_answered():
+            while self._given is None and (self._is_answered() or express.needs_pass):
                 await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
             return self._given is not None

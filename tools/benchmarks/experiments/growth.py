@@ -90,6 +90,8 @@ def measure_ours(record: Record, beacons: Beacons) -> None:
             warm_up(daemon.client, WARM, vif=True)
             each: Instances = Beaconing(daemon, beacons, "unikernel, noxs+split", linux=False)
             rise_and_fall(record, each, shells[0] - WARM, budget.share(0.5))
+            daemon.clear()
+            settle_host()
         each = Beaconing(daemon, beacons, "Linux, xs+split", linux=True)
         rise_and_fall(record, each, shells[1], budget)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ import trio
 
 from lightvm import calls, wire
 from lightvm.client import Client
+from lightvm.daemon import express
 from lightvm.daemon.express import Met
 from lightvm.daemon.journal import read_journal
 from lightvm.model import Created, CreateRequest, ExitReason, State, WaitFor
 from lightvm.testing import InMemory
+from lightvm.xen.express import Answer, Gathered, Served
 from lightvm.xen.express import Crowd as EngineCrowd
-from lightvm.xen.express import Gathered
 from lightvm.xen.fake_domain import FakeDomain
 from tests.cancel.leftovers import assert_nothing_left
 from tests.unit.daemon.express.quick import decode, serve_one_pool
@@ -169,6 +171,55 @@ async def test_guests_of_a_crowd_that_are_late_are_waited_for(
     crowd.sockets[3].send(VERSION)
     assert b"version" in await crowd.hear(3)  # and is at rest again
     assert lvm.hypervisor.calls["serve"] >= 1
+
+
+class Passes(trio.abc.Instrument):
+    """Counts the passes through the event loop."""
+
+    number = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.number += 1
+
+
+@pytest.mark.parametrize(("late", "most"), [(1, 1), (0, 3)])
+async def test_those_who_are_woken_together_leave_the_event_loop_its_turn(
+    lvm: InMemory,
+    crowd: Crowd,
+    words: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    late: int,
+    most: int,
+) -> None:
+    """Else one whose guest was late would not be told before each of them has served a crowd."""
+    passes, served_in, waiting = Passes(), list[int](), list[FakeDomain]()
+    answer_all, run = lvm.hypervisor.answer_all, lvm.hypervisor._guests.run
+
+    def answer_and_have_more_said(served: EngineCrowd, each: Sequence[Served]) -> list[Answer]:
+        answers = answer_all(served, each)
+        served_in.append(passes.number)
+        if len(served_in) < 4:
+            for one in crowd.sockets:
+                with suppress(BlockingIOError):
+                    one.recv(1 << 20)
+                    one.send(words)
+        return answers
+
+    def run_late(domain: FakeDomain) -> None:
+        waiting.append(domain) if len(waiting) < late else run(domain)
+
+    monkeypatch.setattr(lvm.hypervisor, "answer_all", answer_and_have_more_said)
+    monkeypatch.setattr(lvm.hypervisor._guests, "run", run_late)
+    monkeypatch.setattr(express, "MOST_CROWDS", 3)
+    trio.lowlevel.add_instrument(passes)
+    crowd.ask(words)
+    lvm.service.express._crowded = True
+    await until(lambda: len(served_in) == 4)
+    for domain in waiting:
+        run(domain)
+    await crowd.hear_all()
+    trio.lowlevel.remove_instrument(passes)
+    assert max(Counter(served_in).values()) == most
 
 
 @pytest.mark.parametrize("step", ["load", "unpause"])
