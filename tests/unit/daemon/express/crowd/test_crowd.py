@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -13,109 +10,17 @@ import trio
 
 from lightvm import calls, wire
 from lightvm.client import Client
-from lightvm.daemon import express
 from lightvm.daemon.express import Met
 from lightvm.daemon.journal import read_journal
-from lightvm.model import Created, CreateRequest, ExitReason, State, WaitFor
+from lightvm.model import ExitReason, State, WaitFor
 from lightvm.testing import InMemory
-from lightvm.xen.express import Answer, Gathered, Served
 from lightvm.xen.express import Crowd as EngineCrowd
+from lightvm.xen.express import Gathered
 from lightvm.xen.fake_domain import FakeDomain
 from tests.cancel.leftovers import assert_nothing_left
-from tests.unit.daemon.express.quick import decode, serve_one_pool
+from tests.unit.daemon.express.crowd.crowds import MANY, VERSION, Crowd, Other
+from tests.unit.daemon.express.quick import decode
 from tests.waits import settle, until
-
-MANY = 8
-SHELLS = 40
-VERSION = wire.encode_call(calls.VERSION, calls.Nothing())
-
-
-class Crowd:
-    """Clients that are connected, and quiet."""
-
-    def __init__(self, path: str, sockets: list[socket.socket]) -> None:
-        self.sockets = sockets
-        for each in sockets:
-            each.connect(path)
-            each.setblocking(False)
-
-    def ask(self, words: bytes) -> None:
-        """Have all say the same before anybody is heard."""
-        for each in self.sockets:
-            each.send(words)
-
-    async def hear(self, which: int) -> bytes:
-        """Return what one is told next."""
-        with trio.fail_after(30):
-            await trio.lowlevel.wait_readable(self.sockets[which])
-        return self.sockets[which].recv(1 << 20)
-
-    async def hear_all(self) -> list[Created]:
-        """Return what each was told."""
-        return [decode(await self.hear(which)) for which in range(len(self.sockets))]
-
-
-@pytest.fixture
-async def lvm(tmp_path: Path, threadless: None) -> AsyncIterator[InMemory]:
-    async with serve_one_pool(tmp_path, shells=SHELLS) as served:
-        yield served
-
-
-@pytest.fixture
-async def words(lvm: InMemory, client: Client) -> bytes:
-    """A call that there are tickets for, for each shell."""
-    request = CreateRequest(image=lvm.noop, wait=WaitFor.READY)
-    words = wire.encode_call(calls.CREATE, calls.CreateCall(request=request))
-    tickets = lvm.service.express.tickets
-    for _ in range(2):
-        async with await trio.open_unix_socket(lvm.socket) as stream:
-            await stream.send_all(words)
-            await client.destroy(decode(await stream.receive_some()).domain.uuid)
-    await until(lambda: tickets.count(lvm.service.pools["tiny"]) >= 2 * MANY)
-    lvm.hypervisor.calls.clear()
-    return words
-
-
-@pytest.fixture
-async def crowd(lvm: InMemory) -> AsyncIterator[Crowd]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(MANY)]
-        crowd = Crowd(lvm.socket, sockets)
-        crowd.ask(VERSION)
-        for which in range(MANY):
-            await crowd.hear(which)
-        await settle()
-        yield crowd
-
-
-class Other:
-    """Somebody who is waited for, and says nothing."""
-
-    def __init__(self, lvm: InMemory) -> None:
-        self._express = lvm.service.express
-        self.ours, self.peer = socket.socketpair()
-        self.peer.setblocking(False)
-        lvm.service.attention.watch(self.peer.fileno())
-
-    def meet(self) -> Met:
-        """Let the daemon wait for him, where it was crowded before."""
-        self._express._crowded = True
-        return self._express.meet(self.peer)
-
-
-@pytest.fixture
-def other(lvm: InMemory) -> Iterator[Other]:
-    other = Other(lvm)
-    with other.ours, other.peer:
-        yield other
-
-
-@pytest.fixture
-def by_the_engine(lvm: InMemory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let nothing be created any other way."""
-    with monkeypatch.context() as patched:
-        patched.setattr(lvm.service.creator, "begin", None)
-        yield
 
 
 @pytest.mark.usefixtures("by_the_engine")
@@ -171,55 +76,6 @@ async def test_guests_of_a_crowd_that_are_late_are_waited_for(
     crowd.sockets[3].send(VERSION)
     assert b"version" in await crowd.hear(3)  # and is at rest again
     assert lvm.hypervisor.calls["serve"] >= 1
-
-
-class Passes(trio.abc.Instrument):
-    """Counts the passes through the event loop."""
-
-    number = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.number += 1
-
-
-@pytest.mark.parametrize(("late", "most"), [(1, 1), (0, 3)])
-async def test_those_who_are_woken_together_leave_the_event_loop_its_turn(
-    lvm: InMemory,
-    crowd: Crowd,
-    words: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    late: int,
-    most: int,
-) -> None:
-    """Else one whose guest was late would not be told before each of them has served a crowd."""
-    passes, served_in, waiting = Passes(), list[int](), list[FakeDomain]()
-    answer_all, run = lvm.hypervisor.answer_all, lvm.hypervisor._guests.run
-
-    def answer_and_have_more_said(served: EngineCrowd, each: Sequence[Served]) -> list[Answer]:
-        answers = answer_all(served, each)
-        served_in.append(passes.number)
-        if len(served_in) < 4:
-            for one in crowd.sockets:
-                with suppress(BlockingIOError):
-                    one.recv(1 << 20)
-                    one.send(words)
-        return answers
-
-    def run_late(domain: FakeDomain) -> None:
-        waiting.append(domain) if len(waiting) < late else run(domain)
-
-    monkeypatch.setattr(lvm.hypervisor, "answer_all", answer_and_have_more_said)
-    monkeypatch.setattr(lvm.hypervisor._guests, "run", run_late)
-    monkeypatch.setattr(express, "MOST_CROWDS", 3)
-    trio.lowlevel.add_instrument(passes)
-    crowd.ask(words)
-    lvm.service.express._crowded = True
-    await until(lambda: len(served_in) == 4)
-    for domain in waiting:
-        run(domain)
-    await crowd.hear_all()
-    trio.lowlevel.remove_instrument(passes)
-    assert max(Counter(served_in).values()) == most
 
 
 @pytest.mark.parametrize("step", ["load", "unpause"])
@@ -316,25 +172,6 @@ async def test_whoever_is_waited_for_nobody_is_served_twice_at_once(
         await until(lambda: len(late) == 2)
 
 
-async def test_the_wait_for_a_guest_keeps_nobody_else_from_being_quick(
-    lvm: InMemory, words: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    guests, late = lvm.hypervisor._guests, list[FakeDomain]()
-    run = guests.run
-    monkeypatch.setattr(guests, "run", late.append)
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(lvm.socket)  # whoever has just connected counts as quick
-        caller.send(words)
-        await until(lambda: late)
-        await settle(1)
-        assert lvm.service.attention.claim(late)
-        run(late[0])
-        await settle(1)
-        caller.settimeout(5)
-        assert decode(caller.recv(65536)).domain.state is State.READY
-        lvm.service.attention.release(late)
-
-
 async def test_one_whose_last_call_is_not_answered_is_not_served(
     lvm: InMemory, client: Client, crowd: Crowd, words: bytes, other: Other
 ) -> None:
@@ -349,27 +186,6 @@ async def test_one_whose_last_call_is_not_answered_is_not_served(
     while told.count(b"\0") < 2:
         told += await crowd.hear(0)
     assert [b'"phases"' in each for each in told.split(b"\0")] == [False, True, False]
-
-
-@pytest.mark.parametrize(("served", "least"), [(4, 16), (8, 80)])
-async def test_whoever_serves_others_lets_everybody_have_his_turn(
-    lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch, served: int, least: int
-) -> None:
-    """After eight creates; and more often than that where somebody could go on, such as this task."""
-    met, turns = [], 0
-
-    def meet(peer: socket.socket, *, expected: int) -> Met:
-        met.append(peer)
-        if len(met) >= 64:
-            raise OSError("enough")
-        return Met(here=False, alone=False, served=served)
-
-    monkeypatch.setattr(lvm.service.express, "meet", meet)
-    crowd.sockets[0].send(VERSION)
-    while len(met) < 64:
-        await trio.lowlevel.checkpoint()
-        turns += 1
-    assert turns >= least
 
 
 async def test_whoever_says_anything_else_is_answered_as_ever(
