@@ -31,6 +31,8 @@ MEMORY_KIB = 4096
 """Of a unikernel; in XenStore mode the daemon's own default is that of a Linux."""
 STOP_SECONDS = 600.0
 FILL_SECONDS = 1800.0
+STALL_SECONDS = 60.0
+"""How long a pool that says what is wrong with it may be without a further shell."""
 TICKETS_SECONDS = 300.0
 RUN = "/run"
 """On tmpfs, as the state of a daemon is by default."""
@@ -132,13 +134,6 @@ class Daemon:
         """Return how much memory its process has that is not of any file, as its journal is."""
         return int(read_field(f"/proc/{self.pid}/status", "RssAnon", ":").removesuffix("kB"))
 
-    def shells(self, pool: str) -> int:
-        """Return how many shells a pool has; raises why it cannot have more."""
-        (status,) = (each for each in self.client.pool_status() if each.flavor == pool)
-        if status.last_error:
-            raise LightVMError(f"{pool}: {status.last_error}")
-        return status.shells
-
     def fill(self, *pools: Pool) -> None:
         """Wait until pools are full; raises `TimeoutError` where that takes too long for any measurement."""
         for pool in pools:
@@ -147,10 +142,20 @@ class Daemon:
         settle_host()
 
     def fill_within(self, pool: Pool, budget: Budget) -> int:
-        """Wait until a pool is full, or as full as the time allows; return how many shells may be used."""
-        while (shells := self.shells(pool.name)) < pool.high and not budget.is_over:
+        """Wait until a pool is full, or as full as the time allows; return how many shells may be used.
+
+        Raises why there are no more where none has come for a while: what fails now and then is tried again.
+        """
+        most, stall = -1, budget
+        while True:
+            (now,) = (each for each in self.client.pool_status() if each.flavor == pool.name)
+            if now.shells >= pool.high or budget.is_over:
+                return max(0, now.shells - pool.spare)
+            if now.shells > most:
+                most, stall = now.shells, Budget(STALL_SECONDS)
+            elif now.last_error and stall.is_over:
+                raise LightVMError(f"{pool.name}: {now.last_error}")
             time.sleep(0.5)
-        return max(0, shells - pool.spare)
 
     def clear(self) -> None:
         """Destroy all domains, and forget those that have ended."""

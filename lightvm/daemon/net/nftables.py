@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -222,11 +223,18 @@ class NftFilters:
         except LinkFailed:
             return False
 
+    def _pass_over(self) -> None:
+        """Spare `mend` a look at the tables, which is long where they are, for a change that is our own."""
+        with suppress(LinkFailed):
+            if read_generation() == self._seen + 1:
+                self._seen += 1
+
     def _change(self, change: Change) -> None:
         commands = self._members.change(change, self._rules.sets)
         try:
             if commands:
                 self._run(commands)
+                self._pass_over()
         except LinkFailed as exc:
             log.warning("filters-made-anew", reason=str(exc))
             try:
