@@ -69,14 +69,14 @@ PACKAGES = (
 
 # bootscrub=0: QEMU hands out zeroed memory already, and scrubbing it again would touch every
 # page of a 16 GiB machine, which makes the boot slow and the saved memory file full-sized.
-# spec-ctrl=no: nothing speculates under emulation, and a system call in dom0 costs a third less.
+# spec-ctrl=no: nothing speculates under emulation, and each entry into Xen would pay for it.
 XEN_ARGS = (
     "console=com1 dom0_mem=2G,max:2G dom0_max_vcpus=1 bootscrub=0 loglvl=all guest_loglvl=all"
     " conring_size=512k noreboot spec-ctrl=no"
 )
 # net.ifnames=0: the lab's own interface is eth0 on every QEMU.  mitigations=off and audit=0 only
-# save time, as above.  norandmaps too: an emulator translates a library
-# again for each address that it is loaded at, which doubles what a fork and exec costs.
+# save time, as above.  norandmaps too: an emulator translates a library again for each address
+# that it is loaded at, which doubles what a fork and exec costs.
 KERNEL_ARGS = (
     "root=/dev/vda rw rootfstype=ext4 rootflags=noinit_itable console=hvc0 net.ifnames=0"
     " mitigations=off norandmaps audit=0 systemd.show_status=0 loglevel=5"
