@@ -129,7 +129,7 @@ class NftFilters:
         self._ports: dict[str, Port] = {}
         self._members = Members({})
         self._seen = 0
-        """The latest generation of the kernel's tables in which ours were found as they should be."""
+        """The latest generation of the kernel's tables in which ours are as they should be."""
 
     def _run(self, commands: str) -> str:
         if self._library is None:
