@@ -7,7 +7,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 import structlog
 
@@ -129,7 +128,7 @@ class NftFilters:
         self._ports: dict[str, Port] = {}
         self._members = Members({})
         self._seen = 0
-        """The latest generation of the kernel's tables in which ours are as they should be."""
+        """The generation of the kernel's tables where only we have changed any since ours were found whole."""
 
     def _run(self, commands: str) -> str:
         if self._library is None:
@@ -223,18 +222,12 @@ class NftFilters:
         except LinkFailed:
             return False
 
-    def _pass_over(self) -> None:
-        """Spare `mend` a look at the tables, which is long where they are, for a change that is our own."""
-        with suppress(LinkFailed):
-            if read_generation() == self._seen + 1:
-                self._seen += 1
-
     def _change(self, change: Change) -> None:
         commands = self._members.change(change, self._rules.sets)
         try:
             if commands:
                 self._run(commands)
-                self._pass_over()
+                self._seen += 1  # one transaction, and no reason to look at the tables
         except LinkFailed as exc:
             log.warning("filters-made-anew", reason=str(exc))
             try:
