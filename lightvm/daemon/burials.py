@@ -15,6 +15,11 @@ from lightvm.daemon.domains import LiveDomain
 T = TypeVar("T")
 NO_ADDRESS = (errors.AddressTaken, errors.OutOfAddresses)
 
+PAUSE_SECONDS = 0.02
+"""Burials begin when no domain has ended for so long: they would take turns with the calls that end the others."""
+MOST_SECONDS, MOST_DUE = 1.0, 256
+"""They begin in any case after so long, and with so many; see also `lightvm.daemon.lifecycle.MOST_BURIALS`."""
+
 
 class Burials:
     """Has domains buried in the background. What that is, `bury` knows."""
@@ -28,6 +33,8 @@ class Burials:
         """Those that are being given back just now, or as soon as their turn comes, by UUID."""
         self._due: deque[LiveDomain] = deque()
         self._wake = trio.Event()
+        self._wanted = trio.Event()
+        """Set where somebody needs what a domain holds that has ended."""
         self._done = trio.lowlevel.ParkingLot()
 
     def note(self, domain: LiveDomain) -> None:
@@ -41,9 +48,19 @@ class Burials:
         """Begin them, for ever: a task for each costs more than to end a domain, and nobody waits for that."""
         while True:
             await self._wake.wait()
-            self._wake = trio.Event()
+            await self._stand_back()
+            self._wake, self._wanted = trio.Event(), trio.Event()
             while self._due:
                 self._background.start_soon(self._carry_out, self._due.popleft())
+
+    async def _stand_back(self) -> None:
+        """Let more end first, as long as they do and nobody needs what those hold."""
+        noted = 0
+        with trio.move_on_after(MOST_SECONDS):
+            while noted < len(self._due) < MOST_DUE:
+                noted = len(self._due)
+                with trio.move_on_after(PAUSE_SECONDS):
+                    await self._wanted.wait()
 
     async def _carry_out(self, domain: LiveDomain) -> None:
         try:
@@ -56,6 +73,7 @@ class Burials:
         """Wait until some domain that has ended holds nothing any more; return False at once where there is none."""
         if not self.under_way:
             return False
+        self._wanted.set()
         await self._done.park()
         return True
 

@@ -93,6 +93,7 @@ async def test_a_domain_that_cannot_be_destroyed_is_doctors(lvm: InMemory, clien
         lvm.hypervisor.fail("destroy")
     await client.remove_service("web")
     assert names(lvm) == ["fixed"]
+    await lvm.service.lifecycle.burials.wait_for_one()
     findings = await client.doctor()
     assert {f.what for f in findings if f.verdict is Verdict.LEAKED} == {f"domain {domid}"}
     with pytest.raises(errors.AddressTaken):
