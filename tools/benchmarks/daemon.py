@@ -208,19 +208,19 @@ def settle_host() -> None:
     """Wait until the host is quiet, for a while at most.
 
     Neither a daemon nor the kernel has done all that ends have left to it when the last of them is acknowledged, and
-    udev, which looks at each device that comes or goes, is long behind. In a lab on a slow machine
-    sixty ends with a vif take half a minute.
+    udev, which looks at each device that comes or goes, is long behind.
     """
     subprocess.run(["udevadm", "settle", f"--timeout={FILL_SECONDS:.0f}"], check=False)
-    most, budget, before = Budget(LONGEST_SETTLE_SECONDS), Budget(SETTLE_SECONDS), list_devices()
-    while dom0_share(QUIET_SECONDS) > QUIET_SHARE and not (budget.is_over or most.is_over):
+    most = Budget(LONGEST_SETTLE_SECONDS)
+    budget, before = most.part(SETTLE_SECONDS), list_devices()
+    while dom0_share(QUIET_SECONDS) > QUIET_SHARE and not budget.is_over:
         if (now := list_devices()) != before:
-            budget, before = Budget(SETTLE_SECONDS), now
+            budget, before = most.part(SETTLE_SECONDS), now
 
 
-def list_devices() -> list[str]:
+def list_devices() -> set[str]:
     """Return the names of all network devices."""
-    return sorted(os.listdir("/sys/class/net"))
+    return set(os.listdir("/sys/class/net"))
 
 
 def wait_until(reached: Callable[[], bool], what: str, seconds: float) -> None:

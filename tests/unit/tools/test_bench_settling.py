@@ -24,8 +24,8 @@ def settle(monkeypatch: pytest.MonkeyPatch) -> Settle:
             now += seconds
             return 1.0 if now - seconds < loud else QUIET_SHARE
 
-        def devices() -> list[str]:
-            return [f"vif{n}" for n, end in enumerate(vif_gone_after) if now < end]
+        def devices() -> set[str]:
+            return {f"vif{n}" for n, end in enumerate(vif_gone_after) if now < end}
 
         monkeypatch.setattr(daemon, "dom0_share", share)
         monkeypatch.setattr(daemon, "list_devices", devices)
