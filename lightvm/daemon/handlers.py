@@ -140,10 +140,10 @@ async def foreign(service: Service, call: calls.Nothing, caller: Caller) -> msgs
 
 
 async def info(service: Service, call: calls.DomainCall, caller: Caller) -> msgspec.Struct:
-    """Describe one domain, with the latest of its heart."""
+    """Describe one domain, with the latest of its heart while it lives."""
     domain = await _find(service, call.domain)
     described = domain.describe()
-    if domain.handle is not None:
+    if domain.handle is not None and domain.exit is None:
         heartbeat = service.hypervisor.read_control(domain.handle).heartbeat
         described = msgspec.structs.replace(described, heartbeat=heartbeat)
     return calls.DomainReply(domain=described)

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from lightvm.client import Client
+from lightvm.daemon.burials import PAUSE_SECONDS
 from lightvm.errors import (
     DiskInUse,
     LightVMError,
@@ -28,7 +29,7 @@ from lightvm.model import Created, DiskRequest, ExitReason, NetRequest, Source, 
 from tests.cancel.device_leftovers import DISK
 from tests.cancel.leftovers import assert_nothing_left
 from tests.stateful.model import Model, ModelDomain
-from tests.stateful.stage import Stage, T
+from tests.stateful.stage import TICK_SECONDS, Stage, T
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TOKENS = st.sampled_from([None, "t", "u"])
@@ -190,7 +191,7 @@ class DaemonMachine(RuleBasedStateMachine):
         self.attempt(lambda client: client.destroy(key, wait=wait), None)
         del self.model.domains[domain.uuid]
         if not wait:  # then it is given back in the background
-            self.stage.settle(0.1)
+            self.stage.settle(PAUSE_SECONDS + TICK_SECONDS)
         assert domain.domid not in self.stage.hypervisor.domains
 
     @rule()

@@ -191,6 +191,9 @@ async def test_who_has_exited_reads_nothing(lvm: InMemory, client: Client) -> No
         await client.console_write("a", b"x")
 
 
-async def test_the_heart_is_seen(lvm: InMemory, client: Client) -> None:
+async def test_the_heart_is_seen_while_it_lives(lvm: InMemory, client: Client) -> None:
     await client.create(lvm.noop, name="a")
     assert (await client.info("a")).heartbeat == 0
+    await client.create(lvm.hello, name="b")
+    await client.wait("b", WaitFor.EXITED)
+    assert (await client.info("b")).heartbeat is None  # though it is not given back yet
