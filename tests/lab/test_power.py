@@ -79,6 +79,7 @@ def test_a_preserved_crash_stays_in_xen(client: Client, daemon: DaemonProcess) -
     client.wait("c", WaitFor.EXITED)
     time.sleep(1)
     assert crash.domid in xl_list()
+    assert client.info("c").heartbeat is None
     daemon.kill()
     daemon.start()
     with Client(daemon.socket) as after:
