@@ -6,16 +6,15 @@ import errno
 import mmap
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import trio
 
 from lightvm.errors import UnsupportedXen
 from lightvm.xen._native import ffi, lib
 from lightvm.xen.binding import tickets
+from lightvm.xen.binding.boots import Boots
 from lightvm.xen.binding.crowd import NativeCrowd
 from lightvm.xen.binding.failures import check, unsupported
-from lightvm.xen.device_page import VBD_CONFIG, VIF_CONFIG
 from lightvm.xen.domain_info import DomainInfo, Watched
 from lightvm.xen.express import (
     Answer,
@@ -38,7 +37,7 @@ from lightvm.xen.hypervisor import (
     Unpaused,
     Versions,
 )
-from lightvm.xen.image import DEVICE_PAGE_VERSION, Image
+from lightvm.xen.image import DEVICE_PAGE_VERSION
 
 T = TypeVar("T")
 
@@ -101,8 +100,7 @@ class XenHypervisor:
         self._control = ffi.new("struct lvm_control *")
         self._desk = tickets.NativeDesk()
         self._crowd = NativeCrowd()
-        # An image is described to the engine once, not once per create.
-        self._boots: WeakKeyDictionary[Image, tuple[Any, list[Any]]] = WeakKeyDictionary()
+        self._boots = Boots()
         self.events_fd: int = lib.lvm_events_fd(self._xen)
         host = self._host()
         if not host.hap:
@@ -168,32 +166,9 @@ class XenHypervisor:
 
     def load(self, handle: Handle, boot: Boot, *, watched: bool = False) -> int:
         """Copy the image into a shell; return when that was done."""
-        check(lib.lvm_load(_pointer(handle), self._fill_boot(boot, watched=watched)))
+        described = self._boots.describe(boot, watched=watched)
+        check(lib.lvm_load(_pointer(handle), described.native))
         return int(self._moments.loaded)
-
-    def _fill_boot(self, boot: Boot, *, watched: bool) -> Any:
-        """Return the engine's description of a boot; it is the image's, and good until the next boot of that."""
-        made = None if boot.modules else self._boots.get(boot.image)
-        if made is None:
-            made = _describe_boot(boot)
-            if not boot.modules:
-                self._boots[boot.image] = made
-        native = made[0]
-        native.cmdline = ffi.from_buffer(boot.cmdline)
-        native.cmdline_len = len(boot.cmdline)
-        native.watched = watched
-        native.name = ffi.from_buffer(boot.name)
-        native.name_len = len(boot.name)
-        native.metadata_len = len(boot.metadata)
-        if boot.metadata:
-            native.metadata = ffi.from_buffer("uint8_t[]", boot.metadata)
-        native.nr_vifs = len(boot.vifs) // VIF_CONFIG.size
-        if boot.vifs:
-            native.vifs = ffi.from_buffer("struct lvm_vif_config[]", boot.vifs)
-        native.nr_vbds = len(boot.vbds) // VBD_CONFIG.size
-        if boot.vbds:
-            native.vbds = ffi.from_buffer("struct lvm_vbd_config[]", boot.vbds)
-        return native
 
     def schedule(self, handle: Handle, scheduling: Scheduling) -> None:
         """Say where and how much the vCPUs may run."""
@@ -304,9 +279,8 @@ class XenHypervisor:
 
     def issue(self, ticket: Ticket) -> object:
         """Describe a ticket to the engine."""
-        boot = self._fill_boot(ticket.boot, watched=True)[0]
-        alive = self._boots[ticket.boot.image]
-        return tickets.issue(ticket, _pointer(ticket.handle), boot, alive)
+        described = self._boots.describe(ticket.boot, watched=True)
+        return tickets.issue(ticket, _pointer(ticket.handle), described)
 
     def attend(self, desk: Desk) -> Attended:
         """Wait for one client, and begin its create where that is on offer."""
@@ -342,27 +316,6 @@ class XenHypervisor:
 
 def _pointer(handle: Handle) -> Any:
     return cast("XenHandle", handle).pointer
-
-
-def _describe_boot(boot: Boot) -> tuple[Any, list[Any]]:
-    """Return the engine's description of a boot, and what it points into."""
-    segments = (*boot.image.segments, *boot.modules)
-    array = ffi.new("struct lvm_segment[]", len(segments))
-    alive: list[Any] = [array]
-    for entry, segment in zip(array, segments, strict=True):
-        data = ffi.from_buffer(segment.data)
-        alive.append(data)
-        entry.paddr = segment.paddr
-        entry.memsz = segment.memsz
-        entry.filesz = len(segment.data)
-        entry.data = ffi.cast("const uint8_t *", data)
-    native = ffi.new("struct lvm_boot *")
-    native.entry = boot.image.entry
-    native.nr_segments = len(segments)
-    native.nr_modules = len(boot.modules)
-    native.segments = array
-    native.announce_device_page = boot.image.device_page
-    return native, alive
 
 
 def _describe(info: Any) -> DomainInfo:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from lightvm.xen._native import ffi, lib
+from lightvm.xen.binding.boots import DescribedBoot
 from lightvm.xen.binding.failures import failure
 from lightvm.xen.express import (
     BLANKS,
@@ -193,15 +194,15 @@ def describe_answer(
     )
 
 
-def issue(ticket: Ticket, domain: Any, boot: Any, alive: Any) -> object:
+def issue(ticket: Ticket, domain: Any, boot: DescribedBoot) -> object:
     """Describe a ticket to the engine, for a domain and a boot that are described already."""
     native = ffi.new("struct lvm_ticket *")
-    native.domain, native.boot = domain, boot
+    native.domain, native.boot = domain, boot.native[0]
     path = ffi.new("char[]", os.fsencode(ticket.path))
     native.path = path
     native.device, native.inode, native.size, native.modified_ns = ticket.identity
     forms = [_fill_form(native.record, ticket.record), _fill_form(native.reply, ticket.reply)]
-    return Issued(native, [ticket, alive, path, *forms], ticket.reply.data)
+    return Issued(native, [ticket, boot, path, *forms], ticket.reply.data)
 
 
 def carry_out(batch: Batch) -> list[Carried]:
