@@ -100,7 +100,7 @@ def read_file(path: str, limit: int) -> tuple[Identity, bytes]:
         if status.st_size > limit:
             raise BadImage(f"{status.st_size} bytes is over the limit of {limit}", path)
         try:
-            content = file.read(limit + 1)
+            content = file.read(status.st_size + 1)
         except OSError as exc:
             raise BadImage(f"cannot be read: {exc.strerror}", path) from exc
     if len(content) != status.st_size:

@@ -11,7 +11,7 @@ import bz2
 import lzma
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from lightvm.errors import BadImage
@@ -82,25 +82,34 @@ def _with(make: Callable[[], _Decompressor]) -> Callable[[bytes, int], bytes]:
 def _zstd(data: bytes, most: int) -> bytes:
     import zstandard
 
-    with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
-        return reader.read(most)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    return _take(most, decompressor.read_to_iter(data))
 
 
 def _lz4(data: bytes, most: int) -> bytes:
-    kernel = b"".join(_lz4_blocks(data, most))
-    return kernel[:most]
+    return _take(most, _lz4_blocks(data))
 
 
-def _lz4_blocks(data: bytes, most: int) -> Iterator[bytes]:
+def _take(most: int, pieces: Iterable[bytes]) -> bytes:
+    """Join pieces, as far as they are needed: memory for the most that may come is not asked for."""
+    taken = bytearray()
+    for piece in pieces:
+        taken += piece
+        if len(taken) >= most:
+            break
+    del taken[most:]
+    return bytes(taken)
+
+
+def _lz4_blocks(data: bytes) -> Iterator[bytes]:
     """Yield the blocks of the legacy format, which knows neither sizes nor an end of its own."""
     import lz4.block
 
-    at, size = len(LZ4_MAGIC), 0
-    while at + 8 <= len(data) and size < most:  # the last four bytes are the kernel's size
+    at = len(LZ4_MAGIC)
+    while at + 8 <= len(data):  # the last four bytes are the kernel's size
         (length,) = struct.unpack_from("<I", data, at)
-        block = lz4.block.decompress(data[at + 4 : at + 4 + length], uncompressed_size=LZ4_BLOCK)
-        at, size = at + 4 + length, size + len(block)
-        yield block
+        yield lz4.block.decompress(data[at + 4 : at + 4 + length], uncompressed_size=LZ4_BLOCK)
+        at += 4 + length
 
 
 _FORMATS: tuple[tuple[bytes, str, Callable[[bytes, int], bytes]], ...] = (

@@ -121,6 +121,12 @@ def test_a_file_of_the_largest_size_is_read(tmp_path: Path) -> None:
     assert read_file(str(path), 100)[1] == bytes(100)
 
 
+def test_memory_for_all_that_is_allowed_is_not_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    assert read_file(str(path), 1 << 50)[1] == bytes(100)
+
+
 def test_a_larger_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(101))

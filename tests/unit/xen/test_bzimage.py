@@ -67,6 +67,12 @@ def test_every_compression_is_unpacked(name: str, sectors: int) -> None:
     assert unpack(data, "/k", LIMIT) == KERNEL
 
 
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_memory_for_all_that_is_allowed_is_not_asked_for(name: str) -> None:
+    data = make_bzimage(with_size(COMPRESSIONS[name](KERNEL)))
+    assert unpack(data, "/k", 1 << 50) == KERNEL
+
+
 def test_what_is_of_several_blocks_is_put_together() -> None:
     large = KERNEL * 20
     assert unpack(make_bzimage(compress_lz4(large) + bytes(4)), "/k", len(large)) == large
