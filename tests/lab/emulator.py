@@ -3,7 +3,7 @@
 Now and then a guest ends in a triple fault that no toolstack has caused: docs/lab.md tells what QEMU does wrong. Guests
 of xl end the same way.
 
-A toolstack that starts guests in a wrong state would cause the same, but each time.
+A toolstack that starts guests in a wrong state causes the same, and not always each time: so what is run again is said.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from lightvm.xen.image import Image
 
 
 class DescribedBoot(NamedTuple):
-    """A boot of the engine, and what it points into: whoever uses the one has to keep the other."""
+    """A boot of the engine, and the segments it points to: whoever uses the one keeps those, and the `Boot` itself."""
 
     native: Any
     alive: list[Any]
