@@ -224,7 +224,7 @@ class DiskFailed(HostError):
 
 
 class StoreFailed(HostError):
-    """XenStore could not be read or written while a device was connected or removed."""
+    """XenStore could not be read or written while a device was connected or removed, or a cpupool looked up."""
 
     code = "store-failed"
 

@@ -21,7 +21,7 @@ from msgspec.structs import asdict
 from lightvm.daemon.jit.bpf import MOST_RANGES
 from lightvm.daemon.net.addresses import parse_ranges
 from lightvm.daemon.net.filters import ServiceRange
-from lightvm.daemon.scheduling import MAX_CPU, parse_cpus
+from lightvm.daemon.scheduling import MAX_CPU, POOL_OF_DOM0, parse_cpus
 from lightvm.errors import (
     AddressTaken,
     BadConfig,
@@ -93,6 +93,7 @@ class SchedulingSection(_Section, frozen=True, kw_only=True):
     """``[scheduling]``: where domains run that do not ask for anything else."""
 
     cpus: str = "all"
+    cpupool: Annotated[str, Meta(min_length=1)] = POOL_OF_DOM0
 
 
 class FlavorSection(_Section, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.reaper import Reaper
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.rehearsal import Rehearser
-from lightvm.daemon.scheduling import plan_default
+from lightvm.daemon.scheduling import find_cpupool, plan_default
 from lightvm.daemon.server import accept_connections, hang_up_idle
 from lightvm.daemon.shells import Pools, ShellMaker
 from lightvm.daemon.spinner import fit_spin
@@ -84,7 +84,8 @@ async def _serve(
     )
     devices = Devices(config, dom0)
     cpus = plan_default(config.scheduling.cpus, hypervisor)
-    maker = ShellMaker(hypervisor, journal, devices, cpus=cpus)
+    cpupool = await trio.to_thread.run_sync(find_cpupool, config.scheduling.cpupool, dom0.store)
+    maker = ShellMaker(hypervisor, journal, devices, cpus=cpus, cpupool=cpupool)
     quiet = Quiet()
     pools = Pools(config, hypervisor, maker, quiet)
     names = NameKeeper(dom0.store)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-from lightvm.errors import BadConfig, BadRequest
+from lightvm.daemon.xenstore.store import Store
+from lightvm.errors import BadConfig, BadRequest, StoreFailed
 from lightvm.model import CreateRequest
 from lightvm.xen.hypervisor import Hypervisor, Scheduling
 
 MAX_WEIGHT = 65535
 MAX_CAP = 65534
 MAX_CPU = 4095
+POOL_OF_DOM0 = "Pool-0"
 
 _RANGE = re.compile(r"(\^?)([0-9]{1,4})(?:-([0-9]{1,4}))?")
 
@@ -51,6 +53,22 @@ def plan_default(text: str, hypervisor: Hypervisor) -> int | None:
     except BadRequest as exc:
         raise BadConfig(exc.message, exc.where) from exc
     return None if mask == (1 << cpus) - 1 else mask
+
+
+def find_cpupool(name: str, store: Store) -> int:
+    """Return the number of the cpupool of that name, which xl has written into XenStore. Blocks.
+
+    Raises `BadConfig` where there is none, and `StoreFailed`; for dom0's own nothing is asked.
+    """
+    if name == POOL_OF_DOM0:
+        return 0
+    try:
+        for number in store.children("/local/pool"):
+            if store.read(f"/local/pool/{number}/name") == name:
+                return int(number)
+    except OSError as exc:
+        raise StoreFailed(str(exc), "scheduling.cpupool") from exc
+    raise BadConfig(f"there is no cpupool {name!r}", "scheduling.cpupool")
 
 
 def parse_cpus(text: str, cpus: int, where: str) -> int:

@@ -101,12 +101,14 @@ class ShellMaker:
         devices: Devices,
         *,
         cpus: int | None = None,
+        cpupool: int = 0,
     ) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
         self._devices = devices
         self._cpus = cpus
         """A mask of the processors for shells; None for all."""
+        self._cpupool = cpupool
         self.in_work: set[str] = set()
         """UUIDs of shells that are being made or given back just now."""
 
@@ -153,7 +155,7 @@ class ShellMaker:
         self._journal.append(ShellRecord(uuid=uuid.hex(), flavor=flavor))
         with self.working_on(uuid.hex()):
             try:
-                handle = await self._hypervisor.prepare(shape, uuid)
+                handle = await self._hypervisor.prepare(shape, uuid, cpupool=self._cpupool)
             except BaseException:
                 self._journal.append(GoneRecord(uuid=uuid.hex()))
                 raise

@@ -61,6 +61,7 @@ class FakeHypervisor(FakeExpress):
     def __init__(self, *, total_kib: int = 4 * 1024 * 1024) -> None:
         self.total_kib = total_kib
         self.domains: dict[int, FakeDomain] = {}
+        self.cpupools = {0}
         self.calls: Counter[str] = Counter()
         self.closed = False
         self._next_domid = 1
@@ -167,14 +168,18 @@ class FakeHypervisor(FakeExpress):
             self._raise(event)  # as the binding of a channel does
         return handle
 
-    async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+    async def prepare(self, shape: Shape, uuid: bytes, *, cpupool: int = 0) -> Handle:
         """Make a shell."""
         await self._enter_slow("prepare")
         if not is_good(shape):
             raise HypercallError(os.strerror(22), "shape", errno=22)
+        if cpupool not in self.cpupools:
+            raise HypercallError(os.strerror(2), "createdomain", errno=2)
         if shape.memory_kib + OVERHEAD_KIB > self._free_kib():
             raise OutOfMemory("Xen has no memory left for this", "populate_physmap")
-        return self._hold(self._new(shape, uuid), window=True)
+        domain = self._new(shape, uuid)
+        domain.cpupool = cpupool
+        return self._hold(domain, window=True)
 
     async def adopt(self, domid: int, console_port: int, control_port: int) -> Handle:
         """Take hold again of a domain."""

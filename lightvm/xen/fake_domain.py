@@ -20,6 +20,7 @@ class FakeDomain:
     shape: Shape
     boot: Boot | None = None
     scheduling: Scheduling | None = None
+    cpupool: int = 0
     paused: bool = True
     started: bool = False
     input: bytearray = field(default_factory=bytearray)

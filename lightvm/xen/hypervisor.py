@@ -235,8 +235,8 @@ class Hypervisor(Protocol):
         """Return the host's memory. Fast."""
         ...
 
-    async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
-        """Make a shell: a paused domain with everything but its image. All or nothing. Slow."""
+    async def prepare(self, shape: Shape, uuid: bytes, *, cpupool: int = 0) -> Handle:
+        """Make a shell: a paused domain with everything but its image, in a cpupool. All or nothing. Slow."""
         ...
 
     async def adopt(self, domid: int, console_port: int, control_port: int) -> Handle:

@@ -52,6 +52,7 @@ struct lvm_shape {
     uint32_t vcpus;
     uint32_t max_evtchn; /* highest event channel port */
     uint32_t max_grant_frames;
+    uint32_t cpupool; /* number of the cpupool to run in; 0 is Pool-0 */
     uint32_t nr_vifs; /* at most LVM_VIFS_MAX */
     uint32_t nr_vbds; /* at most LVM_VBDS_MAX */
     uint32_t

@@ -32,6 +32,7 @@ static int create_domain(struct lvm_xen *xen, const struct lvm_shape *shape, uin
         (config)->max_grant_frames = (int32_t)shape->max_grant_frames; \
         (config)->max_maptrack_frames = shape->xenstore ? 1024 : 0;    \
         (config)->grant_opts = ABI_GRANT_VERSION_1;                    \
+        (config)->cpupool_id = shape->cpupool;                         \
         (config)->arch.emulation_flags = ABI_X86_EMU_LAPIC;            \
     } while (0)
     if (xen->versions.domctl >= ABI_DOMCTL_4_19) {

@@ -49,6 +49,14 @@ async def test_a_processor_that_is_not_there_is_an_error(rig: Rig) -> None:
     assert caught.value.errno == errno.EINVAL
 
 
+async def test_a_cpupool_that_is_not_there_is_an_error_and_leaves_nothing(rig: Rig) -> None:
+    uuid = os.urandom(16)
+    with pytest.raises(HypercallError) as caught:
+        await rig.hypervisor.prepare(SMALL, uuid, cpupool=4000)
+    assert caught.value.errno == errno.ENOENT
+    assert uuid not in {info.uuid for info in await rig.hypervisor.list_domains()}
+
+
 async def test_domains_are_listed_in_order_of_domid(rig: Rig) -> None:
     made = [(await rig.prepare()).domid for _ in range(3)]
     listed = [info.domid for info in await rig.hypervisor.list_domains()]

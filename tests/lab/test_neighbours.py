@@ -205,6 +205,35 @@ def test_processors_of_those_that_do_not_ask_are_what_xl_sees(
             client.destroy(name, wait=True)
 
 
+@pytest.fixture
+def cpupool() -> Iterator[str]:
+    """A cpupool with the last processor, beside that of dom0; yields its name."""
+    subprocess.run(["xl", "cpupool-cpu-remove", "Pool-0", "1"], check=True)
+    subprocess.run(["xl", "cpupool-create", 'name="guests"', 'cpus="1"'], check=True)
+    yield "guests"
+    subprocess.run(["xl", "cpupool-destroy", "guests"], check=True)
+    subprocess.run(["xl", "cpupool-cpu-add", "Pool-0", "1"], check=True)
+
+
+def test_domains_run_in_the_cpupool_that_is_configured(
+    daemon: DaemonProcess, tmp_path: Path, cpupool: str
+) -> None:
+    with (
+        beside(daemon, tmp_path, high=1, more=f'[scheduling]\ncpupool = "{cpupool}"\n') as process,
+        Client(process.socket) as client,
+    ):
+        created = [
+            client.create(NOOP, name="pooled", wait=WaitFor.READY),
+            client.create(NOOP, name="cold", vcpus=2, wait=WaitFor.READY),
+        ]
+        lines = said("xl", "list", "-c").splitlines()[1:]
+        pools = {int(domid): pool for _, domid, *_, pool in map(str.split, lines)}
+        assert {pools[reply.domain.domid] for reply in created} == {cpupool}
+        assert pools[0] == "Pool-0"
+        for reply in created:
+            client.destroy(reply.domain.uuid, wait=True)
+
+
 def test_processors_weight_and_cap_are_what_xl_sees(client: Client) -> None:
     client.create(NOOP, name="pinned", vcpus=2, cpus=["0", "1"], cpu_weight=300, cpu_cap=70)
     assert processors_of("pinned") == ["0", "1"]

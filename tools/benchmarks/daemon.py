@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 import lightvm
-from benchmarks.machine import guest_cpus, read_field
+from benchmarks.machine import guest_pool, read_field
 from benchmarks.processor import dom0_share
 from benchmarks.record import Budget
 from lightvm.blocking import Client
@@ -175,7 +175,7 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
         config.write_text(
             f'[daemon]\nsocket = "{socket}"\nstate_dir = "{directory}/state"\n'
             f"[limits]\nready_seconds = 300.0\ncreate_seconds = 300.0\n"
-            f'[pool]\nyield_ms = {yield_ms}\n[scheduling]\ncpus = "{guest_cpus()}"\n'
+            f'[pool]\nyield_ms = {yield_ms}\n[scheduling]\ncpupool = "{guest_pool()}"\n'
             f"{NETWORK}{sections}{more}"
         )
         with (Path(directory) / "log").open("w+b") as log:

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 EMULATORS = ("QEMU", "Bochs")
+GUEST_POOL = "guests"
 
 
 def describe_machine(**more: str) -> dict[str, str]:
@@ -25,7 +26,7 @@ def describe_machine(**more: str) -> dict[str, str]:
         "processor": f"{info.get('nr_cpus', '?')} x {cpu}",
         "memory": f"{info.get('total_memory', '?')} MiB",
         "dom0": f"{os.cpu_count()} vCPU, {read_field('/proc/meminfo', 'MemTotal', ':')}",
-        "processors for guests": guest_cpus(),
+        "cpupool of guests": guest_pool(),
         "Xen": f"{info.get('xen_version', '?')}, scheduler {info.get('xen_scheduler', '?')}",
         "Linux": platform.release(),
         "programs": "at random addresses where they are timed; randomize_va_space is "
@@ -39,14 +40,11 @@ def describe_machine(**more: str) -> dict[str, str]:
 
 
 @cache
-def guest_cpus() -> str:
-    """Return the processors for guests, as xl.cfg's `cpus` has them: all but that to which dom0 is pinned, if it is."""
-    out = subprocess.run(
-        ["xl", "vcpu-list", "Domain-0"], check=True, capture_output=True, text=True
-    ).stdout
-    hard = {line.split()[6] for line in out.splitlines()[1:]}
-    alone = hard == {"0"} and int(xl_info()["nr_cpus"]) > 1
-    return "all,^0" if alone else "all"
+def guest_pool() -> str:
+    """Return the cpupool for guests of all toolstacks: `GUEST_POOL` where there is one of that name, else dom0's."""
+    out = subprocess.run(["xl", "cpupool-list"], check=True, capture_output=True, text=True).stdout
+    names = {line.split()[0] for line in out.splitlines()[1:]}
+    return GUEST_POOL if GUEST_POOL in names else "Pool-0"
 
 
 def xl_info() -> dict[str, str]:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from benchmarks.daemon import BRIDGE, NOOP, timed
 from benchmarks.linux import KERNEL, MEMORY_MIB, cmdline, initrd
-from benchmarks.machine import guest_cpus
+from benchmarks.machine import guest_pool
 from benchmarks.programs import at_random_addresses, workshop
 
 
 def write_config(name: str, *, vif: bool, linux_address: str | None = None) -> str:
     """Write the configuration of a guest, the `noop` unikernel or with an address a small Linux; return its file."""
-    lines = [f'name = "{name}"', 'type = "pvh"', "vcpus = 1", f'cpus = "{guest_cpus()}"']
+    lines = [f'name = "{name}"', 'type = "pvh"', "vcpus = 1", f'pool = "{guest_pool()}"']
     if linux_address is None:
         lines += [f'kernel = "{NOOP}"', "memory = 4"]
     else:

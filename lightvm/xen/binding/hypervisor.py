@@ -132,7 +132,7 @@ class XenHypervisor:
     async def _slow(self, function: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(function, limiter=self._limiter)
 
-    async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+    async def prepare(self, shape: Shape, uuid: bytes, *, cpupool: int = 0) -> Handle:
         """Make a shell."""
         native = ffi.new("struct lvm_shape *")
         native.memory_kib = shape.memory_kib
@@ -141,6 +141,7 @@ class XenHypervisor:
         native.vcpus = shape.vcpus
         native.max_evtchn = shape.max_evtchn
         native.max_grant_frames = shape.max_grant_frames
+        native.cpupool = cpupool
         vifs, vbds = (0, 0) if shape.xenstore else (shape.vifs, shape.vbds)
         native.nr_vifs = vifs
         native.nr_vbds = vbds

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 
 from lightvm.client import Client, open_client
 from lightvm.daemon.config import SchedulingSection
-from lightvm.daemon.scheduling import parse_cpus
-from lightvm.errors import BadConfig, BadRequest, HypercallError
+from lightvm.daemon.scheduling import find_cpupool, parse_cpus
+from lightvm.daemon.xenstore.memory import MemoryStore
+from lightvm.errors import BadConfig, BadRequest, HypercallError, StoreFailed
 from lightvm.model import Policy
 from lightvm.testing import InMemory, default_config, serve_in_memory
+from lightvm.xen.fake import FakeHypervisor
 from lightvm.xen.hypervisor import Scheduling
 
 
@@ -150,3 +152,50 @@ async def test_processors_that_the_host_does_not_have_keep_the_daemon_from_start
     refused = caught.value.subgroup(BadConfig)
     assert refused is not None
     assert "scheduling.cpus" in repr(refused.exceptions)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """What xl writes for dom0's cpupool and one more."""
+    store = MemoryStore()
+    store.write("/local/pool/0/name", "Pool-0")
+    store.write("/local/pool/3/name", "guests")
+    return store
+
+
+def test_a_cpupool_is_found_by_its_name(store: MemoryStore) -> None:
+    assert find_cpupool("guests", store) == 3
+
+
+def test_dom0s_own_cpupool_needs_no_xenstore(store: MemoryStore) -> None:
+    store.broken = True
+    assert find_cpupool("Pool-0", store) == 0
+    with pytest.raises(StoreFailed):
+        find_cpupool("guests", store)
+
+
+async def test_all_domains_run_in_the_cpupool_that_is_configured(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    config = replace(default_config(tmp_path), scheduling=SchedulingSection(cpupool="guests"))
+    hypervisor = FakeHypervisor()
+    hypervisor.cpupools.add(3)
+    async with (
+        serve_in_memory(tmp_path, config=config, hypervisor=hypervisor, store=store) as lvm,
+        open_client(lvm.socket) as client,
+    ):
+        await client.create(lvm.noop)
+        await client.create(lvm.noop, vcpus=2)
+        assert {domain.cpupool for domain in hypervisor.domains.values()} == {3}
+
+
+async def test_a_cpupool_that_is_not_there_keeps_the_daemon_from_starting(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    config = replace(default_config(tmp_path), scheduling=SchedulingSection(cpupool="other"))
+    with pytest.raises(ExceptionGroup) as caught:
+        async with serve_in_memory(tmp_path, config=config, store=store):
+            pass
+    refused = caught.value.subgroup(BadConfig)
+    assert refused is not None
+    assert "scheduling.cpupool" in repr(refused.exceptions)

@@ -123,9 +123,9 @@ async def test_the_refill_survives_that_the_host_cannot_be_asked(bench: Open) ->
 
 async def test_a_failure_is_retried_after_a_while_and_not_at_once(bench: Open) -> None:
     class Broken(FakeHypervisor):
-        async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+        async def prepare(self, shape: Shape, uuid: bytes, *, cpupool: int = 0) -> Handle:
             self.fail("prepare")
-            return await super().prepare(shape, uuid)
+            return await super().prepare(shape, uuid, cpupool=cpupool)
 
     async with bench(hypervisor=Broken()) as b:
         await settle(52)
@@ -137,10 +137,10 @@ async def test_a_flavor_that_always_fails_does_not_keep_others_empty(bench: Open
     sizes = {"a": 4096, "b": 8192, "c": 16384}
 
     class Picky(FakeHypervisor):
-        async def prepare(self, shape: Shape, uuid: bytes) -> Handle:
+        async def prepare(self, shape: Shape, uuid: bytes, *, cpupool: int = 0) -> Handle:
             if shape.memory_kib == sizes[bad]:
                 self.fail("prepare")
-            return await super().prepare(shape, uuid)
+            return await super().prepare(shape, uuid, cpupool=cpupool)
 
     flavors = {name: FlavorSection(memory_kib=kib, low=1, high=2) for name, kib in sizes.items()}
     config = msgspec.structs.replace(make_config(), flavors=flavors)

@@ -8,40 +8,34 @@ from collections.abc import Iterator
 import pytest
 from benchmarks import machine
 
-HEAD = "Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n"
-VCPU = "Domain-0                             0     {vcpu}    0   r--     718.3  {hard} / all\n"
+POOLS = """Name               CPUs   Sched     Active   Domain count
+Pool-0               1   credit2       y          1
+{more}"""
 
 
 @pytest.fixture
 def anew() -> Iterator[None]:
     """Nothing is known of the machine, before and after."""
-    machine.guest_cpus.cache_clear()
+    machine.guest_pool.cache_clear()
     yield
-    machine.guest_cpus.cache_clear()
+    machine.guest_pool.cache_clear()
 
 
 @pytest.mark.usefixtures("anew")
 @pytest.mark.parametrize(
-    ("hard", "processors", "expected"),
+    ("more", "expected"),
     [
-        (["0"], 2, "all,^0"),
-        (["0", "0"], 4, "all,^0"),
-        (["0"], 1, "all"),
-        (["all"], 2, "all"),
-        (["0", "1"], 4, "all"),
-        (["0-1"], 4, "all"),
+        ("", "Pool-0"),
+        ("guests               1   credit2       y          0\n", "guests"),
+        ("guests-of-others     1   credit2       y          0\n", "Pool-0"),
     ],
 )
-def test_guests_are_kept_from_the_processor_that_is_dom0s_alone(
-    monkeypatch: pytest.MonkeyPatch, hard: list[str], processors: int, expected: str
+def test_guests_have_a_cpupool_of_their_own_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, more: str, expected: str
 ) -> None:
-    said = {
-        "vcpu-list": HEAD + "".join(VCPU.format(vcpu=i, hard=h) for i, h in enumerate(hard)),
-        "info": f"host                   : lab\nnr_cpus                : {processors}\n",
-    }
-
     def run(line: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(line, 0, said[line[1]], "")
+        assert line == ["xl", "cpupool-list"]
+        return subprocess.CompletedProcess(line, 0, POOLS.format(more=more), "")
 
     monkeypatch.setattr(machine.subprocess, "run", run)
-    assert machine.guest_cpus() == expected
+    assert machine.guest_pool() == expected
