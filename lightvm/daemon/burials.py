@@ -20,6 +20,9 @@ PAUSE_SECONDS = 0.02
 MOST_SECONDS, MOST_DUE = 1.0, 256
 """They begin in any case after so long, and with so many; see also `lightvm.daemon.lifecycle.MOST_BURIALS`."""
 
+AT_ONCE = 32
+"""So many are given back at once, the others in their turn: what bounds the time of each is not to run before that."""
+
 
 class Burials:
     """Has domains buried in the background. What that is, `bury` knows."""
@@ -36,6 +39,7 @@ class Burials:
         self._wanted = trio.Event()
         """Set where somebody needs what a domain holds that has ended."""
         self._done = trio.lowlevel.ParkingLot()
+        self._turns = trio.CapacityLimiter(AT_ONCE)
 
     def note(self, domain: LiveDomain) -> None:
         """Have a domain buried, unless that is under way."""
@@ -64,7 +68,8 @@ class Burials:
 
     async def _carry_out(self, domain: LiveDomain) -> None:
         try:
-            await self._bury(domain)
+            async with self._turns:
+                await self._bury(domain)
         finally:
             del self.under_way[domain.record.uuid]
             self._done.unpark_all()

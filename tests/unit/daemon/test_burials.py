@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lightvm.daemon.burials import MOST_DUE, MOST_SECONDS, PAUSE_SECONDS, Burials
+from lightvm.daemon.burials import AT_ONCE, MOST_DUE, MOST_SECONDS, PAUSE_SECONDS, Burials
 from lightvm.daemon.domains import LiveDomain
 
 QUICK = PAUSE_SECONDS / 4
@@ -22,10 +22,12 @@ class Graves:
     def __init__(self, background: trio.Nursery) -> None:
         self.burials = Burials(self._bury, background)
         self.begun: list[float] = []
+        self.seconds = 0.0
         self._start = trio.current_time()
 
     async def _bury(self, _: LiveDomain) -> None:
         self.begun.append(trio.current_time() - self._start)
+        await trio.sleep(self.seconds)
 
     def note(self, number: int) -> None:
         domain = SimpleNamespace(record=SimpleNamespace(uuid=str(number)))
@@ -84,3 +86,13 @@ async def test_the_next_stand_back_again(graves: Graves) -> None:
     graves.note(2)
     await trio.sleep(PAUSE_SECONDS / 2)
     assert len(graves.begun) == 1
+
+
+async def test_of_many_that_take_long_only_some_are_under_way_at_once(graves: Graves) -> None:
+    graves.seconds = 20
+    for number in range(3 * AT_ONCE):
+        graves.note(number)
+    await trio.sleep(100)
+    assert graves.begun == pytest.approx(
+        [PAUSE_SECONDS + 20 * turn for turn in range(3) for _ in range(AT_ONCE)]
+    )
