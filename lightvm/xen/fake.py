@@ -174,7 +174,7 @@ class FakeHypervisor(FakeExpress):
         if not is_good(shape):
             raise HypercallError(os.strerror(22), "shape", errno=22)
         if cpupool not in self.cpupools:
-            raise HypercallError(os.strerror(2), "createdomain", errno=2)
+            raise HypercallError(os.strerror(3), "createdomain", errno=3)
         if shape.memory_kib + OVERHEAD_KIB > self._free_kib():
             raise OutOfMemory("Xen has no memory left for this", "populate_physmap")
         domain = self._new(shape, uuid)

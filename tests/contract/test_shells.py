@@ -53,7 +53,7 @@ async def test_a_cpupool_that_is_not_there_is_an_error_and_leaves_nothing(rig: R
     uuid = os.urandom(16)
     with pytest.raises(HypercallError) as caught:
         await rig.hypervisor.prepare(SMALL, uuid, cpupool=4000)
-    assert caught.value.errno == errno.ENOENT
+    assert caught.value.errno == errno.ESRCH
     assert uuid not in {info.uuid for info in await rig.hypervisor.list_domains()}
 
 
