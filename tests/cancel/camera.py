@@ -130,9 +130,9 @@ class Camera:
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
-            async def slow(*args: Any) -> Any:
+            async def slow(*args: Any, **named: Any) -> Any:
                 self.shoot(f"before {step}")
-                call: Awaitable[Any] = function(*args)
+                call: Awaitable[Any] = function(*args, **named)
                 try:
                     return await call
                 finally:
