@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -188,16 +188,31 @@ class ShellMaker:
         Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell. Raises what
         `Devices.disconnect` raises where devices are left, which that goes on with.
         """
-        with self.working_on(shell.uuid):
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS):
-                await self._hypervisor.release(shell.handle)
-                await self._hypervisor.destroy(shell.handle.domid)
-                self._journal.append(GoneRecord(uuid=shell.uuid))
-                self._devices.networks.take_back(*shell.leases)
-                if shell.networks or shell.shape.vbds or shell.shape.xenstore:
-                    await self._devices.disconnect(shell.handle.domid, shell.uuid)
-                return
-            raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
+        await self.end(shell)
+        await self.disconnect(shell)
+
+    async def end(self, shell: Shell) -> None:
+        """Do the first part of `discard`: its domain is gone then, what its devices hold is not."""
+        with self.working_on(shell.uuid), _undoing(shell):
+            await self._hypervisor.release(shell.handle)
+            await self._hypervisor.destroy(shell.handle.domid)
+            self._journal.append(GoneRecord(uuid=shell.uuid))
+            self._devices.networks.take_back(*shell.leases)
+
+    async def disconnect(self, shell: Shell) -> None:
+        """Do the rest of it."""
+        if shell.networks or shell.shape.vbds or shell.shape.xenstore:
+            with self.working_on(shell.uuid), _undoing(shell):
+                await self._devices.disconnect(shell.handle.domid, shell.uuid)
+
+
+@contextmanager
+def _undoing(shell: Shell) -> Iterator[None]:
+    """Shield what is done to give a shell back, and raise `TimedOut` where that takes too long."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
 
 
 class Pools:
@@ -359,12 +374,28 @@ class Pools:
             await self._drain()
 
     async def _drain(self) -> None:
+        """Have all domains gone before devices of any are removed.
+
+        When one has died xenstored asks Xen about each that it knows, and each removal waits for xenstored.
+        """
+        ended = []
         for pool in self:
             while pool.shells:
-                await self._discard(pool.shells.pop())
+                shell = pool.shells.pop()
+                if await _has_gone(self._maker.end, shell):
+                    ended.append(shell)
+        for shell in ended:
+            await _has_gone(self._maker.disconnect, shell)
 
     async def _discard(self, shell: Shell) -> None:
-        try:
-            await self._maker.discard(shell)
-        except LightVMError as exc:
-            log.error("shell-not-discarded", uuid=shell.uuid, error=str(exc))
+        await _has_gone(self._maker.discard, shell)
+
+
+async def _has_gone(give_back: Callable[[Shell], Awaitable[None]], shell: Shell) -> bool:
+    """Give a shell back, or a part of it; log why that has failed, and return whether it has not."""
+    try:
+        await give_back(shell)
+    except LightVMError as exc:
+        log.error("shell-not-discarded", uuid=shell.uuid, error=str(exc))
+        return False
+    return True

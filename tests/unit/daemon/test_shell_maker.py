@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from lightvm.daemon.shells import Shell
 from lightvm.errors import HypercallError, JournalFailed, OutOfMemory
-from tests.unit.daemon.bench import Open
+from lightvm.model import Mode
+from tests.unit.daemon.bench import TINY, Open
+from tests.unit.daemon.samples import make_config
 from tests.waits import settle, until
 
 
@@ -18,6 +21,25 @@ async def test_a_drain_gives_all_shells_back(bench: Open) -> None:
         assert not b.hypervisor.domains
         assert not b.pools.uuids
         assert b.agree()
+
+
+async def test_a_drain_ends_all_domains_before_any_devices_are_removed(
+    bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flavor = replace(TINY, mode=Mode.XENSTORE)
+    async with bench(make_config(tiny=flavor)) as b:
+        await until(lambda: len(b.tiny.shells) == TINY.high)
+        left = dict[str, int]()
+        disconnect = b.maker._devices.disconnect
+
+        async def disconnect_noted(domid: int, uuid: str) -> None:
+            left[uuid] = len(b.hypervisor.domains)
+            await disconnect(domid, uuid)
+
+        monkeypatch.setattr(b.maker._devices, "disconnect", disconnect_noted)
+        there = b.pools.uuids
+        await b.pools.drain()
+        assert left == dict.fromkeys(there, 0)
 
 
 @pytest.mark.parametrize("step", ["release", "destroy"])
