@@ -188,31 +188,39 @@ class ShellMaker:
         Raises `HypercallError`, `TimedOut` and `JournalFailed`; the journal then keeps the shell. Raises what
         `Devices.disconnect` raises where devices are left, which that goes on with.
         """
-        await self.end(shell)
-        await self.disconnect(shell)
+        with self._undoing(shell):
+            await self._end(shell)
+            await self._disconnect(shell)
 
     async def end(self, shell: Shell) -> None:
         """Do the first part of `discard`: its domain is gone then, what its devices hold is not."""
-        with self.working_on(shell.uuid), _undoing(shell):
-            await self._hypervisor.release(shell.handle)
-            await self._hypervisor.destroy(shell.handle.domid)
-            self._journal.append(GoneRecord(uuid=shell.uuid))
-            self._devices.networks.take_back(*shell.leases)
+        with self._undoing(shell):
+            await self._end(shell)
 
     async def disconnect(self, shell: Shell) -> None:
         """Do the rest of it."""
+        with self._undoing(shell):
+            await self._disconnect(shell)
+
+    async def _end(self, shell: Shell) -> None:
+        await self._hypervisor.release(shell.handle)
+        await self._hypervisor.destroy(shell.handle.domid)
+        self._journal.append(GoneRecord(uuid=shell.uuid))
+        self._devices.networks.take_back(*shell.leases)
+
+    async def _disconnect(self, shell: Shell) -> None:
         if shell.networks or shell.shape.vbds or shell.shape.xenstore:
-            with self.working_on(shell.uuid), _undoing(shell):
-                await self._devices.disconnect(shell.handle.domid, shell.uuid)
+            await self._devices.disconnect(shell.handle.domid, shell.uuid)
 
-
-@contextmanager
-def _undoing(shell: Shell) -> Iterator[None]:
-    """Shield what is done to give a shell back, and raise `TimedOut` where that takes too long."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + UNDO_SECONDS) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
+    @contextmanager
+    def _undoing(self, shell: Shell) -> Iterator[None]:
+        """Shield what is done to give a shell back, and raise `TimedOut` where that takes too long."""
+        deadline = trio.current_time() + UNDO_SECONDS
+        with self.working_on(shell.uuid):
+            with trio.CancelScope(shield=True, deadline=deadline) as scope:
+                yield
+            if scope.cancelled_caught:
+                raise TimedOut(f"not given back after {UNDO_SECONDS:g} s", f"shell {shell.uuid}")
 
 
 class Pools:
