@@ -31,7 +31,8 @@ from lightvm.daemon.net.networks import NOTHING, Assignment
 from lightvm.daemon.net.room import NoRoom
 from lightvm.daemon.plugger import Plugger, runs_early
 from lightvm.daemon.quiet import Quiet
-from lightvm.daemon.shells import Pools, Shell, ShellMaker, ShellPool
+from lightvm.daemon.shell_maker import Shell, ShellMaker
+from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.stopwatch import NO_PHASES, Stopwatch
 from lightvm.daemon.understanding import Understanding

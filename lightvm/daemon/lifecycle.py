@@ -21,7 +21,7 @@ from lightvm.daemon.devices import Devices
 from lightvm.daemon.domains import LiveDomain, Registry
 from lightvm.daemon.events import EventBus
 from lightvm.daemon.journal import ExitRecord, GoneRecord, Journal
-from lightvm.daemon.shells import UNDO_SECONDS
+from lightvm.daemon.shell_maker import UNDO_SECONDS
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.model import EventKind, Exit, ExitReason, Policy, WaitFor
 from lightvm.xen.domain_info import exit_reason

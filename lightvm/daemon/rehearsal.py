@@ -14,7 +14,8 @@ from lightvm.daemon.images import Identity, ImageCache
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.net.networks import Networks
 from lightvm.daemon.quiet import Quiet
-from lightvm.daemon.shells import Pools, Shell, ShellPool
+from lightvm.daemon.shell_maker import Shell
+from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.daemon.stopwatch import Stopwatch
 from lightvm.daemon.understanding import Understood
 from lightvm.model import Created, Phases

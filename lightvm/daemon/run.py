@@ -35,7 +35,8 @@ from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.rehearsal import Rehearser
 from lightvm.daemon.scheduling import find_cpupool, plan_default
 from lightvm.daemon.server import accept_connections, hang_up_idle
-from lightvm.daemon.shells import Pools, ShellMaker
+from lightvm.daemon.shell_maker import ShellMaker
+from lightvm.daemon.shells import Pools
 from lightvm.daemon.spinner import fit_spin
 from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.tickets import Tickets

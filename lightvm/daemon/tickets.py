@@ -14,7 +14,8 @@ import trio
 
 from lightvm.daemon.quiet import Quiet
 from lightvm.daemon.rehearsal import Rehearsal, Rehearser
-from lightvm.daemon.shells import Pools, Shell, ShellPool
+from lightvm.daemon.shell_maker import Shell
+from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.daemon.understanding import Understanding, Understood
 from lightvm.model import CreateRequest
 

@@ -12,7 +12,7 @@ import trio
 
 from lightvm.client import Client, open_client
 from lightvm.daemon.journal import read_journal
-from lightvm.daemon.shells import UNDO_SECONDS
+from lightvm.daemon.shell_maker import UNDO_SECONDS
 from lightvm.errors import LightVMError
 from lightvm.model import CreateRequest, WaitFor
 from lightvm.testing import FakeHypervisor, InMemory

@@ -19,7 +19,7 @@ from lightvm.daemon.jit.service import DESTROYED_AT_ONCE, JitService, served_add
 from lightvm.daemon.journal import Journal, ServiceGoneRecord, ServiceRecord
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.net.filters import ServiceRange
-from lightvm.daemon.shells import UNDO_SECONDS
+from lightvm.daemon.shell_maker import UNDO_SECONDS
 from lightvm.errors import (
     JournalFailed,
     LightVMError,

@@ -14,7 +14,8 @@ from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.quiet import Quiet
-from lightvm.daemon.shells import Pools, ShellMaker, ShellPool
+from lightvm.daemon.shell_maker import ShellMaker
+from lightvm.daemon.shells import Pools, ShellPool
 from lightvm.testing import FakeHypervisor, MemoryFilters, MemoryPorts, MemoryStore, MemoryWires
 from tests.unit.daemon.samples import make_config
 

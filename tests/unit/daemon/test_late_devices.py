@@ -11,7 +11,7 @@ import trio
 from lightvm import errors
 from lightvm.client import Client
 from lightvm.daemon.devices import MEND_SECONDS
-from lightvm.daemon.shells import UNDO_SECONDS
+from lightvm.daemon.shell_maker import UNDO_SECONDS
 from lightvm.model import NetRequest
 from lightvm.testing import InMemory
 from tests.cancel.leftovers import assert_nothing_left

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightvm.daemon.config import Config
-from lightvm.daemon.shells import Shell
+from lightvm.daemon.shell_maker import Shell
 from lightvm.errors import HypercallError, StoreFailed
 from tests.unit.daemon.bench import Bench, Open
 from tests.unit.daemon.samples import make_config, with_devices

@@ -6,7 +6,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from lightvm.daemon.shells import Shell
+from lightvm.daemon.shell_maker import Shell
 from lightvm.errors import HypercallError, JournalFailed, OutOfMemory
 from lightvm.model import Mode
 from tests.unit.daemon.bench import TINY, Open

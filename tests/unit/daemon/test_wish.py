@@ -13,7 +13,8 @@ from lightvm.daemon.devices import Devices, Dom0
 from lightvm.daemon.disk.loops import MemoryLoops
 from lightvm.daemon.journal import Journal
 from lightvm.daemon.quiet import Quiet
-from lightvm.daemon.shells import Pools, ShellMaker
+from lightvm.daemon.shell_maker import ShellMaker
+from lightvm.daemon.shells import Pools
 from lightvm.daemon.wish import MAX_TIMEOUT_MS, Wish, check_request, make_wish
 from lightvm.errors import BadImage, BadRequest, NoSuchFlavor
 from lightvm.model import CreateRequest, WaitFor
