@@ -150,7 +150,7 @@ class Pools:
                     pool.discarded += 1
                     log.warning("shell-lost", flavor=pool.flavor.name, domid=shell.handle.domid)
                     self._want_shells(pool)
-                    await self._discard(shell)
+                    await _gave_back(self._maker.discard, shell)
                     return
 
     def in_work(self, uuid: str) -> bool:
@@ -218,28 +218,20 @@ class Pools:
 
         Call it when the refill has been told to stop: the shell that it may still be making comes back too.
         """
-        async with self._making:
-            await self._drain()
-
-    async def _drain(self) -> None:
-        """Have all domains gone before devices of any are removed.
-
-        When one has died xenstored asks Xen about each that it knows, and each removal waits for xenstored.
-        """
         ended = []
-        for pool in self:
-            while pool.shells:
-                shell = pool.shells.pop()
-                if await _has_gone(self._maker.end, shell):
-                    ended.append(shell)
-        for shell in ended:
-            await _has_gone(self._maker.disconnect, shell)
+        async with self._making:
+            # All domains have gone before devices of any are removed: when one has died xenstored asks Xen about each
+            # that it knows, and a removal waits for xenstored.
+            for pool in self:
+                while pool.shells:
+                    shell = pool.shells.pop()
+                    if await _gave_back(self._maker.end, shell):
+                        ended.append(shell)
+            for shell in ended:
+                await _gave_back(self._maker.disconnect, shell)
 
-    async def _discard(self, shell: Shell) -> None:
-        await _has_gone(self._maker.discard, shell)
 
-
-async def _has_gone(give_back: Callable[[Shell], Awaitable[None]], shell: Shell) -> bool:
+async def _gave_back(give_back: Callable[[Shell], Awaitable[None]], shell: Shell) -> bool:
     """Give a shell back, or a part of it; log why that has failed, and return whether it has not."""
     try:
         await give_back(shell)
