@@ -19,7 +19,6 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-import trio
 from msgspec.structs import replace
 
 from lightvm.daemon.attention import Attention
@@ -40,6 +39,7 @@ from lightvm.xen.express import (
     Carried,
     Crowd,
     Desk,
+    Gathered,
     Join,
     Outcome,
     Series,
@@ -53,11 +53,8 @@ AHEAD = 2
 MOST_UNLOOKED = 8
 """After so many creates of one client in a row it is looked whether others have come."""
 
-MOST_CROWDS = 8
-"""So many crowds are served within one pass through the event loop, by clients that it has woken together."""
-
-CROWDS_AFTER_LATE = 8
-"""So many crowds have a pass each after a guest was late: its client takes several passes until he is told."""
+NOBODY = -1
+"""Stands for the client whose turn it is, where it is nobody's."""
 
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.
 SAID, SPOILT, ANSWERED = Stage.SAID, Stage.SPOILT, Stage.ANSWERED
@@ -106,10 +103,6 @@ class Express:
         self._clock = clock
         self._attention = attention
         self._crowded = False
-        self._crowds = 0
-        self._crowds_apart = 0
-        self.needs_pass = False
-        """Whether the event loop comes before the next crowd, for all who were woken."""
         self.clients: dict[int, Callable[[Met], None]] = {}
         """Who is told what came of a client's create that was carried out while another was waited for."""
 
@@ -124,7 +117,7 @@ class Express:
         crowded, self._crowded = self._crowded, False
         met = None
         if crowded:
-            met = self._serve(peer.fileno())
+            met = self._meet_crowd(peer.fileno())
         elif expected:
             met = self._attend(peer, expected)
         if met is None:
@@ -206,8 +199,29 @@ class Express:
 
     # Several at once
 
-    def _serve(self, client: int) -> Met | None:
-        """Serve all clients at rest; None where nothing is on offer."""
+    def _meet_crowd(self, client: int) -> Met | None:
+        """Serve all clients at rest, this one among them; None where nothing is on offer."""
+        served = self._serve(client)
+        if served is None:
+            return None
+        gathered, mets = served
+        ours = mets.pop(client, None) or Met(here=gathered.here, alone=gathered.alone)
+        for other, met in mets.items():
+            self.clients[other](met)
+        return replace(ours, served=len(gathered.served))
+
+    def serve_all(self) -> set[int]:
+        """Serve all clients at rest; return who was, by descriptor. Each has been told what came of it."""
+        served = self._serve(NOBODY)
+        if served is None:
+            return set()
+        _, mets = served
+        for client, met in mets.items():
+            self.clients[client](met)
+        return set(mets)
+
+    def _serve(self, client: int) -> tuple[Gathered, dict[int, Met]] | None:
+        """Carry out what all clients at rest ask for; return what came of each; None where nothing is on offer."""
         lines = self.tickets.on_offer(MOST_SERVED)
         size = _record_bytes(lines)
         room = self._room(size)
@@ -227,37 +241,21 @@ class Express:
             series=_describe(lines),
         )
         gathered = self._hypervisor.serve(crowd)
-        ours = Met(here=gathered.here, alone=gathered.alone)
         served = gathered.served
         if not served:
-            return ours
+            return gathered, {}
         # Not before all are entered is anybody told: their records stand together.
         entered = [self._conclude(lines[s.number].rehearsals[s.ticket], s) for s in served]
         answers = self._hypervisor.answer_all(crowd, served)
         self._spinner.note(quick=2 * sum(answer.ready for answer in answers) >= len(answers))
+        mets = {}
         for each, begun, answer in zip(served, entered, answers, strict=True):
             if begun is None:
                 call = lines[each.number].call + b"\0"
-                met = Met(here=True, alone=gathered.alone, data=call)
+                mets[each.client] = Met(here=True, alone=gathered.alone, data=call)
             else:
-                met = self._tell(begun, answer, alone=gathered.alone)
-            if each.client == client:
-                ours = met
-            else:
-                self.clients[each.client](met)
-        self._end_crowd()
-        return replace(ours, served=len(served))
-
-    def _end_crowd(self) -> None:
-        """See to it that the event loop has its turn: all whom one pass has woken might serve a crowd each."""
-        self._crowds += 1
-        if self._crowds_apart or self._crowds >= MOST_CROWDS:
-            self._crowds_apart = max(0, self._crowds_apart - 1)
-            self.needs_pass = True
-            trio.lowlevel.current_trio_token().run_sync_soon(self._begin_pass, idempotent=True)
-
-    def _begin_pass(self) -> None:
-        self._crowds, self.needs_pass = 0, False
+                mets[each.client] = self._tell(begun, answer, alone=gathered.alone)
+        return gathered, mets
 
     def create_together(
         self, requests: Sequence[CreateRequest], join: Join, tell: Callable[[bytes], None] | None
@@ -322,7 +320,6 @@ class Express:
     def _tell(self, begun: Begun, answer: Answer, *, alone: bool, before: int = 0) -> Met:
         """Return what came of the call of somebody whose domain was entered."""
         if not answer.ready:
-            self._crowds_apart = CROWDS_AFTER_LATE
             return Met(here=False, alone=alone, begun=begun, before=before)
         self._note_ready(begun.domain, answer)
         return Met(here=False, alone=alone, unsent=answer.unsent, before=before)

@@ -30,6 +30,7 @@ from lightvm.daemon.journal import Journal
 from lightvm.daemon.lifecycle import Lifecycle
 from lightvm.daemon.power import PowerKeeper
 from lightvm.daemon.shells import Pools
+from lightvm.daemon.waiting_room import WaitingRoom
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.errors import (
     BadRequest,
@@ -67,8 +68,9 @@ class Service:
     express: Express
     stop: trio.Event
     started: float
+    waiting_room: WaitingRoom
     idle: set[socket.socket] = field(default_factory=set)
-    """Connections that wait for a call."""
+    """Connections that wait for a call, each for itself."""
 
 
 Handler = Callable[..., Awaitable[msgspec.Struct | None]]

@@ -40,6 +40,7 @@ from lightvm.daemon.shells import Pools
 from lightvm.daemon.spinner import fit_spin
 from lightvm.daemon.terminals import Terminals
 from lightvm.daemon.tickets import Tickets
+from lightvm.daemon.waiting_room import WaitingRoom
 from lightvm.daemon.xenstore.names import NameKeeper
 from lightvm.xen.hypervisor import Hypervisor
 
@@ -63,10 +64,21 @@ async def serve_daemon(
     with (
         contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal,
         contextlib.closing(Attention()) as attention,
+        contextlib.closing(WaitingRoom()) as waiting_room,
     ):
         await attention.fit_moment()
         attention.watch(hypervisor.events_fd)
-        await _serve(config, hypervisor, dom0, listeners, stop, journal, attention, task_status)
+        await _serve(
+            config,
+            hypervisor,
+            dom0,
+            listeners,
+            stop,
+            journal,
+            attention,
+            waiting_room,
+            task_status,
+        )
 
 
 async def _serve(
@@ -77,6 +89,7 @@ async def _serve(
     stop: trio.Event,
     journal: Journal,
     attention: Attention,
+    waiting_room: WaitingRoom,
     task_status: trio.TaskStatus[Service],
 ) -> None:
     limits = config.limits
@@ -208,7 +221,9 @@ async def _serve(
             express=express,
             stop=stop,
             started=time.monotonic(),
+            waiting_room=waiting_room,
         )
+        background.start_soon(waiting_room.keep_door, express.serve_all)
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:

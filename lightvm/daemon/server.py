@@ -21,6 +21,7 @@ from lightvm.daemon.caller import Caller, stopping
 from lightvm.daemon.creator import POOL, Begun
 from lightvm.daemon.express import Met
 from lightvm.daemon.handlers import HANDLERS, Service
+from lightvm.daemon.waiting_room import PASSES_FOR_OTHERS, could_go_on, let_others
 
 log = structlog.get_logger()
 
@@ -30,8 +31,6 @@ TURN, LONG_TURN = 8, 32
 """Calls that a client may have answered before others have their turn, and where nobody else has said anything."""
 MOST_TURNS = 8
 """So many turns in a row may such a client have where no task of the daemon could go on either."""
-PASSES_FOR_OTHERS = 4
-"""So often a client lets others have their turn, before it is waited for like anybody else, and after a crowd."""
 MOST_EXPECTED = MOST_TURNS * LONG_TURN
 """So many creates one after the other are expected of a client."""
 MOST_OTHERS = 3
@@ -89,12 +88,7 @@ def hang_up_idle(service: Service) -> None:
     """Let go of the clients that wait for nothing. Those whose calls are still carried out get their replies."""
     for peer in service.idle:
         trio.lowlevel.notify_closing(peer)
-
-
-def could_go_on() -> bool:
-    """Whether any task waits for nothing but its turn, or something has come in from a thread."""
-    now = trio.lowlevel.current_statistics()
-    return bool(now.tasks_runnable or now.run_sync_soon_queue_size)
+    service.waiting_room.empty()
 
 
 class Connection:
@@ -115,7 +109,8 @@ class Connection:
         self._fd = peer.fileno()
         self._pace = Pace(service.attention.moment)
         self._given: Met | None = None
-        self._answered = False
+        self._crowded = False
+        """Whether it was answered as one of a crowd, so that it is to wait in the waiting room next time."""
         self._others = 0
         """Calls, the last ones, that were no creates."""
         self._caller = Caller(peer, None, service.stop)
@@ -237,40 +232,40 @@ class Connection:
 
     def _take(self, met: Met) -> None:
         """Take what came of a create that was carried out while another client was waited for."""
+        room = self._service.waiting_room
         if met.data is None and not met.unsent and met.begun is None:
-            self._answered = True
+            self._crowded = self._fd not in room
             return
+        self._crowded = True
         self._given = met
         self._rest(False)
-        trio.lowlevel.notify_closing(self._peer)  # it is not; but its task is to wake up
+        if not room.wake(self._fd):
+            trio.lowlevel.notify_closing(self._peer)  # it is not; but its task is to wake up
 
     async def _wait_readable(self) -> bool:
         """Wait as long as it takes; return False where `hang_up_idle` came first."""
         self._service.attention.release(self)
-        idle, express = self._service.idle, self._service.express
-        idle.add(self._peer)
         self._pace.start()
+        if not self._crowded and not await self._wait_alone():
+            return False
+        while self._crowded and self._given is None:
+            self._crowded = False
+            await self._service.waiting_room.wait(self._fd)
+            if self._given is None and self._service.stop.is_set():
+                return False
+        self._pace.stop()
+        return True
+
+    async def _wait_alone(self) -> bool:
+        idle = self._service.idle
+        idle.add(self._peer)
         try:
             await trio.lowlevel.wait_readable(self._peer)
-            while self._given is None and (self._is_answered() or express.needs_pass):
-                await trio.lowlevel.wait_readable(self._peer)
         except trio.ClosedResourceError:
             return self._given is not None
         finally:
             idle.discard(self._peer)
-        self._pace.stop()
         return True
-
-    def _is_answered(self) -> bool:
-        """Whether what the client has said was answered on behalf of another, after its task was to wake up for it."""
-        answered, self._answered = self._answered, False
-        if not answered:
-            return False
-        try:
-            self._peer.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        return False
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
@@ -294,15 +289,11 @@ class Connection:
         await self._let_others(met)
 
     async def _let_others(self, met: Met) -> None:
-        """Let others have their turn; after a crowd, which is long, as often as somebody can go on.
-
-        One whose guest was late takes several passes through the event loop.
-        """
+        """Let others have their turn; of a crowd it waits like the others then."""
         await self._take_turns(alone=met.alone, calls=max(met.served, 1))
-        for _ in range(PASSES_FOR_OTHERS if met.served else 0):
-            if not could_go_on():
-                break
-            await trio.lowlevel.checkpoint()
+        if met.served:
+            self._crowded, self._pace.quick = True, False
+            await let_others()
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

@@ -10,7 +10,6 @@ from contextlib import suppress
 import pytest
 import trio
 
-from lightvm.daemon import express
 from lightvm.daemon.express import Met
 from lightvm.model import State
 from lightvm.testing import InMemory
@@ -31,18 +30,16 @@ class Passes(trio.abc.Instrument):
         self.number += 1
 
 
-@pytest.mark.parametrize(("late", "most"), [(1, 1), (0, 3)])
-async def test_those_who_are_woken_together_leave_the_event_loop_its_turn(
-    lvm: InMemory,
-    crowd: Crowd,
-    words: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    late: int,
-    most: int,
+@pytest.mark.parametrize("late", [0, 1])
+async def test_each_crowd_leaves_the_event_loop_its_turn_and_wakes_nobody(
+    lvm: InMemory, crowd: Crowd, words: bytes, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:
-    """Else one whose guest was late would not be told before each of them has served a crowd."""
+    """Else one whose guest was late would not be told before the others are through."""
     passes, served_in, waiting = Passes(), list[int](), list[FakeDomain]()
     answer_all, run = lvm.hypervisor.answer_all, lvm.hypervisor._guests.run
+    woken = Counter[int]()
+    room = lvm.service.waiting_room
+    wake = room.wake
 
     def answer_and_have_more_said(served: EngineCrowd, each: Sequence[Served]) -> list[Answer]:
         answers = answer_all(served, each)
@@ -57,9 +54,13 @@ async def test_those_who_are_woken_together_leave_the_event_loop_its_turn(
     def run_late(domain: FakeDomain) -> None:
         waiting.append(domain) if len(waiting) < late else run(domain)
 
+    def wake_counted(fd: int) -> bool:
+        woken[fd] += 1
+        return wake(fd)
+
     monkeypatch.setattr(lvm.hypervisor, "answer_all", answer_and_have_more_said)
     monkeypatch.setattr(lvm.hypervisor._guests, "run", run_late)
-    monkeypatch.setattr(express, "MOST_CROWDS", 3)
+    monkeypatch.setattr(room, "wake", wake_counted)
     trio.lowlevel.add_instrument(passes)
     crowd.ask(words)
     lvm.service.express._crowded = True
@@ -68,7 +69,8 @@ async def test_those_who_are_woken_together_leave_the_event_loop_its_turn(
         run(domain)
     await crowd.hear_all()
     trio.lowlevel.remove_instrument(passes)
-    assert max(Counter(served_in).values()) == most
+    assert max(Counter(served_in).values()) == 1
+    assert len(woken) <= late  # the first crowd is served by a client's task: it may be his
 
 
 async def test_the_wait_for_a_guest_keeps_nobody_else_from_being_quick(
@@ -109,3 +111,30 @@ async def test_whoever_serves_others_lets_everybody_have_his_turn(
         await trio.lowlevel.checkpoint()
         turns += 1
     assert turns >= least
+
+
+async def test_after_a_crowd_whoever_says_anything_else_is_heard_beside_it(
+    lvm: InMemory, crowd: Crowd, words: bytes
+) -> None:
+    for _ in range(2):
+        crowd.ask(words)
+        await crowd.hear_all()
+    for number, each in enumerate(crowd.sockets):
+        each.send(words if number % 2 else VERSION)
+    for number in range(len(crowd.sockets)):
+        assert (b"created" if number % 2 else b"version") in await crowd.hear(number)
+    crowd.sockets[1].send(VERSION)
+    assert b"version" in await crowd.hear(1)
+
+
+async def test_whoever_was_of_a_crowd_is_let_go_when_the_daemon_stops(
+    lvm: InMemory, crowd: Crowd, words: bytes
+) -> None:
+    for _ in range(2):
+        crowd.ask(words)
+        await crowd.hear_all()
+    begun = trio.current_time()
+    lvm.service.stop.set()
+    for number in range(len(crowd.sockets)):
+        assert await crowd.hear(number) == b""
+    assert trio.current_time() == begun

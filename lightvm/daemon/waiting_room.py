@@ -1,0 +1,95 @@
+"""Where clients of a crowd wait for what they say next, so that the event loop wakes no task of theirs in vain.
+
+One task of the loop waits for all of them. Where several have called, the engine answers at once whatever there are
+tickets for, and of those clients no task has anything to do.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+
+import trio
+
+from lightvm.xen.express import MOST_SERVED
+
+PASSES_FOR_OTHERS = 4
+"""So often others have their turn after a crowd, as long as somebody can go on: who is late takes several passes."""
+
+
+def could_go_on() -> bool:
+    """Whether any task waits for nothing but its turn, or something has come in from a thread."""
+    now = trio.lowlevel.current_statistics()
+    return bool(now.tasks_runnable or now.run_sync_soon_queue_size)
+
+
+async def let_others(passes: int = PASSES_FOR_OTHERS) -> None:
+    """Let others have their turn, so often at most, as long as any can go on."""
+    for _ in range(passes):
+        if not could_go_on():
+            break
+        await trio.lowlevel.checkpoint()
+
+
+class WaitingRoom:
+    """Clients that wait, each with a task, by descriptor."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._tasks: dict[int, trio.lowlevel.Task] = {}
+        self._passed_over: dict[int, int] = {}
+        """How many crowds in a row, the last ones, were full without a client that had called."""
+
+    def close(self) -> None:
+        """Close it."""
+        self._epoll.close()
+
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._tasks
+
+    async def wait(self, fd: int) -> None:
+        """Wait until the client has said what its own task has to hear, or `wake` is called. Cancelled: it has left."""
+
+        def leave(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._leave(fd)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._tasks[fd] = trio.lowlevel.current_task()
+        self._epoll.register(fd, select.EPOLLIN)
+        await trio.lowlevel.wait_task_rescheduled(leave)
+
+    def wake(self, fd: int) -> bool:
+        """Wake a client's task; return whether it was here."""
+        if fd not in self:
+            return False
+        trio.lowlevel.reschedule(self._leave(fd))
+        return True
+
+    def empty(self) -> None:
+        """Wake the tasks of all."""
+        for fd in list(self._tasks):
+            self.wake(fd)
+
+    def _leave(self, fd: int) -> trio.lowlevel.Task:
+        self._epoll.unregister(fd)
+        return self._tasks.pop(fd)
+
+    async def keep_door(self, serve_all: Callable[[], set[int]]) -> None:
+        """Have what is said here answered, for ever: by `serve_all`, which returns for whom, or by their own tasks."""
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll)
+            here = [fd for fd, _ in self._epoll.poll(0)]
+            served = serve_all() if len(here) > 1 else set()
+            self._call_in([fd for fd in here if fd not in served], full=len(served) == MOST_SERVED)
+            if served:
+                await let_others()
+
+    def _call_in(self, left: list[int], *, full: bool) -> None:
+        """Wake who was left over, but where the crowd was full not before there was room for all of them in others."""
+        before, self._passed_over = self._passed_over, {}
+        for fd in left:
+            crowds = before.get(fd, 0) + 1
+            if full and crowds <= 1 + len(left) // MOST_SERVED:
+                self._passed_over[fd] = crowds
+            else:
+                self.wake(fd)
