@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import NoReturn
 
@@ -69,8 +68,6 @@ class Service:
     stop: trio.Event
     started: float
     waiting_room: WaitingRoom
-    idle: set[socket.socket] = field(default_factory=set)
-    """Connections that wait for a call, each for itself."""
 
 
 Handler = Callable[..., Awaitable[msgspec.Struct | None]]

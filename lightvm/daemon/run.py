@@ -34,7 +34,7 @@ from lightvm.daemon.reaper import Reaper
 from lightvm.daemon.reconcile import Reconciliation
 from lightvm.daemon.rehearsal import Rehearser
 from lightvm.daemon.scheduling import find_cpupool, plan_default
-from lightvm.daemon.server import accept_connections, hang_up_idle
+from lightvm.daemon.server import accept_connections
 from lightvm.daemon.shell_maker import ShellMaker
 from lightvm.daemon.shells import Pools
 from lightvm.daemon.spinner import fit_spin
@@ -238,7 +238,7 @@ async def _serve(
                 await stop.wait()
                 accepting.cancel_scope.cancel()
             instantiating.cancel()
-            hang_up_idle(service)
+            waiting_room.empty()
             connections.cancel_scope.deadline = trio.current_time() + config.daemon.drain_seconds
         filling.cancel()
         await pools.drain()

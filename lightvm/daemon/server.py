@@ -84,13 +84,6 @@ async def serve_connection(peer: socket.socket, service: Service, slots: trio.Se
         slots.release()
 
 
-def hang_up_idle(service: Service) -> None:
-    """Let go of the clients that wait for nothing. Those whose calls are still carried out get their replies."""
-    for peer in service.idle:
-        trio.lowlevel.notify_closing(peer)
-    service.waiting_room.empty()
-
-
 class Connection:
     """One client."""
 
@@ -109,8 +102,6 @@ class Connection:
         self._fd = peer.fileno()
         self._pace = Pace(service.attention.moment)
         self._given: Met | None = None
-        self._crowded = False
-        """Whether it was answered as one of a crowd, so that it is to wait in the waiting room next time."""
         self._others = 0
         """Calls, the last ones, that were no creates."""
         self._caller = Caller(peer, None, service.stop)
@@ -153,7 +144,7 @@ class Connection:
         return message
 
     async def _receive(self) -> bytes:
-        """Return what the client says next: nothing where it has gone, or where `hang_up_idle` came first.
+        """Return what the client says next: nothing where it has gone, or where the daemon stops.
 
         Where nothing was read of it that is not answered it is at rest: then a create that is ready for it is done on
         the way, here, or while another client is waited for.
@@ -171,7 +162,7 @@ class Connection:
         attention = self._service.attention
         while self._given is not None or not self._service.stop.is_set():
             pace.quick = pace.quick and attention.claim(self)
-            if self._given is None and not pace.quick and not await self._wait_readable():
+            if self._given is None and not pace.quick and not await self._wait_called():
                 return b""
             if (given := self._given) is not None:
                 self._given = None
@@ -232,40 +223,19 @@ class Connection:
 
     def _take(self, met: Met) -> None:
         """Take what came of a create that was carried out while another client was waited for."""
-        room = self._service.waiting_room
         if met.data is None and not met.unsent and met.begun is None:
-            self._crowded = self._fd not in room
             return
-        self._crowded = True
         self._given = met
         self._rest(False)
-        if not room.wake(self._fd):
-            trio.lowlevel.notify_closing(self._peer)  # it is not; but its task is to wake up
+        self._service.waiting_room.wake(self._fd)
 
-    async def _wait_readable(self) -> bool:
-        """Wait as long as it takes; return False where `hang_up_idle` came first."""
+    async def _wait_called(self) -> bool:
+        """Wait as long as it takes; return False where the daemon stops."""
         self._service.attention.release(self)
         self._pace.start()
-        if not self._crowded and not await self._wait_alone():
-            return False
-        while self._crowded and self._given is None:
-            self._crowded = False
-            await self._service.waiting_room.wait(self._fd)
-            if self._given is None and self._service.stop.is_set():
-                return False
+        await self._service.waiting_room.wait(self._fd)
         self._pace.stop()
-        return True
-
-    async def _wait_alone(self) -> bool:
-        idle = self._service.idle
-        idle.add(self._peer)
-        try:
-            await trio.lowlevel.wait_readable(self._peer)
-        except trio.ClosedResourceError:
-            return self._given is not None
-        finally:
-            idle.discard(self._peer)
-        return True
+        return self._given is not None or not self._service.stop.is_set()
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
@@ -292,7 +262,7 @@ class Connection:
         """Let others have their turn; of a crowd it waits like the others then."""
         await self._take_turns(alone=met.alone, calls=max(met.served, 1))
         if met.served:
-            self._crowded, self._pace.quick = True, False
+            self._pace.quick = False
             await let_others()
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:

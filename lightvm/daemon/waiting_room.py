@@ -1,6 +1,6 @@
-"""Where clients of a crowd wait for what they say next, so that the event loop wakes no task of theirs in vain.
+"""Where clients wait for what they say next, so that the event loop wakes no task of theirs in vain.
 
-One task of the loop waits for all of them. Where several have called, the engine answers at once whatever there are
+One task of the loop waits for all of them. One who calls alone is woken. Where several have called, the engine answers at once whatever there are
 tickets for, and of those clients no task has anything to do.
 """
 

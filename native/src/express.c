@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* Enough to see that a client is not alone. All that are looked at go behind all others who have called. */
 #define MOST_EVENTS 2
@@ -305,9 +306,10 @@ static bool begin(struct service *service, int32_t client, uint32_t number)
     return fine;
 }
 
-/* Reply to those whose guests are ready, each of which is waited for until one is late. */
-static void answer_ready(struct lvm_crowd *crowd, uint32_t spin_us)
+/* Reply to those whose guests are ready, each of which is waited for until one is late; return how many are. */
+static uint32_t answer_ready(struct lvm_crowd *crowd, uint32_t spin_us)
 {
+    uint32_t late = 0;
     for (uint32_t i = 0; i < crowd->nr_served; i++) {
         struct lvm_served *served = &crowd->served[i];
         if (served->outcome.stage != LVM_RUNNING) {
@@ -318,9 +320,11 @@ static void answer_ready(struct lvm_crowd *crowd, uint32_t spin_us)
         if (look(ticket, spin_us, outcome)) {
             served->sent = send_reply(served->client, ticket, crowd->offset_ns, outcome);
         } else {
-            spin_us = 0;
+            spin_us = 0; /* one that is late has kept all others long enough */
+            late++;
         }
     }
+    return late;
 }
 
 uint32_t lvm_serve(struct lvm_crowd *crowd)
@@ -344,9 +348,18 @@ uint32_t lvm_serve(struct lvm_crowd *crowd)
     return crowd->nr_served;
 }
 
+/*
+ * To leave one to Python costs more than such a moment: where many are late, as they are when their processor was busy with
+ * something else, they have as many moments more. Asleep, for it may be this processor that they wait for.
+ */
 void lvm_answer_all(struct lvm_crowd *crowd)
 {
-    /* One that is late has kept all others long enough; they are looked at, and then all that are late once more. */
-    answer_ready(crowd, crowd->spin_us);
-    answer_ready(crowd, 0);
+    const struct timespec moment = {.tv_nsec = (long)crowd->spin_us * MICROSECOND};
+    uint32_t late = answer_ready(crowd, crowd->spin_us);
+    uint32_t moments = crowd->spin_us || !late ? late : 1;
+    while (moments) {
+        nanosleep(&moment, NULL);
+        late = answer_ready(crowd, 0);
+        moments = late < moments ? late : moments - 1;
+    }
 }
