@@ -13,6 +13,7 @@
 /* Enough to see that a client is not alone. All that are looked at go behind all others who have called. */
 #define MOST_EVENTS 2
 #define MICROSECOND 1000
+#define SECOND_US 1000000
 
 /* The last `n` digits of a number, with leading zeros or, where `blank`, with leading blanks. */
 static void write_digits(uint8_t *at, uint32_t n, int64_t number, bool blank)
@@ -354,7 +355,8 @@ uint32_t lvm_serve(struct lvm_crowd *crowd)
  */
 void lvm_answer_all(struct lvm_crowd *crowd)
 {
-    const struct timespec moment = {.tv_nsec = (long)crowd->spin_us * MICROSECOND};
+    const struct timespec moment = {.tv_sec = crowd->spin_us / SECOND_US,
+                                    .tv_nsec = crowd->spin_us % SECOND_US * MICROSECOND};
     uint32_t late = answer_ready(crowd, crowd->spin_us);
     uint32_t moments = crowd->spin_us || !late ? late : 1;
     while (moments) {

@@ -6,7 +6,7 @@ struct gathering {
     struct scene scene;
     int others[2];
     uint8_t resting[64];
-    const struct lvm_ticket *tickets[2];
+    const struct lvm_ticket *tickets[3];
     struct lvm_series series;
     struct lvm_crowd crowd;
 };
@@ -18,22 +18,28 @@ static uint32_t serve_and_answer(struct lvm_crowd *crowd)
     return served;
 }
 
+static void join(struct gathering *all, int ends[2])
+{
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = ends[0]};
+    CHECK(epoll_ctl(all->scene.desk.epoll, EPOLL_CTL_ADD, ends[0], &event) == 0);
+    CHECK(ends[0] < 64);
+    all->resting[ends[0]] = 1;
+}
+
 static void gather(struct gathering *all)
 {
     set(&all->scene);
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, all->others) == 0);
-    int epoll = all->scene.desk.epoll;
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = all->others[0]};
-    CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, all->others[0], &event) == 0);
     memset(all->resting, 0, sizeof(all->resting));
-    CHECK(all->others[0] < 64 && all->scene.ends[0] < 64);
-    all->resting[all->others[0]] = all->resting[all->scene.ends[0]] = 1;
-    all->tickets[0] = all->tickets[1] = &all->scene.ticket;
+    join(all, all->others);
+    CHECK(all->scene.ends[0] < 64);
+    all->resting[all->scene.ends[0]] = 1;
+    all->tickets[0] = all->tickets[1] = all->tickets[2] = &all->scene.ticket;
     all->series = (struct lvm_series){.call = (void *)call,
                                       .size = strlen(call),
                                       .tickets = all->tickets,
-                                      .nr = 2};
-    all->crowd = (struct lvm_crowd){.epoll = epoll,
+                                      .nr = 3};
+    all->crowd = (struct lvm_crowd){.epoll = all->scene.desk.epoll,
                                     .client = all->scene.ends[0],
                                     .spin_us = 77,
                                     .offset_ns = all->scene.desk.offset_ns,
@@ -120,22 +126,66 @@ static void of_a_crowd_none_is_begun_after_one_that_fails(void)
     part(&all);
 }
 
-static void of_a_crowd_that_is_late_the_first_is_waited_for_and_all_are_looked_at_once_more(void)
+/* Return how many of two are answered who are ready after so many looks; there were `spins` then. */
+static uint32_t answered_after(struct gathering *all, uint32_t spin_us, int looks)
+{
+    quick = spins = 0;
+    looks_good = ~0ULL << looks;
+    all->crowd.spin_us = spin_us;
+    all_say(all);
+    CHECK(serve_and_answer(&all->crowd) == 2 && spun == 0);
+    uint32_t answered = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        answered += all->crowd.served[i].outcome.stage == LVM_ANSWERED;
+    }
+    CHECK(answered == (hear(all->scene.ends[1]) > 0) + (uint32_t)(hear(all->others[1]) > 0));
+    return answered;
+}
+
+static void a_crowd_that_is_late_has_as_many_moments_more_as_there_are_guests(void)
 {
     struct gathering all;
     gather(&all);
-    quick = 0;
-    all_say(&all);
-    CHECK(serve_and_answer(&all.crowd) == 2 && spun == 0);
-    CHECK(all.crowd.served[0].outcome.stage == LVM_RUNNING);
-    CHECK(all.crowd.served[1].outcome.stage == LVM_RUNNING);
-    CHECK(hear(all.scene.ends[1]) < 0 && hear(all.others[1]) < 0);
-    late = 1; /* by the second look at it */
-    spins = 0;
+    CHECK(answered_after(&all, 77, 4) == 2 && spins == 6);
+    CHECK(answered_after(&all, 77, 3) == 2 && spins == 5); /* one of them a moment later */
+    CHECK(answered_after(&all, 77, 5) == 1 && spins == 6);
+    CHECK(answered_after(&all, 77, 6) == 0 && spins == 6);
+    part(&all);
+}
+
+static void it_has_fewer_where_fewer_are_late(void)
+{
+    struct gathering all;
+    int third[2];
+    gather(&all);
+    join(&all, third);
+    CHECK(write(third[1], call, sizeof(call)) == sizeof(call));
+    quick = spins = 0;
+    looks_good = 3 << 3; /* two are, after a moment: the third has one more, not two */
     say(&all.scene, call, sizeof(call));
-    CHECK(serve_and_answer(&all.crowd) == 1 && spun == 0);
-    CHECK(all.crowd.served[0].outcome.stage == LVM_ANSWERED);
-    CHECK(hear(all.scene.ends[1]) == sizeof(reply) - 1);
+    CHECK(write(all.others[1], call, sizeof(call)) == sizeof(call));
+    CHECK(serve_and_answer(&all.crowd) == 3 && spins == 3 + 3 + 1);
+    close(third[0]);
+    close(third[1]);
+    part(&all);
+}
+
+static void a_moment_lasts_as_long_as_one_is_looked_at(void)
+{
+    struct gathering all;
+    gather(&all);
+    int64_t begun = lvm_now();
+    CHECK(answered_after(&all, 5000, 4) == 2);
+    CHECK(lvm_now() - begun >= 2 * 5000 * MICROSECOND);
+    part(&all);
+}
+
+static void a_crowd_that_is_not_waited_for_is_looked_at_once_more(void)
+{
+    struct gathering all;
+    gather(&all);
+    CHECK(answered_after(&all, 0, 2) == 2 && spins == 4);
+    CHECK(answered_after(&all, 0, 4) == 0 && spins == 4);
     part(&all);
 }
 
@@ -147,7 +197,10 @@ int main(void)
     RUN(a_crowd_is_served_at_once);
     RUN(of_a_crowd_only_who_is_at_rest_is_read);
     RUN(of_a_crowd_none_is_begun_after_one_that_fails);
-    RUN(of_a_crowd_that_is_late_the_first_is_waited_for_and_all_are_looked_at_once_more);
+    RUN(a_crowd_that_is_late_has_as_many_moments_more_as_there_are_guests);
+    RUN(it_has_fewer_where_fewer_are_late);
+    RUN(a_moment_lasts_as_long_as_one_is_looked_at);
+    RUN(a_crowd_that_is_not_waited_for_is_looked_at_once_more);
     unlink(path);
     return 0;
 }

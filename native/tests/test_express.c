@@ -81,7 +81,7 @@ static void a_guest_that_is_late_is_heard_through_its_event(void)
     int event[2];
     set(&scene);
     quick = 0;
-    late = 1;
+    looks_good = ~1ULL;
     say(&scene, call, sizeof(call));
     CHECK(attend_and_answer(&scene.desk) == LVM_RUNNING); /* no event, so nobody looks again */
     spins = 0;
@@ -223,7 +223,7 @@ static void nobody_is_waited_for_who_is_not_alone_or_was_late(void)
     strike(&scene);
     set(&scene);
     quick = 0; /* it is ready, but late: the next call is what wakes up whoever waits for it */
-    late = 1;
+    looks_good = ~1ULL;
     ask_at_once(&scene, 3, 2);
     CHECK(scene.desk.answered.stage == LVM_ANSWERED && scene.desk.late);
     CHECK(scene.desk.next == -1 && unpauses == 1);

@@ -63,14 +63,13 @@ async def test_each_crowd_leaves_the_event_loop_its_turn_and_wakes_nobody(
     monkeypatch.setattr(room, "wake", wake_counted)
     trio.lowlevel.add_instrument(passes)
     crowd.ask(words)
-    lvm.service.express._crowded = True
     await until(lambda: len(served_in) == 4)
     for domain in waiting:
         run(domain)
     await crowd.hear_all()
     trio.lowlevel.remove_instrument(passes)
     assert max(Counter(served_in).values()) == 1
-    assert len(woken) <= late  # the first crowd is served by a client's task: it may be his
+    assert woken.total() == late
 
 
 async def test_the_wait_for_a_guest_keeps_nobody_else_from_being_quick(
