@@ -8,6 +8,7 @@ is waited for where a system call suffices, unless anybody else wants something.
 from __future__ import annotations
 
 import select
+import socket
 import time
 
 import trio
@@ -23,9 +24,6 @@ MOST_LOOKED_AT = 8
 MOST_IN_VAIN = 2
 """After so many moments for nothing a client that has paused is not expected to be quick after its next call."""
 
-MOST_RESTING = 65536
-"""Descriptors below this can be at rest; whoever has another is served, too, but by himself."""
-
 _now = time.perf_counter
 
 
@@ -35,8 +33,6 @@ class Attention:
     def __init__(self) -> None:
         self.epoll = select.epoll()
         """Watches all of them."""
-        self.resting = bytearray(MOST_RESTING)
-        """By descriptor: 1 for a client that is waited for, and of whom nothing was read that is not answered."""
         self.moment = 0.0
         """How long to wait, in seconds, once `fit_moment` has set it."""
         self._holder: object = None
@@ -52,11 +48,6 @@ class Attention:
         """Note somebody who may want something, until the descriptor is closed."""
         self.epoll.register(fd, select.EPOLLIN)
 
-    def rest(self, fd: int, resting: bool) -> None:
-        """Note whether a client is at rest."""
-        if fd < MOST_RESTING:
-            self.resting[fd] = resting
-
     def claim(self, who: object) -> bool:
         """Whether it is this one that is waited for past the event loop; two would keep each other, and all else."""
         if self._holder is None:
@@ -68,12 +59,16 @@ class Attention:
         if self._holder is who:
             self._holder = None
 
-    def wait_for(self, fd: int) -> tuple[bool, bool]:
+    def wait_for(self, peer: socket.socket) -> tuple[bool, bool]:
         """Wait a moment for anybody; return whether this one has something, and whether nobody else has."""
+        fd = peer.fileno()
         ready = self.epoll.poll(self.moment, MOST_LOOKED_AT)
         if len(ready) == 1:
             return ready[0][0] == fd, True
-        return any(one == fd for one, _ in ready), not ready
+        here = any(one == fd for one, _ in ready)
+        if not here and len(ready) == MOST_LOOKED_AT:  # it may be behind them
+            here = _has_something(peer)
+        return here, not ready
 
     def is_wanted(self) -> bool:
         """Whether anybody has something."""
@@ -82,6 +77,16 @@ class Attention:
     def close(self) -> None:
         """Close it."""
         self.epoll.close()
+
+
+def _has_something(peer: socket.socket) -> bool:
+    try:
+        peer.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class Pace:

@@ -19,7 +19,6 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from msgspec.structs import replace
 
 from lightvm.daemon.attention import Attention
 from lightvm.daemon.clock import WallClock
@@ -31,6 +30,7 @@ from lightvm.daemon.pump import EventPump
 from lightvm.daemon.rehearsal import Rehearsal, Rehearser
 from lightvm.daemon.spinner import Spinner
 from lightvm.daemon.tickets import Line, Tickets
+from lightvm.daemon.waiting_room import WaitingRoom
 from lightvm.model import CreateRequest
 from lightvm.xen.express import (
     MOST_SERVED,
@@ -39,7 +39,6 @@ from lightvm.xen.express import (
     Carried,
     Crowd,
     Desk,
-    Gathered,
     Join,
     Outcome,
     Series,
@@ -53,9 +52,6 @@ AHEAD = 2
 MOST_UNLOOKED = 8
 """After so many creates of one client in a row it is looked whether others have come."""
 
-NOBODY = -1
-"""Stands for the client whose turn it is, where it is nobody's."""
-
 # Before Python 3.12 an attribute of an enumeration costs as much as a call.
 SAID, SPOILT, ANSWERED = Stage.SAID, Stage.SPOILT, Stage.ANSWERED
 
@@ -65,7 +61,7 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
 
     What it has said is in `data` where that was read already. Where its create was carried out instead, `unsent` is
     what is left of the reply; or `begun`, where its guest is not ready yet; so many of its creates were carried out
-    and answered `before` that. So many creates were `served`, where others were waited for, too.
+    and answered `before` that.
     """
 
     here: bool
@@ -74,7 +70,6 @@ class Met(msgspec.Struct, frozen=True, kw_only=True):
     unsent: bytes | None = None
     begun: Begun | None = None
     before: int = 0
-    served: int = 0
 
 
 class Express:
@@ -92,6 +87,7 @@ class Express:
         pump: EventPump,
         clock: WallClock,
         attention: Attention,
+        waiting_room: WaitingRoom,
     ) -> None:
         self._hypervisor = hypervisor
         self._journal = journal
@@ -102,9 +98,9 @@ class Express:
         self._pump = pump
         self._clock = clock
         self._attention = attention
-        self._crowded = False
+        self._waiting_room = waiting_room
         self.clients: dict[int, Callable[[Met], None]] = {}
-        """Who is told what came of a client's create that was carried out while another was waited for."""
+        """Who is told what came of a client's create that was carried out with those of others."""
 
     # One client
 
@@ -112,18 +108,11 @@ class Express:
         """Wait a moment for anybody; where this client asks for what there is a ticket for, that is done.
 
         It may be done for so many creates one after the other, as many as are `expected` of a client who is by itself.
-        Where others have come too, lately, what they ask for is done as well.
         """
-        crowded, self._crowded = self._crowded, False
-        met = None
-        if crowded:
-            met = self._meet_crowd(peer.fileno())
-        elif expected:
-            met = self._attend(peer, expected)
+        met = self._attend(peer, expected) if expected else None
         if met is None:
-            here, alone = self._attention.wait_for(peer.fileno())
+            here, alone = self._attention.wait_for(peer)
             met = Met(here=here, alone=alone)
-        self._crowded = not met.alone and len(self.clients) > 1
         return met
 
     def _attend(self, peer: socket.socket, most: int) -> Met | None:
@@ -199,63 +188,38 @@ class Express:
 
     # Several at once
 
-    def _meet_crowd(self, client: int) -> Met | None:
-        """Serve all clients at rest, this one among them; None where nothing is on offer."""
-        served = self._serve(client)
-        if served is None:
-            return None
-        gathered, mets = served
-        ours = mets.pop(client, None) or Met(here=gathered.here, alone=gathered.alone)
-        for other, met in mets.items():
-            self.clients[other](met)
-        return replace(ours, served=len(gathered.served))
-
     def serve_all(self) -> set[int]:
-        """Serve all clients at rest; return who was, by descriptor. Each has been told what came of it."""
-        served = self._serve(NOBODY)
-        if served is None:
-            return set()
-        _, mets = served
-        for client, met in mets.items():
-            self.clients[client](met)
-        return set(mets)
-
-    def _serve(self, client: int) -> tuple[Gathered, dict[int, Met]] | None:
-        """Carry out what all clients at rest ask for; return what came of each; None where nothing is on offer."""
+        """Carry out what all clients at rest ask for; return whose, by descriptor. Each was told what came of it."""
         lines = self.tickets.on_offer(MOST_SERVED)
         size = _record_bytes(lines)
         room = self._room(size)
         if room is None:
-            return None
+            return set()
         journal, end = room
-        attention = self._attention
         crowd = Crowd(
-            epoll=attention.epoll,
-            client=client,
-            resting=attention.resting,
-            seconds=attention.moment,
+            epoll=self._waiting_room.epoll,
+            resting=self._waiting_room.resting,
             spin_us=self._spinner.budget,
             offset_ns=self._clock.offset_ns,
             journal=journal,
             end=end,
             series=_describe(lines),
         )
-        gathered = self._hypervisor.serve(crowd)
-        served = gathered.served
+        served = self._hypervisor.serve(crowd)
         if not served:
-            return gathered, {}
+            return set()
         # Not before all are entered is anybody told: their records stand together.
         entered = [self._conclude(lines[s.number].rehearsals[s.ticket], s) for s in served]
         answers = self._hypervisor.answer_all(crowd, served)
         self._spinner.note(quick=2 * sum(answer.ready for answer in answers) >= len(answers))
-        mets = {}
         for each, begun, answer in zip(served, entered, answers, strict=True):
             if begun is None:
                 call = lines[each.number].call + b"\0"
-                mets[each.client] = Met(here=True, alone=gathered.alone, data=call)
+                met = Met(here=True, alone=False, data=call)
             else:
-                mets[each.client] = self._tell(begun, answer, alone=gathered.alone)
-        return gathered, mets
+                met = self._tell(begun, answer, alone=False)
+            self.clients[each.client](met)
+        return {each.client for each in served}
 
     def create_together(
         self, requests: Sequence[CreateRequest], join: Join, tell: Callable[[bytes], None] | None

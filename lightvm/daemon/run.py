@@ -162,6 +162,7 @@ async def _serve(
             pump=pump,
             clock=clock,
             attention=attention,
+            waiting_room=waiting_room,
         )
         power = PowerKeeper(hypervisor, registry, lifecycle, creator, devices, background)
         lifecycle.on_end = power.note_end

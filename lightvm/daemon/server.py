@@ -21,7 +21,7 @@ from lightvm.daemon.caller import Caller, stopping
 from lightvm.daemon.creator import POOL, Begun
 from lightvm.daemon.express import Met
 from lightvm.daemon.handlers import HANDLERS, Service
-from lightvm.daemon.waiting_room import PASSES_FOR_OTHERS, could_go_on, let_others
+from lightvm.daemon.waiting_room import could_go_on
 
 log = structlog.get_logger()
 
@@ -119,8 +119,8 @@ class Connection:
         finally:
             del clients[self._fd]
 
-    async def _take_turns(self, *, alone: bool = False, calls: int = 1) -> None:
-        self._turn += calls / LONG_TURN if alone else calls / TURN
+    async def _take_turns(self, *, alone: bool = False) -> None:
+        self._turn += 1 / LONG_TURN if alone else 1 / TURN
         if self._turn < 1:
             return
         self._turns += int(self._turn)
@@ -146,20 +146,16 @@ class Connection:
     async def _receive(self) -> bytes:
         """Return what the client says next: nothing where it has gone, or where the daemon stops.
 
-        Where nothing was read of it that is not answered it is at rest: then a create that is ready for it is done on
-        the way, here, or while another client is waited for.
+        Creates that are ready for it are done on the way, where nothing was read of it that is not answered.
         """
-        self._rest(not self._framer.pending)
         try:
             return await self._hear()
         finally:
-            self._rest(False)
             self._service.attention.release(self)
 
     async def _hear(self) -> bytes:
         """No checkpoint where the client is quick and nobody else is; of several that are quick, one is waited for."""
-        pace, passes = self._pace, 0
-        attention = self._service.attention
+        pace, attention = self._pace, self._service.attention
         while self._given is not None or not self._service.stop.is_set():
             pace.quick = pace.quick and attention.claim(self)
             if self._given is None and not pace.quick and not await self._wait_called():
@@ -179,20 +175,15 @@ class Connection:
             if met.before:
                 self._note_creates(met.before)
                 self._turn += met.before / LONG_TURN
+            pace.quick = pace.quick and met.alone  # else it waits like all others
             if met.here:
                 pace.hit()
-                pace.quick = pace.quick and met.alone
                 return self._peer.recv(RECEIVE_BYTES) if met.data is None else met.data
             if met.unsent is not None or met.begun is not None:
                 self._note_creates(1)
                 await self._end_create(met)
-            elif met.served:
-                await self._let_others(met)
-            elif met.alone or passes == PASSES_FOR_OTHERS:
+            elif met.alone:
                 pace.miss()
-            else:
-                await trio.lowlevel.checkpoint()
-                passes += 1
         try:
             return self._peer.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -218,27 +209,23 @@ class Connection:
         self._unlooked = unlooked + 1
         return data
 
-    def _rest(self, resting: bool) -> None:
-        self._service.attention.rest(self._fd, resting)
-
     def _take(self, met: Met) -> None:
-        """Take what came of a create that was carried out while another client was waited for."""
+        """Take what came of a create that was carried out with those of others."""
         if met.data is None and not met.unsent and met.begun is None:
             return
         self._given = met
-        self._rest(False)
         self._service.waiting_room.wake(self._fd)
 
     async def _wait_called(self) -> bool:
         """Wait as long as it takes; return False where the daemon stops."""
         self._service.attention.release(self)
         self._pace.start()
-        await self._service.waiting_room.wait(self._fd)
+        await self._service.waiting_room.wait(self._fd, resting=not self._framer.pending)
         self._pace.stop()
         return self._given is not None or not self._service.stop.is_set()
 
     def _meet(self) -> Met:
-        """Wait a moment for the client; its create may be carried out within that, where it is at rest."""
+        """Wait a moment for the client; its create may be carried out within that."""
         expected = not self._framer.pending and self._others < MOST_OTHERS
         return self._service.express.meet(self._peer, expected=MOST_EXPECTED if expected else 0)
 
@@ -248,22 +235,13 @@ class Connection:
 
     async def _end_create(self, met: Met) -> None:
         """Send what is not sent yet of the reply to a create that was carried out."""
-        self._rest(False)
         if met.unsent:
             self._service.attention.release(self)
             await self._send(met.unsent)
         elif met.begun is not None:
             self._service.attention.release(self)
             await self._send(await self._reply(CREATE.name, self._complete(met.begun)))
-        self._rest(True)
-        await self._let_others(met)
-
-    async def _let_others(self, met: Met) -> None:
-        """Let others have their turn; of a crowd it waits like the others then."""
-        await self._take_turns(alone=met.alone, calls=max(met.served, 1))
-        if met.served:
-            self._pace.quick = False
-            await let_others()
+        await self._take_turns(alone=met.alone)
 
     async def _complete(self, begun: Begun) -> msgspec.Struct:
         created = await self._service.creator.complete(begun, self._caller.until_hangup)

@@ -1,7 +1,7 @@
 """Where clients wait for what they say next, so that the event loop wakes no task of theirs in vain.
 
-One task of the loop waits for all of them. One who calls alone is woken. Where several have called, the engine answers at once whatever there are
-tickets for, and of those clients no task has anything to do.
+One task of the loop waits for all of them. One who calls alone is woken. Where several have called, the engine answers
+at once whatever there are tickets for, and of those clients no task has anything to do.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ PASSES_FOR_OTHERS = 4
 """So often others have their turn after a crowd, as long as somebody can go on: who is late takes several passes."""
 
 
+MOST_RESTING = 65536
+"""Descriptors below this can be at rest; whoever has another is served, too, but by himself."""
+
+
 def could_go_on() -> bool:
     """Whether any task waits for nothing but its turn, or something has come in from a thread."""
     now = trio.lowlevel.current_statistics()
     return bool(now.tasks_runnable or now.run_sync_soon_queue_size)
 
 
-async def let_others(passes: int = PASSES_FOR_OTHERS) -> None:
-    """Let others have their turn, so often at most, as long as any can go on."""
-    for _ in range(passes):
+async def let_others() -> None:
+    """Let others have their turn, as long as any can go on."""
+    for _ in range(PASSES_FOR_OTHERS):
         if not could_go_on():
             break
         await trio.lowlevel.checkpoint()
@@ -35,27 +39,35 @@ class WaitingRoom:
     """Clients that wait, each with a task, by descriptor."""
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
+        self.epoll = select.epoll()
+        """Watches all that wait."""
+        self.resting = bytearray(MOST_RESTING)
+        """By descriptor: 1 for a client that is here, and of whom nothing was read that is not answered."""
         self._tasks: dict[int, trio.lowlevel.Task] = {}
         self._passed_over: dict[int, int] = {}
         """How many crowds in a row, the last ones, were full without a client that had called."""
 
     def close(self) -> None:
         """Close it."""
-        self._epoll.close()
+        self.epoll.close()
 
     def __contains__(self, fd: int) -> bool:
         return fd in self._tasks
 
-    async def wait(self, fd: int) -> None:
-        """Wait until the client has said what its own task has to hear, or `wake` is called. Cancelled: it has left."""
+    async def wait(self, fd: int, *, resting: bool) -> None:
+        """Wait until the client has said what its own task has to hear, or `wake` is called. Cancelled: it has left.
+
+        Only while it is `resting`, with nothing read of it that is not answered, may `serve_all` read what it says.
+        """
 
         def leave(_raise_cancel: object) -> trio.lowlevel.Abort:
             self._leave(fd)
             return trio.lowlevel.Abort.SUCCEEDED
 
         self._tasks[fd] = trio.lowlevel.current_task()
-        self._epoll.register(fd, select.EPOLLIN)
+        if fd < MOST_RESTING:
+            self.resting[fd] = resting
+        self.epoll.register(fd, select.EPOLLIN)
         await trio.lowlevel.wait_task_rescheduled(leave)
 
     def wake(self, fd: int) -> bool:
@@ -71,14 +83,16 @@ class WaitingRoom:
             self.wake(fd)
 
     def _leave(self, fd: int) -> trio.lowlevel.Task:
-        self._epoll.unregister(fd)
+        self.epoll.unregister(fd)
+        if fd < MOST_RESTING:
+            self.resting[fd] = False
         return self._tasks.pop(fd)
 
     async def keep_door(self, serve_all: Callable[[], set[int]]) -> None:
         """Have what is said here answered, for ever: by `serve_all`, which returns for whom, or by their own tasks."""
         while True:
-            await trio.lowlevel.wait_readable(self._epoll)
-            here = [fd for fd, _ in self._epoll.poll(0)]
+            await trio.lowlevel.wait_readable(self.epoll)
+            here = [fd for fd, _ in self.epoll.poll(0)]
             served = serve_all() if len(here) > 1 else set()
             self._call_in([fd for fd in here if fd not in served], full=len(served) == MOST_SERVED)
             if served:

@@ -164,15 +164,13 @@ MOST_SERVED = 32
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
-    """Where clients are waited for, all those at rest at once; `client` is whose turn it is. The rest is as in `Desk`.
+    """Where clients are heard, all those at rest at once. The rest is as in `Desk`.
 
     A client is at rest where nothing was read of it that is not answered: there `resting` has 1, by its descriptor.
     """
 
     epoll: select.epoll
-    client: int
     resting: bytearray
-    seconds: float
     spin_us: int
     offset_ns: int
     journal: mmap.mmap
@@ -189,17 +187,6 @@ class Served(Outcome, frozen=True, kw_only=True):
     client: int
     number: int
     ticket: int
-
-
-class Gathered(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a crowd: who was served, and whether the client has something else.
-
-    It is `alone` where nobody else had anything.
-    """
-
-    served: Sequence[Served]
-    here: bool
-    alone: bool
 
 
 Join = Callable[[Sequence[bytes]], tuple[bytearray, Sequence[int]]]

@@ -24,7 +24,6 @@ from lightvm.xen.express import (
     Crowd,
     Desk,
     Form,
-    Gathered,
     Outcome,
     Series,
     Served,
@@ -88,25 +87,24 @@ class FakeExpress:
             following = _await_call(self, desk, *room, self._taken)
         return replace(answer, next=following)
 
-    def serve(self: _Counted, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer."""
+    def serve(self: _Counted, crowd: Crowd) -> list[Served]:
+        """Begin the creates of all clients at rest that ask for what is on offer."""
         self._enter("serve")
-        ready = [fd for fd, _ in crowd.epoll.poll(crowd.seconds, MOST_SERVED)]
         taken = [0] * MOST_LINES
         served: list[Served] = []
-        end, here, fine = crowd.end, False, True
-        for fd in ready:
-            found = _find_series(crowd, fd, taken) if fine else None
-            if found is not None:
-                number, place = found
-                ticket = cast("Ticket", crowd.series[number].tickets[place])
-                outcome = _start(self, crowd.journal, end, crowd.offset_ns, ticket)
-                served.append(Served(client=fd, number=number, ticket=place, **asdict(outcome)))
-                end += outcome.journalled
-                fine = outcome.stage is not Stage.SPOILT
-            elif fd == crowd.client:
-                here = True
-        return Gathered(served=served, here=here, alone=ready in ([], [crowd.client]))
+        end = crowd.end
+        for fd, _ in crowd.epoll.poll(0, MOST_SERVED):
+            found = _find_series(crowd, fd, taken)
+            if found is None:
+                continue
+            number, place = found
+            ticket = cast("Ticket", crowd.series[number].tickets[place])
+            outcome = _start(self, crowd.journal, end, crowd.offset_ns, ticket)
+            served.append(Served(client=fd, number=number, ticket=place, **asdict(outcome)))
+            end += outcome.journalled
+            if outcome.stage is Stage.SPOILT:
+                break
+        return served
 
     def answer_all(self: _Counted, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:
         """Look at the guests of the creates that were begun, and reply to those that are ready."""
@@ -170,11 +168,12 @@ def _await_call(
     fds = [fd for fd, _ in desk.epoll.poll(desk.seconds, _MOST_EVENTS)]
     if not fds:
         return Attended(stage=Stage.NOBODY, alone=True)
-    if desk.peer.fileno() not in fds:
+    if desk.peer.fileno() not in fds and len(fds) < _MOST_EVENTS:
         return Attended(stage=Stage.OTHERS)
-    alone = len(fds) == 1
     attended = _take_call(hypervisor, desk, journal, end, taken)
-    return attended if alone else replace(attended, alone=False)
+    if attended.stage is Stage.NOBODY:
+        return Attended(stage=Stage.OTHERS)
+    return attended if len(fds) == 1 else replace(attended, alone=False)
 
 
 def _take_call(

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         Carried,
         Crowd,
         Desk,
-        Gathered,
         Served,
         Ticket,
     )
@@ -346,8 +345,8 @@ class Hypervisor(Protocol):
         """
         ...
 
-    def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and begin the creates of all clients at rest that ask for what is on offer.
+    def serve(self, crowd: Crowd) -> list[Served]:
+        """Begin the creates of all clients at rest that ask for what is on offer.
 
         They are begun one after the other, up to the first that fails; `answer_all` is to follow. Whoever says anything
         else is not read. Fast in the same sense as `attend`.

@@ -224,7 +224,11 @@ static int await_call(struct lvm_desk *desk)
         desk->client_here |= events[i].data.fd == desk->client;
     }
     desk->alone = n == 1 && desk->client_here;
-    return desk->client_here ? take_call(desk) : LVM_OTHERS;
+    if (!desk->client_here && n < MOST_EVENTS) {
+        return LVM_OTHERS;
+    }
+    int stage = take_call(desk); /* where others fill the list it may be behind them */
+    return desk->received == -EAGAIN ? LVM_OTHERS : stage;
 }
 
 int lvm_attend(struct lvm_desk *desk)
@@ -332,18 +336,15 @@ uint32_t lvm_serve(struct lvm_crowd *crowd)
 {
     struct epoll_event events[LVM_CROWD_MAX];
     struct service service = {.crowd = crowd, .journal = crowd->journal};
-    crowd->nr_served = crowd->client_here = 0;
-    int n = epoll_wait(crowd->epoll, events, LVM_CROWD_MAX, crowd->wait_ms);
-    crowd->nr_ready = n < 0 ? 0 : (uint32_t)n;
+    crowd->nr_served = 0;
+    int n = epoll_wait(crowd->epoll, events, LVM_CROWD_MAX, 0);
     bool fine = true;
-    for (uint32_t i = 0; i < crowd->nr_ready; i++) {
+    for (int i = 0; i < n && fine; i++) {
         int32_t client = events[i].data.fd;
         bool resting = (uint32_t)client < crowd->nr_resting && crowd->resting[client];
-        uint32_t series = fine && resting ? find_series(&service, client) : crowd->nr_series;
+        uint32_t series = resting ? find_series(&service, client) : crowd->nr_series;
         if (series < crowd->nr_series) {
             fine = begin(&service, client, series);
-        } else if (client == crowd->client) {
-            crowd->client_here = 1;
         }
     }
     return crowd->nr_served;

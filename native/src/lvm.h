@@ -334,10 +334,8 @@ struct lvm_served {
 #define LVM_CROWD_MAX 32
 
 struct lvm_crowd {
-    int32_t epoll; /* as in lvm_desk, and so are the next three */
-    int32_t wait_ms;
+    int32_t epoll; /* as in lvm_desk, and so are the next two */
     uint32_t spin_us;
-    uint32_t nr_resting;
     int64_t offset_ns;
     uint8_t *journal; /* where the records go, one behind the other; room for LVM_CROWD_MAX */
     uint8_t *buffer;  /* for what clients say */
@@ -345,19 +343,16 @@ struct lvm_crowd {
     const uint8_t
         *resting; /* by descriptor: 1 for a client of whom nothing was read that is not answered */
     const struct lvm_series *series;
+    uint32_t nr_resting;
     uint32_t nr_series;
-    int32_t client; /* whose turn it is */
     /* What came of it. */
-    uint32_t nr_ready;    /* how many had something, clients or not, as far as was looked */
-    uint32_t client_here; /* whether the client has something that was left to be read */
     uint32_t nr_served;
     struct lvm_served served[LVM_CROWD_MAX];
 };
 
 /*
- * Wait for anybody, at most `wait_ms`, and do for all clients at rest what lvm_attend does for one: load, journal and
- * unpause what they ask for, up to the first that fails. Whoever says anything else is not read. Returns nr_served. Owner
- * thread.
+ * Do for all clients at rest that have called what lvm_attend does for one: load, journal and unpause what they ask for,
+ * up to the first that fails. Whoever says anything else is not read. Returns nr_served. Owner thread.
  */
 uint32_t lvm_serve(struct lvm_crowd *crowd);
 

@@ -212,6 +212,26 @@ static void nobody_is_waited_for_after_half_a_reply(void)
     strike(&scene);
 }
 
+static void a_call_is_taken_whoever_is_before_it(void)
+{
+    struct scene scene;
+    int others[MOST_EVENTS][2];
+    set(&scene);
+    for (int i = 0; i < MOST_EVENTS; i++) {
+        CHECK(pipe(others[i]) == 0 && write(others[i][1], "!", 1) == 1);
+        struct epoll_event readable = {.events = EPOLLIN, .data.fd = others[i][0]};
+        CHECK(epoll_ctl(scene.desk.epoll, EPOLL_CTL_ADD, others[i][0], &readable) == 0);
+    }
+    CHECK(lvm_attend(&scene.desk) == LVM_OTHERS && !scene.desk.alone);
+    say(&scene, call, sizeof(call));
+    CHECK(lvm_attend(&scene.desk) == LVM_RUNNING && !scene.desk.alone);
+    for (int i = 0; i < MOST_EVENTS; i++) {
+        close(others[i][0]);
+        close(others[i][1]);
+    }
+    strike(&scene);
+}
+
 static void nobody_is_waited_for_who_is_not_alone_or_was_late(void)
 {
     struct scene scene;
@@ -389,6 +409,7 @@ int main(void)
     RUN(two_calls_have_one_line);
     RUN(each_ticket_of_a_row_is_of_an_image_that_is_the_same_still);
     RUN(nobody_is_waited_for_after_half_a_reply);
+    RUN(a_call_is_taken_whoever_is_before_it);
     RUN(nobody_is_waited_for_who_is_not_alone_or_was_late);
     RUN(several_are_carried_out_up_to_the_first_that_fails);
     RUN(replies_are_filled_in_where_they_are_joined);

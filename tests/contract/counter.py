@@ -23,7 +23,6 @@ from lightvm.xen.express import (
     Crowd,
     Desk,
     Form,
-    Gathered,
     Series,
     Served,
     Stage,
@@ -88,12 +87,6 @@ class OneDealt(Served, frozen=True, kw_only=True):
     unsent: bytes = b""
     late: bool = False
     next: None = None
-
-
-class CrowdDealt(Gathered, frozen=True, kw_only=True):
-    """The same of a crowd."""
-
-    served: Sequence[OneDealt]
 
 
 D = TypeVar("D", Dealt, OneDealt)
@@ -191,29 +184,23 @@ class Counter:
             most=most,
         )
 
-    def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> CrowdDealt:
+    def serve(self, *offers: Offer, spin_us: int = 5_000_000) -> list[OneDealt]:
         """Serve all who are at rest, with tickets for the one call or the other, and answer them."""
         crowd = Crowd(
             epoll=self.epoll,
-            client=self.peer.fileno(),
             resting=self.resting,
-            seconds=0.01,
             spin_us=spin_us,
             offset_ns=time.time_ns() - time.perf_counter_ns(),
             journal=self.journal,
             end=END,
             series=_line_up(offers),
         )
-        gathered = self._rig.hypervisor.serve(crowd)
-        answers = self._rig.hypervisor.answer_all(crowd, gathered.served)
-        return CrowdDealt(
-            served=[
-                _join(OneDealt(**asdict(served)), answer)
-                for served, answer in zip(gathered.served, answers, strict=True)
-            ],
-            here=gathered.here,
-            alone=gathered.alone,
-        )
+        all_served = self._rig.hypervisor.serve(crowd)
+        answers = self._rig.hypervisor.answer_all(crowd, all_served)
+        return [
+            _join(OneDealt(**asdict(served)), answer)
+            for served, answer in zip(all_served, answers, strict=True)
+        ]
 
     def join(self, number: int) -> Sequence[socket.socket]:
         """Have more clients, each at rest; returns their ends."""

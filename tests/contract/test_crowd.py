@@ -31,9 +31,7 @@ async def test_all_who_ask_for_it_get_theirs(rig: Rig, counter: Counter) -> None
     clients = counter.join(3)
     for client in clients:
         client.send(CALL + b"\0")
-    gathered = counter.serve(*[counter.issue(handle) for handle in handles])
-    assert (gathered.here, gathered.alone) == (False, False)
-    served = gathered.served
+    served = counter.serve(*[counter.issue(handle) for handle in handles])
     assert [each.stage for each in served] == [Stage.ANSWERED] * 3
     assert [(each.number, each.ticket, each.unsent) for each in served] == [
         (0, number, b"") for number in range(3)
@@ -65,8 +63,7 @@ async def test_nobody_else_is_read(rig: Rig, counter: Counter) -> None:
     counter.other.send(CALL + b"\0")
     counter.client.send(OTHER_CALL + b"\0")
     counter.resting[counter.peer.fileno()] = 1
-    gathered = counter.serve(counter.issue(handle))
-    assert (gathered.served, gathered.here, gathered.alone) == ([], True, False)
+    assert not counter.serve(counter.issue(handle))
     assert counter.peer.recv(4096) == OTHER_CALL + b"\0"
     said = [peer.recv(4096) for peer in counter.peers]
     assert said == [OTHER_CALL + b"\0", CALL, CALL + b"\0" + CALL + b"\0", b""]
@@ -76,21 +73,6 @@ async def test_nobody_else_is_read(rig: Rig, counter: Counter) -> None:
     assert not any(counter.journal[:])
 
 
-async def test_one_whose_turn_it_is_may_be_alone(rig: Rig, counter: Counter) -> None:
-    offer = counter.issue(await rig.prepare())
-    gathered = counter.serve(offer)
-    assert (gathered.served, gathered.here, gathered.alone) == ([], False, True)
-    counter.client.send(CALL + b"\0")
-    gathered = counter.serve(offer)  # not at rest: it is heard, and no more
-    assert (gathered.served, gathered.here, gathered.alone) == ([], True, True)
-    counter.resting[counter.peer.fileno()] = 1
-    gathered = counter.serve(offer)
-    assert (len(gathered.served), gathered.here, gathered.alone) == (1, False, True)
-    counter.other.send(b"call")
-    gathered = counter.serve(offer)
-    assert (gathered.served, gathered.here, gathered.alone) == ([], False, False)
-
-
 async def test_each_call_has_its_own_tickets(rig: Rig, counter: Counter) -> None:
     one, other = await rig.prepare(), await rig.prepare()
     offers = [Offer(OTHER_CALL, counter.issue(one).ticket), counter.issue(other)]
@@ -98,8 +80,7 @@ async def test_each_call_has_its_own_tickets(rig: Rig, counter: Counter) -> None
     for client in counter.crowd:  # the last finds none left
         client.send(CALL + b"\0")
     counter.crowd[0].close()
-    gathered = counter.serve(*offers)
-    (served,) = gathered.served
+    (served,) = counter.serve(*offers)
     assert (served.number, served.ticket) == (1, 0)
     assert rig.hypervisor.read_control(one).ready == 0
     assert rig.hypervisor.read_control(other).ready == 1
@@ -109,7 +90,7 @@ async def test_not_more_are_served_at_once_than_can_be(rig: Rig, counter: Counte
     offers = [counter.issue(await rig.prepare()) for _ in range(MOST_SERVED + 1)]
     for client in counter.join(MOST_SERVED + 1):
         client.send(CALL + b"\0")
-    assert len(counter.serve(*offers).served) == MOST_SERVED
+    assert len(counter.serve(*offers)) == MOST_SERVED
 
 
 async def test_an_image_that_has_changed_is_not_taken(rig: Rig, counter: Counter) -> None:
@@ -117,7 +98,7 @@ async def test_an_image_that_has_changed_is_not_taken(rig: Rig, counter: Counter
     counter.image.write_bytes(b"another kernel")
     (client,) = counter.join(1)
     client.send(CALL + b"\0")
-    assert not counter.serve(offer).served
+    assert not counter.serve(offer)
     assert counter.peers[0].recv(4096) == CALL + b"\0"
 
 
@@ -127,7 +108,7 @@ async def test_after_one_that_fails_none_is_begun(rig: Rig, counter: Counter) ->
     offers = [counter.issue(h, cmdline=c) for h, c in zip(handles, ("", long, ""), strict=True)]
     for client in counter.join(3):
         client.send(CALL + b"\0")
-    good, bad = counter.serve(*offers).served
+    good, bad = counter.serve(*offers)
     assert (good.stage, bad.stage) == (Stage.ANSWERED, Stage.SPOILT)
     assert (good.journalled, bad.journalled) == (len(RECORD), 0)
     assert isinstance(bad.error, HypercallError)
@@ -147,7 +128,7 @@ async def test_one_that_is_late_keeps_no_other(rig: Rig, counter: Counter) -> No
     offers = [counter.issue(late, "misbehave", "loop"), counter.issue(quick)]
     for client in counter.join(2):
         client.send(CALL + b"\0")
-    first, second = counter.serve(*offers, spin_us=1_000_000).served
+    first, second = counter.serve(*offers, spin_us=1_000_000)
     assert (first.stage, second.stage) == (Stage.RUNNING, Stage.ANSWERED)  # it had long enough
     clients = {peer.fileno(): end for peer, end in zip(counter.peers, counter.crowd, strict=True)}
     assert is_unanswered(clients[first.client])
@@ -162,6 +143,6 @@ async def test_a_reply_that_finds_no_room_is_given_back(rig: Rig, counter: Count
         while True:
             counter.peers[0].send(bytes(4096))
     client.send(CALL + b"\0")
-    (served,) = counter.serve(offer).served
+    (served,) = counter.serve(offer)
     assert served.stage is Stage.ANSWERED
     assert list(json.loads(served.unsent)) == list(json.loads(REPLY))

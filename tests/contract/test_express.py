@@ -100,6 +100,15 @@ async def test_of_others_no_more_than_two_lose_their_place(rig: Rig, counter: Co
     assert [fd for fd, _ in counter.epoll.poll(0)] == [*rest, first, second]
 
 
+async def test_who_is_behind_others_is_heard(rig: Rig, counter: Counter) -> None:
+    """Else several who are looked for in turn may each find the others for ever."""
+    for one in counter.join(3):
+        one.send(b"call")
+    counter.client.send(CALL + b"\0")
+    attended = counter.attend(counter.issue(await rig.prepare()))
+    assert (attended.stage, attended.alone) == (Stage.ANSWERED, False)
+
+
 @pytest.mark.parametrize("alone", [True, False])
 async def test_who_is_here_is_served_whoever_else_is(
     rig: Rig, counter: Counter, alone: bool

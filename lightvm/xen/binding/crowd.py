@@ -13,12 +13,9 @@ from lightvm.xen.binding.tickets import (
     describe_outcome,
     describe_series,
 )
-from lightvm.xen.express import MOST_SERVED, Answer, Crowd, Gathered, Served
+from lightvm.xen.express import MOST_SERVED, Answer, Crowd, Served
 
 _HEARD_BYTES = 65536
-
-_RESULTS = struct.Struct("@III")
-"""`struct lvm_crowd` from `nr_ready` on: that, client_here, nr_served."""
 
 _SERVED = struct.Struct("@iIIiiiII5q")
 """`struct lvm_served`."""
@@ -34,16 +31,14 @@ class NativeCrowd:
         self._native = native = ffi.new("struct lvm_crowd *")
         self._heard = ffi.new("uint8_t[]", _HEARD_BYTES)
         native.buffer, native.buffer_size = self._heard, _HEARD_BYTES
-        self._results = ffi.buffer(ffi.addressof(native, "nr_ready"), _RESULTS.size)
         self._served = ffi.buffer(native.served)
         self._alive: list[Any] = []
 
-    def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and begin the creates of all clients that ask for what is on offer."""
+    def serve(self, crowd: Crowd) -> list[Served]:
+        """Begin the creates of all clients at rest that ask for what is on offer."""
         native = self._native
         assert len(crowd.series) <= MOST_SERVED, "the engine has no room for more"
-        native.epoll, native.client = crowd.epoll.fileno(), crowd.client
-        native.wait_ms = -int(-1000 * crowd.seconds // 1)
+        native.epoll = crowd.epoll.fileno()
         native.spin_us, native.offset_ns = crowd.spin_us, crowd.offset_ns
         series, self._alive = describe_series(crowd.series)
         native.series, native.nr_series = series, len(crowd.series)
@@ -51,13 +46,10 @@ class NativeCrowd:
         native.resting, native.nr_resting = resting, len(resting)
         journal = ffi.from_buffer("uint8_t[]", crowd.journal)
         native.journal = journal + crowd.end
-        lib.lvm_serve(native)
+        count = lib.lvm_serve(native)
         ffi.release(journal)
         ffi.release(resting)
-        ready, here, count = _RESULTS.unpack(self._results)
-        served = [self._describe(index) for index in range(count)]
-        ours = here + sum(each.client == crowd.client for each in served)
-        return Gathered(served=served, here=here != 0, alone=ready == ours)
+        return [self._describe(index) for index in range(count)]
 
     def _describe(self, index: int) -> Served:
         client, number, ticket, _, *values = self._values(index)

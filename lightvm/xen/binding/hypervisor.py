@@ -23,7 +23,6 @@ from lightvm.xen.express import (
     Carried,
     Crowd,
     Desk,
-    Gathered,
     Served,
     Ticket,
 )
@@ -297,8 +296,8 @@ class XenHypervisor:
         """Look at the guest of a create that was begun, and reply; where there is room, wait for the next call."""
         return self._desk.answer(desk, attended, room)
 
-    def serve(self, crowd: Crowd) -> Gathered:
-        """Wait for anybody, and begin the creates of all clients that ask for what is on offer."""
+    def serve(self, crowd: Crowd) -> list[Served]:
+        """Begin the creates of all clients at rest that ask for what is on offer."""
         return self._crowd.serve(crowd)
 
     def answer_all(self, crowd: Crowd, served: Sequence[Served]) -> list[Answer]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from lightvm.daemon.attention import (
     LONGEST_SECONDS,
     MOST_IN_VAIN,
+    MOST_LOOKED_AT,
     SHORTEST_SECONDS,
     Attention,
     Pace,
@@ -59,7 +61,7 @@ def test_it_tells_whether_this_one_has_something_and_whether_others_have(
         one[1].send(b"call")
     if theirs:
         other[1].send(b"call")
-    here, alone = attention.wait_for(one[0].fileno())
+    here, alone = attention.wait_for(one[0])
     assert here is ours
     if ours:
         assert alone is not theirs
@@ -70,7 +72,27 @@ def test_whoever_has_closed_its_end_is_there(
 ) -> None:
     one, _ = pairs
     one[1].close()
-    assert attention.wait_for(one[0].fileno()) == (True, True)
+    assert attention.wait_for(one[0]) == (True, True)
+
+
+@pytest.mark.parametrize("ours", ["call", "closed", "nothing"])
+def test_of_many_each_is_found(attention: Attention, ours: str) -> None:
+    """Else several who are looked for in turn may each find the others for ever."""
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(MOST_LOOKED_AT + 1)]
+        for pair in pairs:
+            for end in pair:
+                stack.enter_context(end)
+            pair[0].setblocking(False)
+            attention.watch(pair[0].fileno())
+        *others, last = pairs
+        for _, other in others:
+            other.send(b"call")
+        if ours == "call":
+            last[1].send(b"call")
+        elif ours == "closed":
+            last[1].close()
+        assert attention.wait_for(last[0]) == (ours != "nothing", False)
 
 
 def never_quick(pace: Pace) -> Pace:

@@ -13,6 +13,8 @@ from lightvm.daemon.waiting_room import WaitingRoom
 from tests.waits import settle
 
 FULL = 2
+RESTLESS = 4
+"""Something was read of this one."""
 
 
 class Waiting:
@@ -29,7 +31,7 @@ class Waiting:
         self.served: set[int] = set()
 
     async def wait(self, which: int) -> None:
-        await self.room.wait(self.peers[which].fileno())
+        await self.room.wait(self.peers[which].fileno(), resting=which != RESTLESS)
         self.woken.append(which)
 
     def serve_all(self) -> set[int]:
@@ -100,15 +102,18 @@ async def test_whoever_is_never_of_a_full_crowd_is_woken_in_the_end(
 
 async def test_who_is_woken_or_cancelled_has_left(waiting: Waiting, nursery: trio.Nursery) -> None:
     room, fd = waiting.room, waiting.peers[0].fileno()
+    assert [room.resting[peer.fileno()] for peer in waiting.peers] == [1, 1, 1, 1, 0]
     assert room.wake(fd)
     assert not room.wake(fd)
+    assert not room.resting[fd]
     room.empty()
     await settle()
     assert sorted(waiting.woken) == [0, 1, 2, 3, 4]
     with trio.move_on_after(1) as scope:
-        await room.wait(fd)
+        await room.wait(fd, resting=True)
     assert scope.cancelled_caught
     assert not room.wake(fd)
+    assert not room.resting[fd]
     waiting.ours[0].send(b"!")
     await settle()  # nobody is there to be woken for it
-    await room.wait(fd)
+    await room.wait(fd, resting=True)

@@ -14,7 +14,7 @@ from lightvm import calls, wire
 from lightvm.client import Client
 from lightvm.model import CreateRequest, WaitFor
 from lightvm.testing import InMemory
-from tests.unit.daemon.express.crowd.crowds import MANY, VERSION, Crowd, Other
+from tests.unit.daemon.express.crowd.crowds import MANY, VERSION, Crowd
 from tests.unit.daemon.express.quick import decode, serve_one_pool
 from tests.waits import settle, until
 
@@ -52,13 +52,6 @@ async def crowd(lvm: InMemory) -> AsyncIterator[Crowd]:
             await crowd.hear(which)
         await settle()
         yield crowd
-
-
-@pytest.fixture
-def other(lvm: InMemory) -> Iterator[Other]:
-    other = Other(lvm)
-    with other.ours, other.peer:
-        yield other
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ import socket
 import trio
 
 from lightvm import calls, wire
-from lightvm.daemon.express import Met
 from lightvm.model import Created
-from lightvm.testing import InMemory
 from tests.unit.daemon.express.quick import decode
 
 MANY = 8
@@ -39,18 +37,3 @@ class Crowd:
     async def hear_all(self) -> list[Created]:
         """Return what each was told."""
         return [decode(await self.hear(which)) for which in range(len(self.sockets))]
-
-
-class Other:
-    """Somebody who is waited for, and says nothing."""
-
-    def __init__(self, lvm: InMemory) -> None:
-        self._express = lvm.service.express
-        self.ours, self.peer = socket.socketpair()
-        self.peer.setblocking(False)
-        lvm.service.attention.watch(self.peer.fileno())
-
-    def meet(self) -> Met:
-        """Let the daemon wait for him, where it was crowded before."""
-        self._express._crowded = True
-        return self._express.meet(self.peer)

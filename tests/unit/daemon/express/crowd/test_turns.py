@@ -91,25 +91,35 @@ async def test_the_wait_for_a_guest_keeps_nobody_else_from_being_quick(
         lvm.service.attention.release(late)
 
 
-@pytest.mark.parametrize(("served", "least"), [(4, 16), (8, 80)])
-async def test_whoever_serves_others_lets_everybody_have_his_turn(
-    lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch, served: int, least: int
+async def test_whoever_is_not_alone_leaves_the_event_loop_its_turn_each_time(
+    lvm: InMemory, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After eight creates; and more often than that where somebody could go on, such as this task."""
     met, turns = [], 0
 
     def meet(peer: socket.socket, *, expected: int) -> Met:
         met.append(peer)
         if len(met) >= 64:
             raise OSError("enough")
-        return Met(here=False, alone=False, served=served)
+        return Met(here=False, alone=False, unsent=b"")
 
     monkeypatch.setattr(lvm.service.express, "meet", meet)
     crowd.sockets[0].send(VERSION)
     while len(met) < 64:
         await trio.lowlevel.checkpoint()
         turns += 1
-    assert turns >= least
+    assert turns >= 64
+
+
+async def test_whoever_is_left_over_from_a_crowd_is_looked_for_once(
+    lvm: InMemory, crowd: Crowd, words: bytes
+) -> None:
+    """Several who are looked for in turn might each find the others for ever."""
+    crowd.ask(VERSION)
+    for number in range(len(crowd.sockets)):
+        assert b"version" in await crowd.hear(number)
+    assert lvm.hypervisor.calls["serve"] == 1
+    # And once more for the last of them, who is alone then.
+    assert lvm.hypervisor.calls["attend"] <= len(crowd.sockets) + 1
 
 
 async def test_after_a_crowd_whoever_says_anything_else_is_heard_beside_it(
