@@ -16,7 +16,7 @@ from typing import ParamSpec
 import lightvm
 from benchmarks.machine import guest_pool, read_field
 from benchmarks.processor import dom0_share
-from benchmarks.record import Budget
+from benchmarks.record import Budget, LeftBehindError
 from lightvm.blocking import Client
 from lightvm.daemon.tickets import MOST_TICKETS
 from lightvm.errors import LightVMError, NoDaemon
@@ -190,9 +190,17 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
                     finally:
                         running.clear()
             finally:
-                process.terminate()
-                process.wait(STOP_SECONDS)
+                _end(process)
                 subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Have a daemon give back what it has, and end; raises `LeftBehindError` where that is given up, too."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except Exception as exc:
+        raise LeftBehindError("the daemon has not ended") from exc
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from types import FrameType
 
 from benchmarks.experiments import Experiment, find_experiment
 from benchmarks.machine import describe_machine
-from benchmarks.record import Budget, Record
+from benchmarks.record import Budget, LeftBehindError, Record
 from benchmarks.rows import Outcome, Run, write_run
 
 GRACE = 1.5
@@ -27,6 +27,7 @@ Its daemon's end, which gives back whatever is left in its pools, is not in the 
 """
 GRACE_SECONDS = 600.0
 UNFINISHED = "the run ended before it did"
+NOT_RUN = "not run: the host is not as it was before the run"
 
 
 class GivenUp(Exception):
@@ -42,27 +43,30 @@ def run_experiments(
 ) -> Run:
     """Run experiments one after the other; one that fails does not keep the others from their turn.
 
-    Their limits are `patience` times as long.
+    Unless it leaves something behind: then nothing more is measured. Their limits are `patience` times as long.
     """
     directory.mkdir(parents=True, exist_ok=True)
     run = Run(scale=scale, machine=describe_machine(**machine))
+    clean = True
     for name in names:
-        outcome = Outcome(experiment=name, failure=UNFINISHED)
+        outcome = Outcome(experiment=name, failure=UNFINISHED if clean else NOT_RUN)
         run.outcomes.append(outcome)
         write_run(directory, run)
-        run_one(directory, find_experiment(name), outcome, scale, patience)
-        write_run(directory, run)
+        if clean:
+            clean = run_one(directory, find_experiment(name), outcome, scale, patience)
+            write_run(directory, run)
     return run
 
 
 def run_one(
     directory: Path, experiment: Experiment, outcome: Outcome, scale: str, patience: float = 1.0
-) -> None:
-    """Run one experiment; its failure is part of its outcome."""
+) -> bool:
+    """Run one experiment; its failure is part of its outcome. Returns False where it has left something behind."""
     seconds = experiment.seconds(scale, patience)
     record = Record(directory, outcome, scale=scale, budget=Budget(seconds))
     record.say(experiment.about)
     begun = time.monotonic()
+    clean = True
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(int(GRACE * seconds + GRACE_SECONDS))
     try:
@@ -71,10 +75,12 @@ def run_one(
     except Exception as exc:  # whatever it was, the report says so, and the others are still run
         traceback.print_exc()
         outcome.failure = f"{type(exc).__name__}: {exc}"[:500]
+        clean = not isinstance(exc, LeftBehindError)
     finally:
         signal.alarm(0)
         outcome.seconds = round(time.monotonic() - begun, 1)
     record.say(f"took {outcome.seconds:.0f} s" if outcome.failure is None else "FAILED")
+    return clean
 
 
 def give_up(_signum: int, _frame: FrameType | None) -> None:

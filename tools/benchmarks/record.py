@@ -13,6 +13,10 @@ from benchmarks.rows import ROWS, Outcome, Row, append_rows, write_rows
 T = TypeVar("T")
 
 
+class LeftBehindError(Exception):
+    """Something of an experiment is left on the host, and would be in whatever is measured there next."""
+
+
 class Budget:
     """A time limit that work asks after, so that it ends in good order: the report says how far it got."""
 

@@ -6,17 +6,18 @@ import importlib
 import signal
 import socket
 import struct
+import subprocess
 import types
 
 import pytest
-from benchmarks import inside, instances, machine
+from benchmarks import daemon, inside, instances, machine
 from benchmarks.cli import make_parser
 from benchmarks.experiments import EXPERIMENTS, Experiment, find_experiment
 from benchmarks.experiments.jit import internet_checksum, make_ping
 from benchmarks.experiments.phases import split_ours, split_xl
 from benchmarks.experiments.requests import count_between
 from benchmarks.instances import Beacons, Instances, NoBeacon, guest_address, rise_and_fall
-from benchmarks.record import Budget, Record
+from benchmarks.record import Budget, LeftBehindError, Record
 from benchmarks.rows import Outcome, read_rows, read_run
 from benchmarks.runner import command
 
@@ -134,6 +135,28 @@ def test_an_experiment_that_fails_leaves_its_rows_and_the_others_their_turn(
     assert run.machine == {"project": "1234"}
     assert [each.failure for each in run.outcomes] == ["RuntimeError: xl has hung", None]
     assert "xl has hung" in capsys.readouterr().err
+
+
+def test_after_one_that_leaves_something_behind_nothing_is_measured(
+    stubs, tmp_path, monkeypatch, capsys
+):
+    def leave(_):
+        raise LeftBehindError("the daemon has not ended")
+
+    begun = types.SimpleNamespace(measure=leave)
+    monkeypatch.setattr(inside.importlib, "import_module", lambda _: begun)
+    inside.run_experiments(tmp_path, ["create", "echo", "jit"], "small", {})
+    failures = ["LeftBehindError: the daemon has not ended", inside.NOT_RUN, inside.NOT_RUN]
+    assert [each.failure for each in read_run(tmp_path).outcomes] == failures
+
+
+def test_a_daemon_that_does_not_end_is_left_behind(monkeypatch):
+    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.1)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        with monkeypatch.context() as deaf, pytest.raises(LeftBehindError):
+            deaf.setattr(process, "terminate", lambda: None)
+            daemon._end(process)
+        daemon._end(process)  # it is not deaf
 
 
 def test_a_run_that_is_cut_off_says_which_experiment_did_not_end(stubs, tmp_path, monkeypatch):
