@@ -12,6 +12,7 @@
 
 /* Enough to see that a client is not alone. All that are looked at go behind all others who have called. */
 #define MOST_EVENTS 2
+#define MOST_MOMENTS 8 /* so often is a crowd looked at again */
 #define MICROSECOND 1000
 #define SECOND_US 1000000
 
@@ -352,17 +353,18 @@ uint32_t lvm_serve(struct lvm_crowd *crowd)
 
 /*
  * To leave one to Python costs more than such a moment: where many are late, as they are when their processor was busy with
- * something else, they have as many moments more. Asleep, for it may be this processor that they wait for.
+ * something else, they have as many moments more, or MOST_MOMENTS. Asleep, for it may be this processor that they wait for.
  */
 void lvm_answer_all(struct lvm_crowd *crowd)
 {
     const struct timespec moment = {.tv_sec = crowd->spin_us / SECOND_US,
                                     .tv_nsec = crowd->spin_us % SECOND_US * MICROSECOND};
     uint32_t late = answer_ready(crowd, crowd->spin_us);
-    uint32_t moments = crowd->spin_us || !late ? late : 1;
-    while (moments) {
+    uint32_t moments = crowd->spin_us ? MOST_MOMENTS : 1;
+    while (moments && late) {
+        moments = late < moments ? late : moments;
         nanosleep(&moment, NULL);
         late = answer_ready(crowd, 0);
-        moments = late < moments ? late : moments - 1;
+        moments--;
     }
 }

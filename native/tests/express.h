@@ -33,7 +33,7 @@ int lvm_control_spin(struct lvm_domain *domain, uint32_t microseconds)
         CHECK(write(event_to_come, "!", 1) == 1);
         event_to_come = -1;
     }
-    int said = quick || looks_good >> spins & 1;
+    int said = quick || (spins < 64 && looks_good >> spins & 1);
     spins++;
     lvm_control_page(domain)->ready = said ? (uint32_t)(quick ? quick : 1) : 0;
     domain->xen->moments.heard = lvm_now();

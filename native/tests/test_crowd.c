@@ -6,7 +6,7 @@ struct gathering {
     struct scene scene;
     int others[2];
     uint8_t resting[64];
-    const struct lvm_ticket *tickets[3];
+    const struct lvm_ticket *tickets[LVM_CROWD_MAX];
     struct lvm_series series;
     struct lvm_crowd crowd;
 };
@@ -34,11 +34,13 @@ static void gather(struct gathering *all)
     join(all, all->others);
     CHECK(all->scene.ends[0] < 64);
     all->resting[all->scene.ends[0]] = 1;
-    all->tickets[0] = all->tickets[1] = all->tickets[2] = &all->scene.ticket;
+    for (uint32_t i = 0; i < LVM_CROWD_MAX; i++) {
+        all->tickets[i] = &all->scene.ticket;
+    }
     all->series = (struct lvm_series){.call = (void *)call,
                                       .size = strlen(call),
                                       .tickets = all->tickets,
-                                      .nr = 3};
+                                      .nr = LVM_CROWD_MAX};
     all->crowd = (struct lvm_crowd){.epoll = all->scene.desk.epoll,
                                     .spin_us = 77,
                                     .offset_ns = all->scene.desk.offset_ns,
@@ -169,6 +171,25 @@ static void it_has_fewer_where_fewer_are_late(void)
     part(&all);
 }
 
+static void however_many_are_late_they_have_no_more_than_so_many_moments(void)
+{
+    enum { OTHERS = MOST_MOMENTS + 1 };
+    struct gathering all;
+    int others[OTHERS][2];
+    gather(&all);
+    quick = spins = 0;
+    for (int i = 0; i < OTHERS; i++) {
+        join(&all, others[i]);
+        CHECK(write(others[i][1], call, sizeof(call)) == sizeof(call));
+    }
+    CHECK(serve_and_answer(&all.crowd) == OTHERS && spins == OTHERS * (1 + MOST_MOMENTS));
+    for (int i = 0; i < OTHERS; i++) {
+        close(others[i][0]);
+        close(others[i][1]);
+    }
+    part(&all);
+}
+
 static void a_moment_lasts_as_long_as_one_is_looked_at(void)
 {
     struct gathering all;
@@ -198,6 +219,7 @@ int main(void)
     RUN(of_a_crowd_none_is_begun_after_one_that_fails);
     RUN(a_crowd_that_is_late_has_as_many_moments_more_as_there_are_guests);
     RUN(it_has_fewer_where_fewer_are_late);
+    RUN(however_many_are_late_they_have_no_more_than_so_many_moments);
     RUN(a_moment_lasts_as_long_as_one_is_looked_at);
     RUN(a_crowd_that_is_not_waited_for_is_looked_at_once_more);
     unlink(path);
