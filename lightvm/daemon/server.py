@@ -220,7 +220,9 @@ class Connection:
         """Wait as long as it takes; return False where the daemon stops."""
         self._service.attention.release(self)
         self._pace.start()
-        await self._service.waiting_room.wait(self._fd, resting=not self._framer.pending)
+        room = self._service.waiting_room
+        if not (self._alone and await room.wait_apart(self._peer)):
+            await room.wait(self._fd, resting=not self._framer.pending)
         self._pace.stop()
         return self._given is not None or not self._service.stop.is_set()
 

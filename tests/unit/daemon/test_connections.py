@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from lightvm import calls, wire
 from lightvm.client import Client, open_client
 from lightvm.daemon import server
 from lightvm.daemon.attention import MOST_IN_VAIN, Pace
@@ -333,6 +334,21 @@ async def test_after_as_many_creates_as_are_expected_others_have_their_turn(
         connection._turn = (server.MOST_EXPECTED - 1) / server.LONG_TURN
         await connection._take_turns(alone=True)
     assert turns == [1]
+
+
+async def test_the_first_who_calls_when_nobody_else_does_waits_apart(lvm: InMemory) -> None:
+    room, clients = lvm.service.waiting_room, lvm.service.express.clients
+    version = wire.encode_call(calls.VERSION, calls.Nothing())
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
+        for each in (one, other):
+            each.connect(lvm.socket)
+            each.send(version)
+            await settle()
+        assert [fd in room for fd in clients] == [False, True]
+        for each in (other, one):
+            each.send(version)
+            await settle()
+            assert [fd in room for fd in clients] == [False, True]
 
 
 async def test_whoever_makes_several_creates_in_a_row_is_expected_to_be_quick(

@@ -13,6 +13,7 @@ from lightvm.daemon.waiting_room import WaitingRoom
 from tests.waits import settle
 
 FULL = 2
+APART = 99
 RESTLESS = 4
 """Something was read of this one."""
 
@@ -33,6 +34,10 @@ class Waiting:
     async def wait(self, which: int) -> None:
         await self.room.wait(self.peers[which].fileno(), resting=which != RESTLESS)
         self.woken.append(which)
+
+    async def wait_apart(self, peer: socket.socket) -> None:
+        assert await self.room.wait_apart(peer)
+        self.woken.append(APART)
 
     def serve_all(self) -> set[int]:
         """Leave what is said unread, as if whoever was answered had said more."""
@@ -98,6 +103,30 @@ async def test_whoever_is_never_of_a_full_crowd_is_woken_in_the_end(
     )  # one more may come before their tasks do
     await trio.lowlevel.checkpoint()
     assert sorted(waiting.woken) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("by", ["call", "end"])
+async def test_one_waits_apart_and_nobody_is_served_for_him(
+    waiting: Waiting, nursery: trio.Nursery, by: str
+) -> None:
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        nursery.start_soon(waiting.wait_apart, peer)
+        await settle()
+        assert waiting.woken == []
+        assert not await waiting.room.wait_apart(ours)
+        if by == "call":
+            waiting.ours[1].send(b"!")
+            ours.send(b"!")
+        else:
+            waiting.room.empty()
+        await settle()
+    assert APART in waiting.woken
+    assert waiting.crowds == 0
+    peer, ours = socket.socketpair()
+    with ours, peer:
+        ours.send(b"!")
+        assert await waiting.room.wait_apart(peer)
 
 
 async def test_who_is_woken_or_cancelled_has_left(waiting: Waiting, nursery: trio.Nursery) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import trio
@@ -43,7 +44,10 @@ async def words(lvm: InMemory, client: Client) -> bytes:
 
 
 @pytest.fixture
-async def crowd(lvm: InMemory) -> AsyncIterator[Crowd]:
+async def crowd(lvm: InMemory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Crowd]:
+    """Clients who all wait in the waiting room, none of them apart."""
+    taken = mock.AsyncMock(return_value=False)
+    monkeypatch.setattr(lvm.service.waiting_room, "wait_apart", taken)
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(MANY)]
         crowd = Crowd(lvm.socket, sockets)
