@@ -1,4 +1,4 @@
-/* Clients, and a ticket for what they ask for, over guests that do what a test says. For test_express.c and test_crowd.c. */
+/* Clients, and a ticket for what they ask for, over guests that do what a test says. For test_express.c, test_crowd.c and test_batch.c. */
 #include "harness.h"
 
 #include <unistd.h>
@@ -111,7 +111,7 @@ static void strike(struct scene *scene)
     close(scene->desk.epoll);
 }
 
-static void say(struct scene *scene, const char *words, size_t n)
+static inline void say(struct scene *scene, const char *words, size_t n)
 {
     CHECK(write(scene->ends[1], words, n) == (ssize_t)n);
 }
