@@ -158,19 +158,16 @@ class Connection:
         pace, attention = self._pace, self._service.attention
         while self._given is not None or not self._service.stop.is_set():
             pace.quick = pace.quick and attention.claim(self)
-            if self._given is None and not pace.quick and not await self._wait_called():
-                return b""
-            if (given := self._given) is not None:
-                self._given = None
-                if given.data is not None:
-                    return given.data
-                self._note_creates(1)
-                await self._end_create(given)
-                continue
-            if pace.quick and (data := self._read_unlooked()) is not None:
-                pace.hit()
-                return data
-            met = self._meet()
+            if self._given is None and not pace.quick:
+                await self._wait_called()
+            met, self._given = self._given, None
+            if met is None:
+                if self._service.stop.is_set():
+                    break
+                if pace.quick and (data := self._read_unlooked()) is not None:
+                    pace.hit()
+                    return data
+                met = self._meet()
             self._alone = met.alone
             if met.before:
                 self._note_creates(met.before)
@@ -216,15 +213,14 @@ class Connection:
         self._given = met
         self._service.waiting_room.wake(self._fd)
 
-    async def _wait_called(self) -> bool:
-        """Wait as long as it takes; return False where the daemon stops."""
+    async def _wait_called(self) -> None:
+        """Wait as long as it takes, or until the daemon stops."""
         self._service.attention.release(self)
         self._pace.start()
         room = self._service.waiting_room
         if not (self._alone and await room.wait_apart(self._peer)):
             await room.wait(self._fd, resting=not self._framer.pending)
         self._pace.stop()
-        return self._given is not None or not self._service.stop.is_set()
 
     def _meet(self) -> Met:
         """Wait a moment for the client; its create may be carried out within that."""

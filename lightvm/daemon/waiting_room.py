@@ -19,7 +19,6 @@ from lightvm.xen.express import MOST_SERVED
 PASSES_FOR_OTHERS = 4
 """So often others have their turn after a crowd, as long as somebody can go on: who is late takes several passes."""
 
-
 MOST_RESTING = 65536
 """Descriptors below this can be at rest; whoever has another is served, too, but by himself."""
 

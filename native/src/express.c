@@ -220,12 +220,12 @@ static int await_call(struct lvm_desk *desk)
     if (n <= 0) {
         return LVM_NOBODY;
     }
-    desk->client_here = 0;
+    bool here = false;
     for (int i = 0; i < n; i++) {
-        desk->client_here |= events[i].data.fd == desk->client;
+        here |= events[i].data.fd == desk->client;
     }
-    desk->alone = n == 1 && desk->client_here;
-    if (!desk->client_here && n < MOST_EVENTS) {
+    desk->alone = n == 1 && here;
+    if (!here && n < MOST_EVENTS) {
         return LVM_OTHERS;
     }
     int stage = take_call(desk); /* where others fill the list it may be behind them */

@@ -289,7 +289,6 @@ struct lvm_desk {
     const struct lvm_series *series;
     uint32_t taken[LVM_LINES]; /* so many of each line */
     /* What came of it. */
-    uint32_t client_here;        /* whether the client has something */
     uint32_t alone;              /* whether nobody else has, as far as was looked */
     int32_t received;            /* bytes in `buffer`, 0 where the client has gone, or -errno */
     uint32_t number, ticket;     /* from LVM_SPOILT on: of which series, and which of its tickets */

@@ -30,8 +30,8 @@ _HEARD_BYTES = 65536
 
 # An attribute of a struct of C's costs as much as a small call: results are read all at once, and what seldom changes
 # is written when it does.
-_RESULTS = struct.Struct("@IIiIIiIi")
-"""`struct lvm_desk` from `client_here` on: that, alone, received, number, ticket, sent, late, next."""
+_RESULTS = struct.Struct("@IiIIiIi")
+"""`struct lvm_desk` from `alone` on: that, received, number, ticket, sent, late, next."""
 
 _OUTCOME = struct.Struct("@iiII5q")
 """`struct lvm_outcome`."""
@@ -39,7 +39,7 @@ _OUTCOME = struct.Struct("@iiII5q")
 assert MOST_LINES == lib.LVM_LINES
 assert _OUTCOME.size == ffi.sizeof("struct lvm_outcome")
 assert ffi.offsetof("struct lvm_desk", "next") + ffi.sizeof("int32_t") == (
-    ffi.offsetof("struct lvm_desk", "client_here") + _RESULTS.size
+    ffi.offsetof("struct lvm_desk", "alone") + _RESULTS.size
 )
 
 _STAGES = tuple(Stage)
@@ -69,7 +69,7 @@ class NativeDesk:
         self._heard = heard = ffi.new("uint8_t[]", _HEARD_BYTES)
         self._heard_view = ffi.buffer(heard)
         native.buffer, native.buffer_size = heard, _HEARD_BYTES
-        self._results = ffi.buffer(ffi.addressof(native, "client_here"), _RESULTS.size)
+        self._results = ffi.buffer(ffi.addressof(native, "alone"), _RESULTS.size)
         self._outcome = ffi.buffer(ffi.addressof(native, "outcome"))
         self._answered = ffi.buffer(ffi.addressof(native, "answered"))
         self._settings: tuple[object, ...] = ()
@@ -125,11 +125,9 @@ class NativeDesk:
 
     def _describe(self, number: int, results: tuple[int, ...]) -> Attended:
         stage = _STAGES[number]
-        _, alone, received, series, ticket, *_ = results
+        alone, received, series, ticket, *_ = results
         if stage <= Stage.OTHERS:
             return Attended(stage=stage, alone=stage is Stage.NOBODY)
-        if received == -errno.EAGAIN:
-            return Attended(stage=Stage.NOBODY, alone=alone != 0)
         if received < 0:
             return Attended(stage=Stage.SAID, alone=alone != 0, data=b"")
         data = None if stage is Stage.RUNNING else bytes(self._heard_view[0:received])

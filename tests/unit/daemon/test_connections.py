@@ -351,6 +351,18 @@ async def test_the_first_who_calls_when_nobody_else_does_waits_apart(lvm: InMemo
             assert [fd in room for fd in clients] == [False, True]
 
 
+async def test_whoever_was_served_with_others_was_not_alone(lvm: InMemory) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        connection = server.Connection(theirs, lvm.service)
+        connection._alone = connection._pace.quick = True
+        connection._take(Met(here=True, alone=False, data=b"call"))
+        assert await connection._hear() == b"call"
+        assert not connection._alone
+        assert not connection._pace.quick
+
+
 async def test_whoever_makes_several_creates_in_a_row_is_expected_to_be_quick(
     lvm: InMemory,
 ) -> None:
