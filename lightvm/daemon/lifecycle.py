@@ -146,33 +146,23 @@ class Lifecycle:
 
     # The end
 
-    def end(
-        self,
-        domain: LiveDomain,
-        reason: ExitReason,
-        status: int | None = None,
-        noted: Callable[[], None] | None = None,
-    ) -> None:
-        """Note that a domain has ended, once; whoever waits for it is told, and its resources go back.
-
-        `noted` is called as soon as it is certain; who is told there has not to wait for the rest.
-        """
+    def end(self, domain: LiveDomain, reason: ExitReason, status: int | None = None) -> None:
+        """Note that a domain has ended, once; whoever waits for it is told, and its resources go back."""
         if domain.exit is not None:
             return
         domain.destroyed = reason is ExitReason.LOST
+        self._note_exit(domain, reason, status)
+        self.drain_console(domain)
+        self._registry.retire(domain)
+        self._publish(EventKind.EXITED, domain)
+        self._see_off(domain)
+
+    def _note_exit(self, domain: LiveDomain, reason: ExitReason, status: int | None = None) -> None:
         domain.exit = Exit(reason=reason, at=time.time(), status=status)
         try:
             self._journal.append(ExitRecord(uuid=domain.record.uuid, exit=domain.exit))
         except errors.JournalFailed as exc:
             log.error("exit-not-journalled", domain=domain.record.name, error=str(exc))
-        if noted is not None:
-            noted()
-        # Of one that is destroyed, which nobody finds any more, its burial does this.
-        if reason is not DESTROYED:
-            self.drain_console(domain)
-        self._registry.retire(domain)
-        self._publish(EventKind.EXITED, domain)
-        self._see_off(domain)
 
     def keep_exited(self, domain: LiveDomain) -> None:
         """Take in a domain that ended while no daemon ran, and give back what it still holds."""
@@ -293,12 +283,19 @@ class Lifecycle:
                 self._hypervisor.pause(domain.handle)  # it answers nobody who asks it from now on
             except errors.HypercallError:  # it may be gone
                 wait = True
-        self.end(domain, DESTROYED, noted=None if wait else noted)
         if wait:
+            self.end(domain, DESTROYED)
             async with domain.lock:
                 await self._give_back(domain)
                 if domain.record.vbds:
                     await self._unplug(domain)
+        elif domain.exit is None:
+            # Nobody finds it among the exited ones, no policy counts, and its burial reads its console.
+            self._note_exit(domain, DESTROYED)
+            if noted is not None:
+                noted()
+            if self._bus.watched:
+                self._bus.publish(EventKind.EXITED, domain.describe())
         self.forget(domain)
         if self._bus.watched:
             self._bus.publish(EventKind.DESTROYED, domain.describe())

@@ -179,16 +179,18 @@ async def test_a_oneway_call_is_carried_out_and_not_answered(raw: Raw, lvm: InMe
 
 
 async def test_who_does_not_wait_is_told_of_an_end_before_the_tables_are_in_order(
-    raw: Raw, lvm: InMemory
+    raw: Raw, lvm: InMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await raw.call("Create", request={"image": lvm.noop, "name": "web"})
-    told = []
+    told, registry = [], lvm.service.registry
+    forget = registry.forget
 
     def look(domain: LiveDomain) -> None:
         readable, _, _ = select.select([raw.stream.socket.fileno()], [], [], 0)
         told.append(bool(readable))
+        forget(domain)
 
-    lvm.service.lifecycle.on_end = look
+    monkeypatch.setattr(registry, "forget", look)
     reply = await raw.call("Destroy", domain="web")
     assert told == [True]
     assert reply["parameters"]["domain"]["exit"]["reason"] == "destroyed"
