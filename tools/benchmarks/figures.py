@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -262,11 +262,14 @@ FIGURES = (
 )
 
 
-def draw_figures(rows: Rows, directory: Path, clock: Clock, footer: str) -> list[str]:
-    """Write each figure for which there are rows; return the names of those."""
+def draw_figures(
+    rows: Rows, directory: Path, clocks: Mapping[str, Clock], footer: str
+) -> list[str]:
+    """Write each figure for whose experiment there is a clock, and rows; return the names of those."""
     drawn = []
     for figure in FIGURES:
-        if canvas := draw_figure(figure, rows, clock):
+        clock = clocks.get(figure.experiment)
+        if clock and (canvas := draw_figure(figure, rows, clock)):
             save(canvas, directory / figure.name, footer)
             drawn.append(figure.name)
     return drawn

@@ -10,7 +10,7 @@ from benchmarks.drawing import Clock
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.figures import FIGURES, Figure, draw_figures
 from benchmarks.rows import YARDSTICK, Row, Run, read_rows, read_run, values
-from benchmarks.summaries import find_yardstick, group, plain, summarize
+from benchmarks.summaries import find_yardsticks, group, plain, summarize
 from benchmarks.targets import Verdict, evaluate
 
 REPORT = "README.md"
@@ -27,17 +27,17 @@ COUNTED = (
 def write_report(directory: Path) -> Path:
     """Write the page and the pictures of a run from its files; return the page. Raises `BadRows`."""
     rows, run = read_rows(directory), read_run(directory)
-    clock = make_clock(rows, run)
     footer = "emulated: only ratios count" if run.is_emulated else ""
-    drawn = draw_figures(rows, directory, clock, footer)
+    drawn = draw_figures(rows, directory, make_clocks(rows, run), footer)
     page = directory / REPORT
     page.write_text(render(rows, run, drawn), encoding="utf-8")
     return page
 
 
-def make_clock(rows: Sequence[Row], run: Run) -> Clock:
-    """Return how this run's times are shown: as multiples of its yardstick where its machine is emulated."""
-    return Clock(yardstick_ms=find_yardstick(rows) if run.is_emulated else None)
+def make_clocks(rows: Sequence[Row], run: Run) -> dict[str, Clock]:
+    """Return how times of each experiment are shown: as multiples of its yardstick where its machine is emulated."""
+    yardsticks = find_yardsticks(rows) if run.is_emulated else {}
+    return {row.experiment: Clock(yardstick_ms=yardsticks.get(row.experiment)) for row in rows}
 
 
 def render(rows: Sequence[Row], run: Run, drawn: Sequence[str]) -> str:

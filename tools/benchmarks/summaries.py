@@ -51,10 +51,18 @@ def group(rows: Iterable[Row]) -> dict[Kind, list[float]]:
     return grouped
 
 
-def find_yardstick(rows: Iterable[Row]) -> float | None:
-    """Return the median of fork+exec in all experiments, in ms; None where nobody has measured it."""
-    found = [row.value for row in rows if (row.contender, row.metric) == (YARDSTICK, "create")]
-    return statistics.median(found) if found else None
+def find_yardsticks(rows: Iterable[Row]) -> dict[str, float]:
+    """Return the medians of fork+exec, in ms, of the experiments that have it; of others the median of all."""
+    found = defaultdict(list)
+    experiments = set()
+    for row in rows:
+        experiments.add(row.experiment)
+        if (row.contender, row.metric) == (YARDSTICK, "create"):
+            found[row.experiment].append(row.value)
+    if not found:
+        return {}
+    of_all = [value for values in found.values() for value in values]
+    return {name: statistics.median(found.get(name, of_all)) for name in experiments}
 
 
 def plain(value: float, _position: object = None) -> str:
@@ -64,11 +72,12 @@ def plain(value: float, _position: object = None) -> str:
 
 def render_summary(rows: Sequence[Row]) -> str:
     """Return the quantiles of every kind as text for a terminal, times beside the yardstick."""
-    yardstick = find_yardstick(rows)
+    yardsticks = find_yardsticks(rows)
     lines = [f"{'':50} {'p50':>10} {'p99':>10} {'unit':>8} {'n':>5} {'x fork+exec':>12}"]
     for kind, found in group(rows).items():
         each = summarize(found)
         line = f"{kind.name[:50]:50} {plain(each.p50):>10} {plain(each.p99):>10} {kind.unit:>8} {each.n:5}"
+        yardstick = yardsticks.get(kind.experiment)
         against = f" {each.p50 / yardstick:12.3f}" if yardstick and kind.unit == "ms" else ""
         lines.append(line + against)
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from benchmarks.comparison import bootstrap_ratio, compare, render
-from benchmarks.summaries import find_yardstick, render_summary, summarize
+from benchmarks.summaries import find_yardsticks, render_summary, summarize
 from benchmarks.targets import TARGETS, evaluate
 
 from tests.unit.tools.bench_samples import rows, whole_run
@@ -28,13 +28,22 @@ def test_one_value_is_all_its_quantiles():
 
 def test_the_summary_has_times_beside_the_yardstick_and_no_other_unit():
     text = render_summary(whole_run())
-    assert find_yardstick(whole_run()) == 30.0
     line = next(
         line for line in text.splitlines() if line.startswith("create: noxs+split, create ")
     )
     assert line.endswith("0.050")
     assert text.count("1/s") == 2
     assert next(line for line in text.splitlines() if "1/s" in line).split()[-1] == "1"
+
+
+def test_an_experiment_without_processes_is_shown_beside_those_of_all_others():
+    measured = [
+        *rows("create", "fork+exec", "create", 20.0, 20.0),
+        *rows("density", "fork+exec", "create", 30.0),
+        *rows("storm", "1 client", "create", 2.0),
+    ]
+    assert find_yardsticks(measured) == {"create": 20.0, "density": 30.0, "storm": 20.0}
+    assert find_yardsticks(rows("storm", "1 client", "create", 2.0)) == {}
 
 
 def test_two_percent_are_seen_through_noise():
