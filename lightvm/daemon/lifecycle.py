@@ -64,7 +64,7 @@ class Lifecycle:
         """Which domain an event is for, and whether it is the console's."""
         self.burials = Burials(self._bury, background)
         self.on_end: Callable[[LiveDomain], None] = lambda domain: None
-        """Called with each domain that has ended."""
+        """Called with each domain that has ended, but for those that a caller has destroyed without waiting."""
 
     def enter(self, domain: LiveDomain) -> None:
         """Enter a running domain: from here on it is found, and its events are heard."""

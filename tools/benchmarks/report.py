@@ -37,7 +37,8 @@ def write_report(directory: Path) -> Path:
 def make_clocks(rows: Sequence[Row], run: Run) -> dict[str, Clock]:
     """Return how times of each experiment are shown: as multiples of its yardstick where its machine is emulated."""
     yardsticks = find_yardsticks(rows) if run.is_emulated else {}
-    return {row.experiment: Clock(yardstick_ms=yardsticks.get(row.experiment)) for row in rows}
+    experiments = {row.experiment for row in rows}
+    return {name: Clock(yardstick_ms=yardsticks.get(name)) for name in experiments}
 
 
 def render(rows: Sequence[Row], run: Run, drawn: Sequence[str]) -> str:

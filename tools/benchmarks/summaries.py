@@ -53,15 +53,16 @@ def group(rows: Iterable[Row]) -> dict[Kind, list[float]]:
 
 def find_yardsticks(rows: Iterable[Row]) -> dict[str, float]:
     """Return the medians of fork+exec, in ms, of the experiments that have it; of others the median of all."""
-    found = defaultdict(list)
-    experiments = set()
-    for row in rows:
-        experiments.add(row.experiment)
-        if (row.contender, row.metric) == (YARDSTICK, "create"):
-            found[row.experiment].append(row.value)
+    grouped = group(rows)
+    found = {
+        kind.experiment: values
+        for kind, values in grouped.items()
+        if (kind.contender, kind.metric) == (YARDSTICK, "create")
+    }
     if not found:
         return {}
     of_all = [value for values in found.values() for value in values]
+    experiments = {kind.experiment for kind in grouped}
     return {name: statistics.median(found.get(name, of_all)) for name in experiments}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,6 +12,8 @@ import trio.testing
 
 from lightvm import wire
 from lightvm.daemon.domains import LiveDomain
+from lightvm.daemon.journal import read_journal
+from lightvm.model import ExitReason
 from lightvm.testing import InMemory
 from tests.unit.daemon.raw import Message, Raw, call, open_raw
 from tests.waits import until
@@ -195,6 +198,18 @@ async def test_who_does_not_wait_is_told_of_an_end_before_the_tables_are_in_orde
     assert told == [True]
     assert reply["parameters"]["domain"]["exit"]["reason"] == "destroyed"
     assert (await raw.call("Info", domain="web"))["error"] == f"{INTERFACE}.NoSuchDomain"
+
+
+async def test_an_end_that_is_acknowledged_is_in_the_journal(
+    raw: Raw, lvm: InMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a daemon that is killed now is followed by one that gives the domain back."""
+    monkeypatch.setattr(lvm.service.lifecycle.burials, "note", lambda domain: None)
+    created = await raw.call("Create", request={"image": lvm.noop})
+    uuid = created["parameters"]["created"]["domain"]["uuid"].replace("-", "")
+    await raw.call("Destroy", domain=uuid)
+    past = read_journal(Path(lvm.service.config.daemon.state_dir) / "journal")
+    assert past.exits[uuid].reason is ExitReason.DESTROYED
 
 
 async def test_a_oneway_destroy_is_not_answered(raw: Raw, lvm: InMemory) -> None:

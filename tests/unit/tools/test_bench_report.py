@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks import figures
 from benchmarks.cli import main
 from benchmarks.drawing import Clock
 from benchmarks.experiments import EXPERIMENTS
@@ -47,6 +48,18 @@ def test_a_run_without_rows_is_a_page_too():
 def test_times_are_multiples_only_where_the_machine_is_emulated():
     assert make_clocks(whole_run(), run())["create"].scale(60.0) == 2.0
     assert make_clocks(whole_run(), run(emulated="no"))["create"].scale(60.0) == 60.0
+
+
+def test_a_figure_has_the_clock_of_its_own_experiment(tmp_path, monkeypatch):
+    seen = {}
+
+    def note(figure, rows, clock):
+        seen[figure.experiment] = clock.yardstick_ms
+
+    monkeypatch.setattr(figures, "draw_figure", note)
+    clocks = {"create": Clock(yardstick_ms=20.0), "density": Clock(yardstick_ms=30.0)}
+    assert figures.draw_figures([], tmp_path, clocks, "") == []
+    assert seen == {"create": 20.0, "density": 30.0}
 
 
 @pytest.mark.slow
