@@ -102,16 +102,16 @@ class Shape:
     ) -> Shape:
         """Return the shape of a domain of that size, with a window and a HAP pool to suit.
 
-        The pool holds the page tables: one page per 2 MiB of RAM where no superpage was to be had, a few for the
-        top levels and the special pages, and Xen's own per vCPU. Doubled, since a guest that finds the pool empty
-        is a guest that cannot map a page.
+        The pool holds the page tables. Xen 4.17 and 4.20 need 64 KiB for the top levels, the special pages and the
+        first vCPU, 4 for each other vCPU, and 4 per 2 MiB of RAM where no superpage was to be had. What grows is
+        doubled, and the rest is half as much again, since a guest that finds the pool empty cannot map a page.
         """
         xenstore = mode is Mode.XENSTORE
         return cls(
             memory_kib=memory_kib,
             vcpus=vcpus,
             window_kib=min(memory_kib, FIRST_WINDOW_KIB),
-            pool_kib=128 + 32 * (vcpus - 1) + 4 * (memory_kib // 1024),
+            pool_kib=96 + 8 * (vcpus - 1) + 4 * (memory_kib // 1024),
             max_evtchn=UNMODIFIED_EVTCHNS if xenstore else LEAN_EVTCHNS,
             max_grant_frames=UNMODIFIED_GRANT_FRAMES if xenstore else LEAN_GRANT_FRAMES,
             vifs=vifs,

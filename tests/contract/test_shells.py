@@ -164,6 +164,17 @@ async def test_a_bad_shape_is_refused(rig: Rig, shape: Shape) -> None:
     assert len(await rig.hypervisor.list_domains()) == before
 
 
+@pytest.mark.parametrize(("memory_kib", "vcpus"), [(1024, 1), (4096, 1), (4096, 4)])
+async def test_a_quarter_of_the_page_table_pool_is_spare(
+    rig: Rig, memory_kib: int, vcpus: int
+) -> None:
+    shape = Shape.of(memory_kib, vcpus)
+    handle = await rig.prepare(replace(shape, pool_kib=shape.pool_kib * 3 // 16 * 4))
+    rig.hypervisor.load(handle, rig.describe("noop"))
+    rig.hypervisor.unpause(handle)
+    await rig.wait_ready(handle)
+
+
 async def test_the_host_has_memory_and_cpus(rig: Rig) -> None:
     host = rig.hypervisor.host()
     assert 0 < host.free_kib <= host.total_kib

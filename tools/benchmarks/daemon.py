@@ -45,8 +45,8 @@ QUIET_SECONDS, QUIET_SHARE = 3.0, 0.15
 SETTLE_SECONDS, LONGEST_SETTLE_SECONDS = 60.0, 600.0
 """How long that is waited for where devices neither come nor go meanwhile, and in any case."""
 
-YIELD_MS = 3000
-"""Shells are made before creates are timed, or after, but not between."""
+YIELD_MS = 3_600_000
+"""After the first create no shell is made for an hour: not beside what is measured, even if a pool is not full."""
 
 NETWORK = f"""
 [networks.bench]

@@ -6,10 +6,9 @@ Xen's share is what its free memory has become less by, and has the guests' own 
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
-from benchmarks.daemon import Pool, open_daemon
+from benchmarks.daemon import Pool, open_daemon, settle_host
 from benchmarks.instances import (
     Beaconing,
     Beacons,
@@ -22,12 +21,10 @@ from benchmarks.instances import (
 from benchmarks.linux import MEMORY_MIB
 from benchmarks.machine import xl_info
 from benchmarks.processor import dom0_share
-from benchmarks.record import Budget, Record
+from benchmarks.record import Record
 from lightvm.model import Mode
 
 SMALL_KIB, TINY_KIB = 1024, 4096
-SETTLE_SECONDS = 10.0
-"""Until names are written and caches have settled."""
 FILL = 0.6
 """The share of a pool's time in which it is filled."""
 KIB_OF_MIB = 1024
@@ -37,9 +34,9 @@ def measure(record: Record) -> None:
     """Measure each kind, with nothing else running."""
     many = record.pick(small=30, paper=1000)
     record.add("nothing", "idle", idle_percent(record), unit="%")
-    stand(record, Processes(static=True), many, record.budget.share(0.12))
+    stand(record, Processes(static=True), many, 0.12)
     noop = Pool(name="small", shells=many, memory_kib=SMALL_KIB)
-    stand_ours(record, "noop, 1 MiB", noop, record.budget.share(0.22))
+    stand_ours(record, "noop, 1 MiB", noop, 0.22)
     linux = Pool(
         name="linux",
         shells=record.pick(small=3, paper=24),
@@ -47,15 +44,15 @@ def measure(record: Record) -> None:
         mode=Mode.XENSTORE,
         memory_kib=MEMORY_MIB * KIB_OF_MIB,
     )
-    stand_ours(record, f"Linux, {MEMORY_MIB} MiB", linux, record.budget.share(0.25))
-    stand(record, Containers(), many, record.budget.share(0.3))
+    stand_ours(record, f"Linux, {MEMORY_MIB} MiB", linux, 0.25)
+    stand(record, Containers(), many, 0.3)
     daytime = Pool(name="net", shells=many, memory_kib=TINY_KIB, vif=True)
-    stand_ours(record, "daytime, 4 MiB", daytime, record.budget)
+    stand_ours(record, "daytime, 4 MiB", daytime, 1)
 
 
-def stand_ours(record: Record, name: str, pool: Pool, budget: Budget) -> None:
-    """Look at guests of LightVM; the daemon that runs them counts as dom0's."""
-    before = Memory()
+def stand_ours(record: Record, name: str, pool: Pool, share: float) -> None:
+    """Look at guests of LightVM in a share of the time; the daemon that runs them counts as dom0's."""
+    before, budget = settle_memory(), record.budget.share(share)
     with open_daemon(pool) as daemon:
         shells = daemon.fill_within(pool, budget.share(FILL))
         beacons = Beacons()
@@ -72,10 +69,10 @@ def stand_ours(record: Record, name: str, pool: Pool, budget: Budget) -> None:
             beacons.close()
 
 
-def stand(record: Record, instances: Instances, top: int, budget: Budget) -> None:
-    """Look at processes or containers."""
-    look = Look(record, instances, Memory())
-    rise_and_fall(record, instances, top, budget, look.at_top)
+def stand(record: Record, instances: Instances, top: int, share: float) -> None:
+    """Look at processes or containers in a share of the time."""
+    look = Look(record, instances, settle_memory())
+    rise_and_fall(record, instances, top, record.budget.share(share), look.at_top)
 
 
 class Memory:
@@ -90,6 +87,12 @@ class Memory:
         self.dom0 = int(found[1]) / KIB_OF_MIB
 
 
+def settle_memory() -> Memory:
+    """Wait until names are written and what has ended has given all back, as far as that can be seen; look then."""
+    settle_host()
+    return Memory()
+
+
 class Look:
     """Looks at instances once they all are there."""
 
@@ -101,8 +104,7 @@ class Look:
         record, name, count = self._record, self._instances.name, len(self._instances.running)
         if not count:
             return
-        time.sleep(SETTLE_SECONDS)
-        now, before = Memory(), self._before
+        now, before = settle_memory(), self._before
         xen, dom0 = (before.xen - now.xen) / count, (before.dom0 - now.dom0) / count
         record.add(name, "Xen memory", xen, unit="MiB", running=count)
         record.add(name, "dom0 memory", dom0, unit="MiB", running=count)
@@ -113,4 +115,4 @@ class Look:
 
 def idle_percent(record: Record) -> float:
     """Return how much of a processor dom0 takes while nothing is asked of it, in percent."""
-    return 100 * dom0_share(record.pick(small=10.0, paper=30.0))
+    return 100 * dom0_share(record.pick(small=5.0, paper=30.0))
