@@ -62,7 +62,7 @@ def stand_ours(record: Record, name: str, pool: Pool, share: float) -> None:
                 guests = Beaconing(daemon, beacons, name, linux=pool.mode is Mode.XENSTORE)
             else:
                 guests = Guests(daemon, name)
-            look = Look(record, guests, before)
+            look = Look(record, guests, before, shells + pool.spare)
             record.add(name, "given memory", pool.memory_kib / KIB_OF_MIB, unit="MiB")
             rise_and_fall(record, guests, shells, budget, look.at_top)
         finally:
@@ -94,10 +94,13 @@ def settle_memory() -> Memory:
 
 
 class Look:
-    """Looks at instances once they all are there."""
+    """Looks at instances once they all are there; of a pool, also shells that no time was left for take memory."""
 
-    def __init__(self, record: Record, instances: Instances, before: Memory) -> None:
+    def __init__(
+        self, record: Record, instances: Instances, before: Memory, shells: int = 0
+    ) -> None:
         self._record, self._instances, self._before = record, instances, before
+        self._shells = shells
 
     def at_top(self) -> None:
         """Write down what the instances take, each of them, and what dom0 does while nobody asks for anything."""
@@ -105,7 +108,8 @@ class Look:
         if not count:
             return
         now, before = settle_memory(), self._before
-        xen, dom0 = (before.xen - now.xen) / count, (before.dom0 - now.dom0) / count
+        each = max(count, self._shells)
+        xen, dom0 = (before.xen - now.xen) / each, (before.dom0 - now.dom0) / each
         record.add(name, "Xen memory", xen, unit="MiB", running=count)
         record.add(name, "dom0 memory", dom0, unit="MiB", running=count)
         record.add(name, "memory", xen + dom0, unit="MiB", running=count)
