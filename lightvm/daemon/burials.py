@@ -82,6 +82,15 @@ class Burials:
         await self._done.park()
         return True
 
+    async def finish(self, patience: float) -> int:
+        """Wait until none is under way, as long as one is done every so many seconds; return how many are left."""
+        while self.under_way:
+            with trio.move_on_after(patience) as waiting:
+                await self.wait_for_one()
+            if waiting.cancelled_caught:
+                break
+        return len(self.under_way)
+
     async def retry_after_each(self, attempt: Callable[[], T], seconds: float) -> T:
         """Return what an attempt returns that needs addresses; those of domains that have ended are waited for."""
         try:

@@ -58,8 +58,8 @@ async def serve_daemon(
 ) -> None:
     """Serve until `stop` is set; ready when `task_status` is told.
 
-    On stop no new connection is taken, calls in progress get `drain_seconds`, and the shells are given back. Running
-    domains are never touched: the next daemon adopts them.
+    On stop no new connection is taken, calls in progress get `drain_seconds`, and the shells are given back, and so is
+    what ended domains still hold. Running domains are never touched: the next daemon adopts them.
     """
     with (
         contextlib.closing(Journal(Path(config.daemon.state_dir) / "journal")) as journal,
@@ -243,9 +243,8 @@ async def _serve(
             connections.cancel_scope.deadline = trio.current_time() + config.daemon.drain_seconds
         filling.cancel()
         await pools.drain()
-        with trio.move_on_after(config.daemon.drain_seconds):
-            while await lifecycle.burials.wait_for_one():
-                pass
+        if left := await lifecycle.burials.finish(config.daemon.drain_seconds):
+            log.warning("domains-not-buried", left=left)
         background.cancel_scope.cancel()
 
 

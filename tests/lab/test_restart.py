@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lightvm.blocking import Client
 from lightvm.model import ExitReason, State, WaitFor
 from tests.lab.daemon import (
@@ -15,6 +17,8 @@ from tests.lab.daemon import (
 )
 
 RUNNING = 50
+DESTROYED = 250
+"""It takes longer than a stop waits for one of them to give so many back."""
 
 
 def test_kill_with_fifty_domains_and_a_filling_pool_loses_nothing(
@@ -63,6 +67,23 @@ def test_orderly_stop_gives_shells_back_and_leaves_guests_alone(
     daemon.start()
     with Client(daemon.socket) as fresh:
         assert fresh.info("survivor").domid == domain.domid
+
+
+def test_stop_right_after_many_destroys_leaves_nothing_of_them(
+    daemon: DaemonProcess, tmp_path: Path
+) -> None:
+    daemon.wait_full()
+    before = set(xl_list())
+    other = DaemonProcess(tmp_path, low=1, high=DESTROYED)
+    config = other.config.read_text()
+    other.config.write_text(config.replace("[daemon]\n", "[daemon]\ndrain_seconds = 2.0\n"))
+    other.start()
+    other.wait_full()
+    with Client(other.socket) as client:
+        for domain in [client.create(NOOP).domain for _ in range(DESTROYED)]:
+            client.destroy(domain.uuid)
+    other.stop()
+    assert set(xl_list()) == before
 
 
 def test_guest_that_ends_while_no_daemon_runs_is_found_ended(

@@ -18,6 +18,7 @@ from benchmarks.machine import guest_pool, read_field
 from benchmarks.processor import dom0_share
 from benchmarks.record import Budget, LeftBehindError
 from lightvm.blocking import Client
+from lightvm.daemon.journal import read_journal
 from lightvm.daemon.tickets import MOST_TICKETS
 from lightvm.errors import LightVMError, NoDaemon
 from lightvm.model import Created, Mode, NetRequest, Source, WaitFor
@@ -32,6 +33,8 @@ MEMORY_KIB = 4096
 """Of a unikernel; in XenStore mode the daemon's own default is that of a Linux."""
 STOP_SECONDS = 1800.0
 """For some 900 domains in XenStore mode it takes ten minutes in a lab: the kernel removes one vif after the other."""
+DRAIN_SECONDS = 60.0
+"""How long the end of a daemon waits for the next domain to be given back."""
 FILL_SECONDS = 1800.0
 STALL_SECONDS = 60.0
 """How long a pool that says what is wrong with it may be without a further shell."""
@@ -175,6 +178,7 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
         sections = "".join(pool.section() for pool in pools or (Pool(name="none", shells=1),))
         config.write_text(
             f'[daemon]\nsocket = "{socket}"\nstate_dir = "{directory}/state"\n'
+            f"drain_seconds = {DRAIN_SECONDS}\n"
             f"[limits]\nready_seconds = 300.0\ncreate_seconds = 300.0\n"
             f'[pool]\nyield_ms = {yield_ms}\n[scheduling]\ncpupool = "{guest_pool()}"\n'
             f"{NETWORK}{sections}{more}"
@@ -191,17 +195,20 @@ def open_daemon(*pools: Pool, yield_ms: int = YIELD_MS, more: str = "") -> Itera
                     finally:
                         running.clear()
             finally:
-                _end(process)
+                end(process, Path(directory) / "state" / "journal")
                 subprocess.run(["ip", "link", "delete", BRIDGE], check=False)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Have a daemon give back what it has, and end; raises `LeftBehindError` where that is given up, too."""
+def end(process: subprocess.Popen[bytes], journal: Path) -> None:
+    """Have a daemon give back what it has, and end; raises `LeftBehindError` where it does not, or not all."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
     except Exception as exc:
         raise LeftBehindError("the daemon has not ended") from exc
+    past = read_journal(journal)
+    if left := len(past.shells) + len(past.domains):
+        raise LeftBehindError(f"domains and shells that the daemon has left: {left}")
 
 
 @contextmanager

@@ -88,6 +88,21 @@ async def test_the_next_stand_back_again(graves: Graves) -> None:
     assert len(graves.begun) == 1
 
 
+async def test_the_end_waits_for_all_as_long_as_one_is_done_in_time(graves: Graves) -> None:
+    graves.seconds = 20
+    for number in range(3 * AT_ONCE):
+        graves.note(number)
+    assert await graves.burials.finish(30) == 0
+    assert len(graves.begun) == 3 * AT_ONCE
+
+
+async def test_the_end_gives_up_when_none_is_done_any_more(graves: Graves) -> None:
+    graves.seconds = 20
+    for number in range(3 * AT_ONCE):
+        graves.note(number)
+    assert await graves.burials.finish(10) == 3 * AT_ONCE
+
+
 async def test_of_many_that_take_long_only_some_are_under_way_at_once(graves: Graves) -> None:
     graves.seconds = 20
     for number in range(3 * AT_ONCE):

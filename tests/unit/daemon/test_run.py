@@ -151,6 +151,28 @@ async def test_a_call_that_takes_longer_than_the_drain_is_cut_off_and_undone(
     assert not read_journal(tmp_path / "state" / "journal").shells
 
 
+async def test_a_stop_gives_back_all_that_was_destroyed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightvm.daemon.burials.AT_ONCE", 1)
+    async with open_stopping(tmp_path) as (lvm, stop):
+        await until(lambda: lvm.service.pools.count() == 4)
+        destroy = lvm.hypervisor.destroy
+
+        async def destroy_slowly(domid: int) -> None:
+            await trio.sleep(0.3)
+            await destroy(domid)
+
+        monkeypatch.setattr(lvm.hypervisor, "destroy", destroy_slowly)
+        async with open_raw(lvm.socket) as raw:
+            for name in ("a", "b", "c", "d"):
+                await raw.call("Create", request={"image": lvm.noop, "name": name})
+                await raw.call("Destroy", domain=name)
+            stop.set()
+    assert not lvm.hypervisor.domains
+    assert not read_journal(tmp_path / "state" / "journal").domains
+
+
 async def test_no_connection_is_taken_after_the_stop(tmp_path: Path) -> None:
     async with open_stopping(tmp_path) as (lvm, stop):
         async with open_raw(lvm.socket) as busy:

@@ -38,6 +38,8 @@ from lightvm.model import CreateRequest, NetRequest, WaitFor
 
 TURNS = 2
 """In a round: the speed of a shared machine changes within minutes, and is to be the same for all that is compared."""
+BATCHES = 2
+"""In a turn, of each kind: some take twice as long as others."""
 SPAWNED = 5
 """How many processes come one right after the other."""
 FEW, SPARE = 5, 40
@@ -86,13 +88,14 @@ def open_warm(shells: int) -> Iterator[Daemon]:
 def run_round(each: int, many: int) -> Taken:
     """Time processes, so many creates without and with a vif, their ends, and many in one call, in turn."""
     taken: Taken = []
-    with open_warm(each + 2 * FEW + TURNS * many + sum(COMMANDS.values())) as daemon:
+    with open_warm(each + 2 * FEW + TURNS * BATCHES * many + sum(COMMANDS.values())) as daemon:
         for turn in range(TURNS):
             taken += time_processes()
             # Which comes first alternates: a vif leaves work to the background, also to that of what comes after.
             for contender, nets in reversed(KINDS) if turn % 2 else KINDS:
                 taken += time_row(daemon.client, contender, nets, each // TURNS)
-                taken.append((contender, "create of many", [time_many(daemon.client, many, nets)]))
+                batches = [time_many(daemon.client, many, nets) for _ in range(BATCHES)]
+                taken.append((contender, "create of many", batches))
         for contender, nets in KINDS:
             taken += time_ends(daemon.client, contender, nets)
         for command, times in COMMANDS.items():
