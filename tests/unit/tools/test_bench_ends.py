@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from benchmarks import daemon
 from benchmarks.daemon import end
 from benchmarks.record import LeftBehindError
 
@@ -38,3 +39,14 @@ def test_a_domain_that_the_journal_still_has_is_left_behind(
     journal.close()
     with pytest.raises(LeftBehindError, match="left: 1"):
         end(ended, tmp_path / "journal")
+
+
+def test_a_daemon_that_does_not_end_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.1)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        with monkeypatch.context() as deaf, pytest.raises(LeftBehindError, match="not ended"):
+            deaf.setattr(process, "terminate", lambda: None)
+            end(process, tmp_path / "journal")
+        end(process, tmp_path / "journal")  # it is not deaf

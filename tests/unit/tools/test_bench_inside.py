@@ -6,11 +6,10 @@ import importlib
 import signal
 import socket
 import struct
-import subprocess
 import types
 
 import pytest
-from benchmarks import daemon, inside, instances, machine
+from benchmarks import inside, instances, machine
 from benchmarks.cli import make_parser
 from benchmarks.experiments import EXPERIMENTS, Experiment, find_experiment
 from benchmarks.experiments.jit import internet_checksum, make_ping
@@ -148,15 +147,6 @@ def test_after_one_that_leaves_something_behind_nothing_is_measured(
     inside.run_experiments(tmp_path, ["create", "echo", "jit"], "small", {})
     failures = ["LeftBehindError: the daemon has not ended", inside.NOT_RUN, inside.NOT_RUN]
     assert [each.failure for each in read_run(tmp_path).outcomes] == failures
-
-
-def test_a_daemon_that_does_not_end_is_left_behind(monkeypatch):
-    monkeypatch.setattr(daemon, "STOP_SECONDS", 0.1)
-    with subprocess.Popen(["sleep", "60"]) as process:
-        with monkeypatch.context() as deaf, pytest.raises(LeftBehindError):
-            deaf.setattr(process, "terminate", lambda: None)
-            daemon._end(process)
-        daemon._end(process)  # it is not deaf
 
 
 def test_a_run_that_is_cut_off_says_which_experiment_did_not_end(stubs, tmp_path, monkeypatch):
