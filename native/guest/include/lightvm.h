@@ -213,7 +213,6 @@ uint64_t lightvm_wall_seconds(void);
 uint64_t lightvm_divide(uint64_t n, uint32_t by);
 
 /* Pages beyond the image, handed out once, or NULL; their content is not defined. */
-extern uint32_t lightvm_modules_start;
 void *lightvm_pages(uint32_t n);
 uint32_t lightvm_pages_left(void);
 /* Let a domain use a page, or n pages in a row; returns the first of so many references in a row, or 0 where there is no room. */

@@ -41,13 +41,11 @@ void lightvm_obey(void)
 _Noreturn void lightvm_sleep(void)
 {
     uint32_t port = lightvm_control_port();
-    for (;;) {
-        if (!lightvm_control) {
-            lightvm_block();
-        }
-        lightvm_clear_event(port); /* before the look: what comes after it wakes us */
+    while (lightvm_control) {
         lightvm_beat();
         lightvm_obey();
-        lightvm_wait_events(&port, 1, 0);
+        lightvm_wait_events(&port, 1, 0); /* returns at once where one is pending already */
+        lightvm_clear_event(port);        /* before the look: what comes after it wakes us */
     }
+    lightvm_block();
 }

@@ -18,7 +18,6 @@ extern char hypercall_page[];
 
 const struct lightvm_device_page *lightvm_device_page;
 struct lightvm_control_page *lightvm_control;
-uint32_t lightvm_modules_start = 0xffffffffu;
 static uint32_t control_port;
 
 /* The parts of hvm_start_info that are used here. */
@@ -29,6 +28,7 @@ struct start_info {
 struct module {
     uint64_t paddr, size, cmdline_paddr, reserved;
 };
+static const struct start_info *start_info;
 
 /*
  * Xen fills the hypercall page when its address is written to the MSR. It also learns there that this is 32-bit code, and lays
@@ -180,43 +180,57 @@ uint32_t lightvm_control_port(void) { return control_port; }
 
 void lightvm_control_kick(void) { lightvm_notify(control_port); }
 
-/* Under a toolstack that gives no device page, such as xl, a guest runs without console and control page. */
-static void find_pages(const struct start_info *info)
+uint32_t lightvm_modules_start(void)
 {
-    const struct module *modules = at(info->modlist_paddr);
-    if (info->nr_modules == 0) {
-        return;
-    }
-    for (uint32_t i = 0; i < info->nr_modules; i++) {
-        if (modules[i].paddr < lightvm_modules_start) {
-            lightvm_modules_start = (uint32_t)modules[i].paddr;
+    const struct module *modules = at(start_info->modlist_paddr);
+    uint32_t start = 0xffffffffu;
+    for (uint32_t i = 0; i < start_info->nr_modules; i++) {
+        if (modules[i].paddr < start) {
+            start = (uint32_t)modules[i].paddr;
         }
+    }
+    return start;
+}
+
+/*
+ * Under a toolstack that gives no device page, such as xl, a guest runs without console and control page. All guests come
+ * through here, so it has few branches: an emulator translates for each guest anew what is between two of them.
+ */
+static void find_pages(void)
+{
+    const struct module *modules = at(start_info->modlist_paddr);
+    if (start_info->nr_modules == 0) {
+        return;
     }
     const struct lightvm_device_page *page = at(modules[0].paddr);
     if (page->magic != LIGHTVM_DEVICE_MAGIC || page->version != LIGHTVM_DEVICE_VERSION) {
         return;
     }
     lightvm_device_page = page;
+    static struct {
+        uint32_t gfn, evtchn;
+    } places[LIGHTVM_ENTRY_CONTROL + 2]; /* by type; all others in the last */
     const uint8_t *entry = (const uint8_t *)page + page->header_size;
     for (uint32_t i = 0; i < page->nr_entries; i++) {
         const struct lightvm_device_entry *device = (const void *)entry;
-        void *there = at((uint64_t)device->gfn << 12);
-        if (device->type == LIGHTVM_ENTRY_CONSOLE) {
-            lightvm_console = there;
-            lightvm_console_evtchn = device->evtchn;
-        } else if (device->type == LIGHTVM_ENTRY_CONTROL) {
-            lightvm_control = there;
-            control_port = device->evtchn;
-        }
+        uint32_t type = device->type;
+        type = type > LIGHTVM_ENTRY_CONTROL ? LIGHTVM_ENTRY_CONTROL + 1 : type;
+        places[type].gfn = device->gfn;
+        places[type].evtchn = device->evtchn;
         entry += page->entry_size;
     }
+    lightvm_console = page_at(places[LIGHTVM_ENTRY_CONSOLE].gfn);
+    lightvm_console_evtchn = places[LIGHTVM_ENTRY_CONSOLE].evtchn;
+    lightvm_control = page_at(places[LIGHTVM_ENTRY_CONTROL].gfn);
+    control_port = places[LIGHTVM_ENTRY_CONTROL].evtchn;
 }
 
 _Noreturn void lightvm_start(const struct start_info *info)
 {
     char *argv[1 + MOST_ARGUMENTS + 1];
     int argc = 1;
-    find_pages(info);
+    start_info = info;
+    find_pages();
     const struct lightvm_device_page *page = lightvm_device_page;
     argv[0] = page && page->name[0] ? (char *)page->name : "guest";
     if (info->cmdline_paddr) {

@@ -61,6 +61,9 @@ void lightvm_place_page(uint32_t space, uint32_t index, uint32_t address);
 
 extern uint32_t lightvm_console_evtchn;
 
+/* Where the lowest boot module begins; beyond all RAM where there is none. */
+uint32_t lightvm_modules_start(void);
+
 /* Call the handlers of all events that are pending; returns how many. */
 int lightvm_take_events(void);
 void lightvm_start_interrupts(void);

@@ -13,7 +13,8 @@ static uint32_t ram_end(void)
 {
     uint64_t kib = lightvm_device_page ? lightvm_device_page->memory_kib : 1024;
     uint64_t end = kib * 1024;
-    return end < lightvm_modules_start ? (uint32_t)end : lightvm_modules_start;
+    uint32_t modules = lightvm_modules_start();
+    return end < modules ? (uint32_t)end : modules;
 }
 
 void *lightvm_pages(uint32_t n)

@@ -38,8 +38,6 @@ from lightvm.model import CreateRequest, NetRequest, WaitFor
 
 TURNS = 2
 """In a round: the speed of a shared machine changes within minutes, and is to be the same for all that is compared."""
-BATCHES = 2
-"""In a turn, of each kind; there is one more before all, which pays for what a daemon does in its first batch only."""
 SPAWNED = 5
 """How many processes come one right after the other."""
 FEW, SPARE = 5, 40
@@ -50,6 +48,8 @@ COMMANDS = {"lvm": 3, "lightvm": 1}
 """How often each is run in a round."""
 POOLED, POOLED_VIF = "noxs+split, no vif", "noxs+split"
 KINDS = ((POOLED, None), (POOLED_VIF, NET))
+BATCHES = {POOLED: 1, POOLED_VIF: 2}
+"""In a turn; there is one more before all, which pays for what a daemon does in its first batch only."""
 
 Nets = Sequence[NetRequest] | None
 Taken = list[tuple[str, str, list[float]]]
@@ -61,23 +61,23 @@ def measure(record: Record) -> None:
 
     A row is longer than a hundred, so that its first create, which is one after a pause, is not the 99th percentile.
     """
-    rounds, each, many = record.pick(small=(2, 32, 20), paper=(2, 400, 100))
+    rounds, each, many = record.pick(small=(2, 32, 20), paper=(2, 320, 100))
     run_round(TURNS, FEW)  # an emulator is slow at what it does for the first time
     for number in range(rounds):
         for contender, metric, values in run_round(each, many):
             record.add(contender, metric, *values)
         record.say(f"round {number + 1} of {rounds}")
-    with open_warm(SPARE) as daemon:
+    with open_warm(SPARE, SPARE) as daemon:
         time_first_answers(record, daemon, record.pick(small=3, paper=10))
         time_cold(record, daemon, record.pick(small=3, paper=10))
         time_others(record, daemon, record.pick(small=2, paper=5))
 
 
 @contextmanager
-def open_warm(shells: int) -> Iterator[Daemon]:
-    """Run a daemon that has so many shells of both kinds to spare, and has made creates from them before."""
-    shells += WARM_UP
-    plain, net = Pool(name="plain", shells=shells), Pool(name="net", shells=shells, vif=True)
+def open_warm(without: int, with_vif: int) -> Iterator[Daemon]:
+    """Run a daemon that has so many shells of each kind to spare, and has made creates from them before."""
+    plain = Pool(name="plain", shells=WARM_UP + without)
+    net = Pool(name="net", shells=WARM_UP + with_vif, vif=True)
     with open_daemon(plain, net) as daemon:
         daemon.fill(plain, net)
         warm_up(daemon.client)
@@ -88,9 +88,9 @@ def open_warm(shells: int) -> Iterator[Daemon]:
 def run_round(each: int, many: int) -> Taken:
     """Time processes, so many creates without and with a vif, their ends, and many in one call, in turn."""
     taken: Taken = []
-    with open_warm(
-        each + 2 * FEW + (1 + TURNS * BATCHES) * many + sum(COMMANDS.values())
-    ) as daemon:
+    single = each + 2 * FEW + sum(COMMANDS.values())
+    shells = [single + (1 + TURNS * BATCHES[contender]) * many for contender, _ in KINDS]
+    with open_warm(*shells) as daemon:
         for _, nets in KINDS:
             time_many(daemon.client, many, nets)
         for turn in range(TURNS):
@@ -98,8 +98,9 @@ def run_round(each: int, many: int) -> Taken:
             # Which comes first alternates: a vif leaves work to the background, also to that of what comes after.
             for contender, nets in reversed(KINDS) if turn % 2 else KINDS:
                 taken += time_row(daemon.client, contender, nets, each // TURNS)
-                batches = [time_many(daemon.client, many, nets) for _ in range(BATCHES)]
-                taken.append((contender, "create of many", batches))
+                batches = BATCHES[contender]
+                took = [time_many(daemon.client, many, nets) for _ in range(batches)]
+                taken.append((contender, "create of many", took))
         for contender, nets in KINDS:
             taken += time_ends(daemon.client, contender, nets)
         for command, times in COMMANDS.items():
