@@ -2,27 +2,26 @@
 #include "internal.h"
 
 #define PAGE 4096u
-#define MIB (1024u * 1024u)
 
 extern char image_end[];
 
-static uint32_t next_page;
+static uint32_t next_page, end;
 
 /* Modules lie at the top of low RAM; what a guest may use ends below the lowest. */
 static uint32_t ram_end(void)
 {
     uint64_t kib = lightvm_device_page ? lightvm_device_page->memory_kib : 1024;
-    uint64_t end = kib * 1024;
     uint32_t modules = lightvm_modules_start();
-    return end < modules ? (uint32_t)end : modules;
+    return kib * 1024 < modules ? (uint32_t)(kib * 1024) : modules;
 }
 
 void *lightvm_pages(uint32_t n)
 {
     if (!next_page) {
         next_page = ((uint32_t)image_end + PAGE - 1) & ~(PAGE - 1);
+        end = ram_end(); /* now: the list of modules may lie in what is handed out */
     }
-    if (n > (ram_end() - next_page) / PAGE) {
+    if (n > (end - next_page) / PAGE) {
         return NULL;
     }
     void *pages = (void *)next_page;
@@ -30,4 +29,4 @@ void *lightvm_pages(uint32_t n)
     return pages;
 }
 
-uint32_t lightvm_pages_left(void) { return next_page ? (ram_end() - next_page) / PAGE : 0; }
+uint32_t lightvm_pages_left(void) { return next_page ? (end - next_page) / PAGE : 0; }
