@@ -82,8 +82,8 @@ class FakeGuests:
         domain.control = replace(domain.control, acknowledged=request)
         if b"yes" in words:
             self._signal_control(domain)
-        else:
-            self.end(domain, _ASKED_FOR[request & 0xFF], 0)
+        elif (reason := _ASKED_FOR.get(request & 0xFF)) is not None:
+            self.end(domain, reason, 0)
 
     def ready(self, domain: FakeDomain) -> None:
         """Let a guest say that it is ready."""

@@ -169,3 +169,14 @@ async def test_a_guest_that_was_paused_before_it_ran_says_nothing_until_unpaused
     assert rig.hypervisor.read_control(handle).ready == 0
     rig.hypervisor.unpause(handle)
     await rig.wait_ready(handle)
+
+
+async def test_a_guest_that_was_asked_for_what_it_does_not_know_goes_on_sleeping(rig: Rig) -> None:
+    handle = await rig.boot("noop")
+    await rig.wait_event(handle.control_event)
+    rig.hypervisor.request_power(handle, 7)
+    await trio.sleep(0.5)
+    awake = rig.hypervisor.read_control(handle).heartbeat
+    await trio.sleep(0.5)
+    assert rig.hypervisor.read_control(handle).heartbeat == awake
+    assert rig.hypervisor.read_control(handle).exiting == 0
