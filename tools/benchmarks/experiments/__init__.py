@@ -24,7 +24,7 @@ EXPERIMENTS = (
         name="create",
         about="one client: creates and ends beside processes, containers and xl",
         small_s=120,
-        paper_s=480,
+        paper_s=540,
     ),
     Experiment(
         name="requests",
@@ -60,7 +60,7 @@ EXPERIMENTS = (
         name="echo",
         about="TCP to a unikernel and to a Linux guest",
         small_s=45,
-        paper_s=120,
+        paper_s=60,
     ),
     Experiment(
         name="growth",
