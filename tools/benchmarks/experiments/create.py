@@ -59,9 +59,9 @@ Taken = list[tuple[str, str, list[float]]]
 def measure(record: Record) -> None:
     """Measure all of it.
 
-    A row is longer than a hundred, so that its first create, which is one after a pause, is not the 99th percentile.
+    A row is of two hundred, so that its first create, which is one after a pause, is not the 99th percentile.
     """
-    rounds, each, many = record.pick(small=(2, 32, 20), paper=(2, 320, 100))
+    rounds, each, many = record.pick(small=(2, 32, 20), paper=(2, 400, 100))
     run_round(TURNS, FEW)  # an emulator is slow at what it does for the first time
     for number in range(rounds):
         for contender, metric, values in run_round(each, many):
