@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +19,10 @@ AS_IN_DEBIAN = "2"
 
 @functools.cache
 def workshop() -> Path:
-    """Return a directory for what is compiled, one for this interpreter."""
-    return Path(tempfile.mkdtemp(prefix="lightvm-bench-programs-"))
+    """Return a directory for what is compiled, one for this interpreter, which removes it at its end."""
+    made = Path(tempfile.mkdtemp(prefix="lightvm-bench-programs-"))
+    atexit.register(shutil.rmtree, made)
+    return made
 
 
 @functools.cache
