@@ -1,7 +1,9 @@
-"""Programs are at random addresses while they are timed, and only then."""
+"""Programs are at random addresses while they are timed, and only then; what was compiled is removed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,14 @@ def test_a_machine_where_all_are_is_left_alone(setting: Path) -> None:
     with at_random_addresses():
         assert setting.read_text() == "2\n"
     assert setting.read_text() == "2\n"
+
+
+def test_what_an_interpreter_has_compiled_is_removed_at_its_end() -> None:
+    code = "from benchmarks.programs import compile_program as made; path = made('spawn'); print(path, path.exists())"
+    tools = Path(programs.__file__).parents[1]
+    line = subprocess.run(
+        [sys.executable, "-c", code], cwd=tools, capture_output=True, text=True, check=True
+    ).stdout
+    path, existed = line.split()
+    assert existed == "True"
+    assert not Path(path).parent.exists()
